@@ -1,0 +1,69 @@
+"""LIQE in JAX: blind image quality, scene and distortion from CLIP.
+
+    import liqe_jax
+    model = liqe_jax.load("liqe_mix")
+    print(model.score("photo.jpg").quality)
+
+Names are imported when first used, so that `import liqe_jax` costs nothing.
+
+How the package is divided; a part imports only from parts above it:
+
+    errors, tasks, taxonomy   plain data: labels, sentences, task sets
+    text, images              tokens; decoding, resizing, choice of patches (NumPy, Pillow)
+    model                     CLIP, prompt sharing, head: pure functions over pytrees
+    weights                   every checkpoint format, the hub, provenance
+    scoring                   the public scorer
+    cli                       the `liqe` command
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "liqe_jax.scoring.load",
+    "Model": "liqe_jax.scoring.model",
+    "QualityMap": "liqe_jax.scoring.model",
+    "Score": "liqe_jax.scoring.result",
+    "Failure": "liqe_jax.scoring.result",
+    "Attribute": "liqe_jax.tasks",
+    "TaskSet": "liqe_jax.tasks",
+    "Preset": "liqe_jax.images.preprocess",
+    "PRESETS": "liqe_jax.images.preprocess",
+    "predict": "liqe_jax.model.predict",
+    "LiqeError": "liqe_jax.errors",
+    "ModelError": "liqe_jax.errors",
+    "ImageError": "liqe_jax.errors",
+    "UsageError": "liqe_jax.errors",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from liqe_jax.errors import ImageError as ImageError
+    from liqe_jax.errors import LiqeError as LiqeError
+    from liqe_jax.errors import ModelError as ModelError
+    from liqe_jax.errors import UsageError as UsageError
+    from liqe_jax.images.preprocess import PRESETS as PRESETS
+    from liqe_jax.images.preprocess import Preset as Preset
+    from liqe_jax.model.predict import predict as predict
+    from liqe_jax.scoring.load import load as load
+    from liqe_jax.scoring.model import Model as Model
+    from liqe_jax.scoring.model import QualityMap as QualityMap
+    from liqe_jax.scoring.result import Failure as Failure
+    from liqe_jax.scoring.result import Score as Score
+    from liqe_jax.tasks import Attribute as Attribute
+    from liqe_jax.tasks import TaskSet as TaskSet
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

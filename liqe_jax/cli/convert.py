@@ -1,0 +1,85 @@
+"""`liqe convert`: from any format that can be read to any that can be written."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from liqe_jax.cli.settings import MODEL_HELP, add_tasks_option, read_tasks, use_compilation_cache
+from liqe_jax.errors import ModelError
+
+FORMATS = (
+    "liqe",
+    "hf-safetensors",
+    "hf-pytorch",
+    "hf-flax",
+    "openai-pt",
+    "openai-safetensors",
+    "pyiqa-pt",
+    "checkpoint-pt",
+)
+
+EXAMPLES = """\
+formats:
+  liqe                folder: weights, task set, text features, tokenizer, provenance (loads fastest)
+  hf-safetensors      folder for transformers' CLIPModel; also hf-pytorch (.bin) and hf-flax (.msgpack)
+  openai-pt           file in the layout of LIQE.pt and OpenAI's code; also openai-safetensors
+  pyiqa-pt            file for pyiqa's LIQE
+  checkpoint-pt       file in the layout of the reference's training checkpoints, weights only
+
+examples:
+  liqe convert LIQE.pt my_liqe
+  liqe convert liqe_mix liqe_mix_folder
+  liqe convert openai/clip-vit-base-patch16 clip_b16 --tasks quality
+  liqe convert my_liqe LIQE.pt --dtype float16
+  liqe convert my_liqe for_transformers --to hf-safetensors
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "convert",
+        help="convert a model between formats",
+        description="Convert a model between formats, in either direction.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SRC", help=MODEL_HELP)
+    parser.add_argument("destination", metavar="DST", help="a folder or file that does not exist yet")
+    parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
+    parser.add_argument("--name", help="name of the model in results (default: the source's)")
+    add_tasks_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Converts; returns the exit status.
+
+    Raises:
+      LiqeError: no such model, or the destination exists.
+    """
+    if Path(arguments.destination).exists():
+        raise ModelError(f"{arguments.destination} exists already. Remove it, or choose another name.")
+    tasks = read_tasks(arguments.tasks)
+
+    from liqe_jax.scoring.load import open_checkpoint, with_text_features
+    from liqe_jax.weights.write import default_format, rounded, write_model
+
+    use_compilation_cache()
+    checkpoint = open_checkpoint(arguments.source)
+    if arguments.dtype != "float32":
+        # The stored text features have to belong to the weights as stored.
+        flat = rounded(checkpoint.flat, arguments.dtype)
+        checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
+    if arguments.name:
+        provenance = dataclasses.replace(checkpoint.provenance, name=arguments.name)
+        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
+    form = arguments.to or default_format(arguments.destination)
+    if form == "liqe":
+        checkpoint = with_text_features(checkpoint, tasks)
+    write_model(arguments.destination, checkpoint, form, arguments.dtype)
+    print(f"{arguments.destination}: {checkpoint.parameter_count:,} parameters, {form}, {arguments.dtype}")
+    return 0

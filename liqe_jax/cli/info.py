@@ -1,0 +1,91 @@
+"""`liqe info`: what a model is, and what is known of where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from liqe_jax.cli.settings import MODEL_HELP
+
+EXAMPLES = """\
+examples:
+  liqe info LIQE.pt
+  liqe info my_model --json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "info",
+        help="describe a model",
+        description="Describe a model: architecture, task set, provenance, licence, size.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status.
+
+    Raises:
+      LiqeError: no such model, or it cannot be read.
+    """
+    from liqe_jax.scoring.load import open_checkpoint
+
+    description = describe(open_checkpoint(arguments.model))
+    if arguments.json:
+        print(json.dumps(description, indent=2, ensure_ascii=False))
+    else:
+        _print(description)
+    return 0
+
+
+def describe(checkpoint) -> dict[str, Any]:
+    """What `liqe info` says, as a JSON-ready object."""
+    return {
+        **checkpoint.provenance.to_dict(),
+        "parameters": checkpoint.parameter_count,
+        "stored_types": dict(checkpoint.source_dtypes),
+        "architecture": checkpoint.config.to_hugging_face(),
+        "tasks": checkpoint.tasks.to_dict() if checkpoint.tasks else None,
+        "text_features": checkpoint.text_features is not None,
+    }
+
+
+def _print(description: dict[str, Any]) -> None:
+    vision, text = description["architecture"]["vision_config"], description["architecture"]["text_config"]
+    tasks, trained_on = description["tasks"], description["trained_on"]
+
+    def tower(config: dict[str, Any]) -> str:
+        return (
+            f"{config['num_hidden_layers']} layers, width {config['hidden_size']}, {config['num_attention_heads']} "
+            f"heads, {config['hidden_act']}"
+        )
+
+    rows = {
+        "name": description["name"],
+        "source": description["source"],
+        "sha256": description["source_sha256"] or "several files",
+        "licence": description["licence"],
+        "trained on": "unknown"
+        if trained_on is None
+        else ", ".join(f"{entry['dataset']} ({entry['split']})" for entry in trained_on) or "nothing",
+        "parameters": f"{description['parameters']:,}",
+        "stored as": ", ".join(f"{count} x {dtype}" for dtype, count in description["stored_types"].items()),
+        "vision": f"{tower(vision)}; input {vision['image_size']}, patch {vision['patch_size']}",
+        "text": f"{tower(text)}; context {text['max_position_embeddings']}, vocabulary {text['vocab_size']}",
+        "embedding": str(description["architecture"]["projection_dim"]),
+        "tasks": "not stored; scored as 'joint' unless you say otherwise"
+        if tasks is None
+        else f"{tasks['name']}: " + ", ".join(f"{a['name']} ({len(a['labels'])})" for a in tasks["attributes"]),
+        "text features": "stored" if description["text_features"] else "computed when loaded",
+        "notes": " ".join(description["notes"]),
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"{name:<14} {value}")

@@ -1,0 +1,57 @@
+"""What the user named, as image paths in a fixed order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from liqe_jax.scoring.result import Failure
+
+# A folder is searched by suffix, since it also holds other things; a file that is named is
+# always tried, whatever it is called.
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .avif .bmp .dib .tif .tiff .gif .jp2 .j2k .ppm .pgm .pnm .tga .mpo".split()
+)
+
+
+def expand(arguments: Iterable[str], recursive: bool) -> Iterator[str | Failure]:
+    """Image paths in files, folders, patterns and, for "-", in a list on standard input.
+
+    Folders are listed in alphabetical order, files before sub-folders. What leads to nothing is
+    a `Failure` in its place.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield from (path for line in sys.stdin if (path := line.rstrip("\r\n")))
+        elif os.path.isdir(argument):
+            yield from _in_folder(argument, recursive)
+        elif glob.has_magic(argument) and not os.path.lexists(argument):
+            found = sorted(glob.glob(argument, recursive=True))
+            if not found:
+                yield Failure(argument, "No file matches this pattern.")
+            for path in found:
+                if os.path.isdir(path):
+                    yield from _in_folder(path, recursive)
+                else:
+                    yield path
+        else:
+            yield argument
+
+
+def _in_folder(folder: str, recursive: bool) -> Iterator[str | Failure]:
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(((entry.name, entry.is_dir()) for entry in entries), key=lambda entry: entry[0])
+    except OSError as error:
+        yield Failure(folder, f"Cannot list the folder: {error.strerror or error}. Check its permissions.")
+        return
+    for name, is_folder in listed:
+        if not is_folder and os.path.splitext(name)[1].lower() in SUFFIXES:
+            yield os.path.join(folder, name)
+    if recursive:
+        for name, is_folder in listed:
+            # Links to folders can form a ring.
+            if is_folder and not os.path.islink(os.path.join(folder, name)):
+                yield from _in_folder(os.path.join(folder, name), recursive)

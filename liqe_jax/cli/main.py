@@ -1,0 +1,53 @@
+"""The `liqe` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import liqe_jax
+from liqe_jax.cli import convert, info, score
+from liqe_jax.errors import LiqeError
+
+DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
+
+EXAMPLES = """\
+examples:
+  liqe score photo.jpg --model liqe_mix
+  liqe convert LIQE.pt my_liqe
+  liqe info my_liqe
+
+`liqe COMMAND --help` shows more.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    top = argparse.ArgumentParser(
+        "liqe", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for command in (score, convert, info):
+        command.add_parser(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; errors of use print one message, no traceback."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except LiqeError as error:
+        print(f"liqe: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader has gone (`liqe ... | head`); Python must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""`liqe score`: judge files, folders and lists."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from liqe_jax.cli import output
+from liqe_jax.cli.inputs import expand
+from liqe_jax.cli.settings import add_model_options, read_tasks, use_compilation_cache
+from liqe_jax.cli.writers import WRITERS, Writer
+from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.scoring.result import Failure, Score
+
+EXAMPLES = """\
+examples:
+  liqe score photo.jpg --model liqe_mix
+  liqe score holiday/ --recursive --model LIQE.pt --output scores.jsonl
+  liqe score holiday/ --recursive --model LIQE.pt --output scores.jsonl --resume
+  liqe score '*.png' --model my_model --preprocess even --format csv > scores.csv
+  find . -name '*.jpg' | liqe score - --model my_model --format jsonl
+  liqe score photo.jpg --model my_model --map maps/
+
+exit status: 0 all scored, 1 some images failed, 2 wrong use or no such model
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "score",
+        help="judge photographs",
+        description="Judge photographs: quality from 1 (bad) to 5 (perfect), scene, distortion.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, pattern, or - for a list on stdin")
+    add_model_options(parser)
+    parser.add_argument(
+        "--preprocess",
+        choices=("paper", "pyiqa", "even"),
+        default="paper",
+        help="how patches are chosen: as LIQE was tested (paper, the default), as in pyiqa, or spread evenly with "
+        "EXIF rotation (even; best for photographs from phones)",
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of matrix products")
+    parser.add_argument("--format", choices=tuple(WRITERS), help="default: table, or by the suffix of --output")
+    parser.add_argument("--output", metavar="FILE", help="write results here instead of standard output")
+    parser.add_argument("--resume", action="store_true", help="skip the images that --output holds already")
+    parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
+    parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
+    parser.add_argument("--map", metavar="DIR", help="write a heat map of per-patch quality for every image")
+    parser.add_argument("--allow-truncated", action="store_true", help="score what can be decoded of cut files")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Scores and writes; returns the exit status.
+
+    Raises:
+      LiqeError: wrong use or no such model, which the caller turns into status 2.
+    """
+    form = output.format_for(arguments.output, arguments.format)
+    if arguments.resume and not arguments.output:
+        raise UsageError("--resume continues the file given by --output; give that too.")
+    if arguments.output:
+        output.check_destination(arguments.output, form, arguments.resume, arguments.overwrite)
+    tasks = read_tasks(arguments.tasks)
+    first = next(expand(arguments.paths, arguments.recursive), None) if "-" not in arguments.paths else ""
+    if first is None:
+        hint = "" if arguments.recursive else " Add --recursive to look into sub-folders."
+        raise UsageError(f"No images in {', '.join(arguments.paths)}.{hint}")
+    if arguments.map:
+        Path(arguments.map).mkdir(parents=True, exist_ok=True)
+
+    # Imported after everything that can be said without it: JAX takes a second.
+    from liqe_jax.scoring.load import load
+
+    use_compilation_cache()
+    model = load(arguments.model, tasks=tasks, dtype=arguments.dtype)
+    done: set[str] = set()
+    if arguments.resume:
+        done = output.take_up(arguments.output, form, model.tasks, model.name, arguments.preprocess)
+
+    with contextlib.ExitStack() as stack:
+        stream = _open(arguments.output, append=arguments.resume, stack=stack)
+        writer = WRITERS[form](stream, model.tasks, header=not (arguments.resume and Path(arguments.output).stat().st_size))
+        results = _score_all(model, arguments, done)
+        total = None if "-" in arguments.paths else _count(arguments, done)
+        return _write_all(results, writer, model, arguments, total, len(done))
+
+
+def _open(path: str | None, append: bool, stack: contextlib.ExitStack) -> IO[str]:
+    if path is None:
+        return sys.stdout
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        mode = "a" if append else "w"
+        return stack.enter_context(open(path, mode, encoding="utf-8", errors="backslashreplace", newline=""))
+    except OSError as error:
+        raise UsageError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+
+def _wanted(arguments: argparse.Namespace, done: set[str]) -> Iterator[str | Failure]:
+    for item in expand(arguments.paths, arguments.recursive):
+        if (item.image if isinstance(item, Failure) else item) not in done:
+            yield item
+
+
+def _count(arguments: argparse.Namespace, done: set[str]) -> int:
+    return sum(1 for _ in _wanted(arguments, done))
+
+
+def _score_all(model, arguments: argparse.Namespace, done: set[str]) -> Iterator[Score | Failure]:
+    """Results in the order of the inputs; failures to find an image keep their place."""
+    for is_path, group in itertools.groupby(_wanted(arguments, done), lambda item: isinstance(item, str)):
+        if not is_path:
+            yield from (item for item in group if isinstance(item, Failure))
+            continue
+        yield from model.score_many(
+            (item for item in group if isinstance(item, str)),
+            batch_size=arguments.batch_size,
+            preprocess=arguments.preprocess,
+            allow_truncated=arguments.allow_truncated,
+        )
+
+
+def _write_all(
+    results: Iterator[Score | Failure],
+    writer: Writer,
+    model,
+    arguments: argparse.Namespace,
+    total: int | None,
+    skipped: int,
+) -> int:
+    from tqdm import tqdm
+
+    began, scored, failed = time.monotonic(), 0, 0
+    quiet = arguments.quiet or not sys.stderr.isatty()
+    used_names: set[str] = set()
+    try:
+        with tqdm(total=total, unit="image", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
+            for result in results:
+                with bar.external_write_mode(file=sys.stdout) if not quiet else contextlib.nullcontext():
+                    writer.write(result)
+                if isinstance(result, Failure):
+                    failed += 1
+                else:
+                    scored += 1
+                    if arguments.map and not _write_map(model, result, arguments, used_names):
+                        failed += 1
+                bar.update()
+    except KeyboardInterrupt:
+        print(f"\nInterrupted after {scored} images; what was scored is written.", file=sys.stderr)
+        return 130
+    if not arguments.quiet:
+        seconds = time.monotonic() - began
+        rate = f", {scored / seconds:.2f} images/s" if scored else ""
+        before = f", {skipped} already in {arguments.output}" if skipped else ""
+        print(f"{scored} scored, {failed} failed{before}{rate} ({model.name}, {model.dtype})", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _write_map(model, result: Score, arguments: argparse.Namespace, used_names: set[str]) -> bool:
+    from liqe_jax.scoring.heatmap import render
+
+    stem = Path(result.image).name
+    name = next(n for k in itertools.count(1) if (n := f"{stem}.map{'' if k == 1 else k}.jpg") not in used_names)
+    used_names.add(name)
+    try:
+        quality_map = model.quality_map(
+            result.image, preprocess=arguments.preprocess, allow_truncated=arguments.allow_truncated
+        )
+        title = f"{stem}: {result.quality:.2f} ({model.name}, {arguments.preprocess})"
+        render(quality_map, title).save(Path(arguments.map) / name, quality=92)
+    except (LiqeError, OSError) as error:
+        print(f"liqe: no map of {result.image}: {error}", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,61 @@
+"""Options and set-up that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from liqe_jax.errors import UsageError
+from liqe_jax.tasks import TaskSet
+
+MODEL_HELP = (
+    "a model folder, a weight file (LIQE.pt, .safetensors, .msgpack, .bin), liqe_mix, liqe_koniq, or a Hugging Face "
+    "repository of a CLIP"
+)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model and --tasks."""
+    parser.add_argument("--model", required=True, metavar="M", help=MODEL_HELP)
+    add_tasks_option(parser)
+
+
+def add_tasks_option(parser: argparse.ArgumentParser) -> None:
+    """--tasks."""
+    parser.add_argument(
+        "--tasks",
+        metavar="T",
+        help="joint, quality_scene, quality_distortion, quality, or a JSON file with name, attributes and template "
+        "(default: the model's own)",
+    )
+
+
+def read_tasks(argument: str | None) -> TaskSet | str | None:
+    """A task set from a JSON file; names are passed on.
+
+    Raises:
+      UsageError: the file cannot be read or describes no task set.
+    """
+    if argument is None or not argument.endswith(".json"):
+        return argument
+    try:
+        description = json.loads(Path(argument).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Cannot read the task set {argument}: {error}.") from error
+    if not isinstance(description, dict):
+        raise UsageError(f"{argument} holds a JSON {type(description).__name__}; a task set is an object.")
+    return TaskSet.from_dict(description)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, beside the models.
+
+    Only the command does this: in somebody's own program the setting is theirs to make.
+    """
+    import jax
+
+    from liqe_jax.weights.hub import models_folder
+
+    jax.config.update("jax_compilation_cache_dir", str(models_folder().parent / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,0 +1,111 @@
+"""Results as a table, JSON lines or CSV, written and flushed row by row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import IO, Any, Protocol
+
+from liqe_jax.scoring.result import Failure, Score
+from liqe_jax.tasks import TaskSet
+
+
+class Writer(Protocol):
+    """Takes results one at a time; each is on its way to the disk when `write` returns."""
+
+    def write(self, result: Score | Failure) -> None: ...
+
+
+class JsonlWriter:
+    """One JSON object a line."""
+
+    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
+        self._stream = stream
+
+    def write(self, result: Score | Failure) -> None:
+        # Paths that are no UTF-8 hold lone surrogates, which only escapes can express.
+        line = json.dumps(result.to_dict(), ensure_ascii=not _is_utf8(result.image))
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def csv_columns(tasks: TaskSet) -> list[str]:
+    """Column names: attributes, their distributions as `attribute_probs.label`, and the rest."""
+    names = [attribute.name for attribute in tasks.attributes]
+    probabilities = [f"{a.name}_probs.{label}" for a in tasks.attributes for label in a.labels]
+    rest = ["patches", "width", "height", "model", "preprocess", "warnings", "error"]
+    return ["image", *names, *probabilities, *rest]
+
+
+class CsvWriter:
+    """Comma-separated values, a column for every probability."""
+
+    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
+        self._stream = stream
+        self._rows = csv.DictWriter(stream, csv_columns(tasks), restval="", lineterminator="\n")
+        if header:
+            self._rows.writeheader()
+            stream.flush()
+
+    def write(self, result: Score | Failure) -> None:
+        row: dict[str, Any] = {}
+        for key, value in result.to_dict().items():
+            if isinstance(value, Mapping):
+                row.update({f"{key}.{label}": probability for label, probability in value.items()})
+            else:
+                row[key] = "; ".join(value) if isinstance(value, list) else value
+        self._rows.writerow(row)
+        self._stream.flush()
+
+
+class TableWriter:
+    """A table for people; warnings and errors stand under the row that they belong to."""
+
+    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
+        self._stream, self._tasks = stream, tasks
+        self._widths = {
+            a.name: max(len(a.name), 7 if a.values is not None else max(map(len, a.labels)) + 5)
+            for a in tasks.attributes
+        }
+        if header:
+            self._line([name.ljust(width) for name, width in self._widths.items()], "image")
+            self._line(["-" * width for width in self._widths.values()], "-" * 24)
+
+    def _line(self, cells: list[str], image: str) -> None:
+        self._stream.write("  ".join([*cells, image]).rstrip() + "\n")
+        self._stream.flush()
+
+    def write(self, result: Score | Failure) -> None:
+        if isinstance(result, Failure):
+            self._line(["-".ljust(width) for width in self._widths.values()], _printable(result.image))
+            self._stream.write(f"    error: {_printable(result.error)}\n")
+            return
+        cells = []
+        for attribute in self._tasks.attributes:
+            value = result[attribute.name]
+            if isinstance(value, float):
+                cell = f"{value:.3f}"
+            else:
+                cell = f"{value} {result.probabilities[attribute.name][value]:.0%}"
+            cells.append(cell.ljust(self._widths[attribute.name]))
+        self._line(cells, _printable(result.image))
+        for warning in result.warnings:
+            self._stream.write(f"    note: {_printable(warning)}\n")
+
+
+def _printable(text: str) -> str:
+    """File names may hold line ends and escape sequences; a terminal must not obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.encode("utf-8", "replace").decode())
+
+
+WRITERS = MappingProxyType({"table": TableWriter, "jsonl": JsonlWriter, "csv": CsvWriter})

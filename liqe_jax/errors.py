@@ -1,0 +1,22 @@
+"""Errors that the package raises on purpose.
+
+Each message says what was expected, what came instead and what to do about it. Everything
+derives from :class:`LiqeError`, so a caller can catch the package's own refusals and let
+programming errors through.
+"""
+
+
+class LiqeError(Exception):
+    """Base class of every error that liqe_jax raises on purpose."""
+
+
+class ModelError(LiqeError):
+    """A model cannot be found, read, converted or run."""
+
+
+class ImageError(LiqeError):
+    """One image cannot be decoded or scored. Other images are not affected."""
+
+
+class UsageError(LiqeError):
+    """An argument or a combination of arguments makes no sense."""

@@ -1,0 +1,183 @@
+"""CLIP in Flax: a ViT and a causal text transformer that share an embedding space.
+
+The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack`
+files load as they are (the misspelt `pre_layrnorm` is theirs). Inputs of the vision tower are
+bytes or bytes as floats, 0 to 255: normalisation happens here, on the device, so that what
+travels there is a quarter of the size.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.model.layers import Dense, Encoder, LayerNorm, dot
+from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
+
+Params = PyTree[Array]
+
+
+def normalise_pixels(pixels: Num[Array, "... 3"]) -> Float[Array, "... 3"]:
+    """RGB in 0..255 to CLIP's normalised pixels, float32, with torchvision's order of operations."""
+    return (pixels.astype(jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution whose stride is its size, written as the product that it is."""
+
+    features: int
+    patch_size: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B L W"]:
+        size, side = self.patch_size, pixels.shape[1] // self.patch_size
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
+        squares = pixels.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
+        flat = squares.reshape(-1, side * side, size * size * 3)
+        return dot(flat, kernel.reshape(-1, self.features), self.dtype)
+
+
+class VisionEmbeddings(nn.Module):
+    """Class token, projected squares and learnt positions."""
+
+    config: CLIPConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B L W"]:
+        width = self.config.vision.width
+        squares = PatchEmbedding(width, self.config.patch_size, self.dtype, name="patch_embedding")(pixels)
+        class_token = self.param("class_embedding", nn.initializers.normal(0.02), (width,))
+        class_tokens = jnp.broadcast_to(class_token.astype(jnp.float32), (pixels.shape[0], 1, width))
+        positions = nn.Embed(self.config.vision_tokens, width, name="position_embedding").embedding
+        return jnp.concatenate([class_tokens, squares], axis=1) + positions.astype(jnp.float32)
+
+
+class VisionTower(nn.Module):
+    """Pixels to the class token's output."""
+
+    config: CLIPConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B W"]:
+        eps = self.config.vision.layer_norm_eps
+        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
+        x = LayerNorm(eps, name="pre_layrnorm")(x)
+        class_token = jnp.zeros((x.shape[0], 1), jnp.int32)
+        x = Encoder(self.config.vision, self.dtype, name="encoder")(x, None, class_token)
+        return LayerNorm(eps, name="post_layernorm")(x[:, 0])
+
+
+class TextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    config: CLIPConfig
+
+    @nn.compact
+    def __call__(self, token_ids: Int[Array, "B L"], positions: Int[Array, "B L"]) -> Float[Array, "B L W"]:
+        width = self.config.text.width
+        tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
+        return tokens + nn.Embed(self.config.context_length, width, name="position_embedding")(positions)
+
+
+class TextTower(nn.Module):
+    """Token ids to the outputs of the tokens named by `read`.
+
+    `positions` and `mask` are arguments, since prompts that share a prefix travel packed in
+    one row (see `prompts.py`); the plain form is `arange` and a lower triangle.
+    """
+
+    config: CLIPConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        token_ids: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        mask: Bool[Array, "#B L L"],
+        read: Int[Array, "B R"],
+    ) -> Float[Array, "B R W"]:
+        x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
+        x = Encoder(self.config.text, self.dtype, name="encoder")(x, mask, read)
+        return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
+
+
+def unit(features: Float[Array, "... D"]) -> Float[Array, "... D"]:
+    """Features divided by their Euclidean norm."""
+    return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
+
+
+class CLIP(nn.Module):
+    """Both towers, their projections and the logit scale.
+
+    `dtype` is the type of the operands of matrix products (float32 or bfloat16); sums,
+    normalisations, softmax and outputs are float32 in either case.
+    """
+
+    config: CLIPConfig
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self) -> None:
+        self.vision_model = VisionTower(self.config, self.dtype)
+        self.text_model = TextTower(self.config, self.dtype)
+        self.visual_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
+        self.text_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
+        # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
+
+    def image_features(self, patches: Num[Array, "B H H 3"]) -> Float[Array, "B D"]:
+        """Unit features of patches with RGB values in 0..255."""
+        return unit(self.visual_projection(self.vision_model(normalise_pixels(patches))))
+
+    def text_features(
+        self,
+        token_ids: Int[Array, "B L"],
+        positions: Int[Array, "B L"],
+        mask: Bool[Array, "#B L L"],
+        read: Int[Array, "B R"],
+    ) -> Float[Array, "B R D"]:
+        """Unit features of the tokens named by `read`."""
+        return unit(self.text_projection(self.text_model(token_ids, positions, mask, read)))
+
+    def __call__(self, patches: Num[Array, "B H H 3"], token_ids: Int[Array, "K L"]) -> Array:
+        """Touches every parameter; for `init` only."""
+        length = token_ids.shape[1]
+        positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
+        read = jnp.full((token_ids.shape[0], 1), length - 1)
+        mask = jnp.tril(jnp.ones((1, length, length), bool))
+        text = self.text_features(token_ids, positions, mask, read)[:, 0]
+        return jnp.exp(self.logit_scale) * self.image_features(patches) @ text.T
+
+
+def init_params(key: Array, config: CLIPConfig) -> Params:
+    """Random float32 parameters for `config`; a plain nested dict of arrays."""
+    patch = jnp.zeros((1, config.image_size, config.image_size, 3), jnp.uint8)
+    token_ids = jnp.zeros((1, min(8, config.context_length)), jnp.int32)
+    return CLIP(config).init(key, patch, token_ids)["params"]
+
+
+def param_shapes(config: CLIPConfig) -> Params:
+    """The tree of `jax.ShapeDtypeStruct` that a checkpoint for `config` has to fill."""
+    return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+
+
+def encode_image(
+    params: Params, patches: Num[Array, "*batch H H 3"], config: CLIPConfig, dtype: jnp.dtype = jnp.float32
+) -> Float[Array, "*batch D"]:
+    """Unit image features; any leading axes.
+
+    Args:
+      params: as from `init_params` or a checkpoint.
+      patches: RGB, 0..255, uint8 or float, sides `config.image_size`.
+      config: the model's shape.
+      dtype: operand type of the matrix products.
+    """
+    flat = patches.reshape(-1, *patches.shape[-3:])
+    features = CLIP(config, dtype).apply({"params": params}, flat, method=CLIP.image_features)
+    return features.reshape(*patches.shape[:-3], -1)

@@ -1,0 +1,73 @@
+"""From features to the joint distribution, its marginals and the score.
+
+The paper's section 3.1, as the reference code has it: the cosine logits of all patches are
+averaged first, and one softmax over all prompts follows (zwx8981/LIQE, LIQE.py:81-107).
+Everything here is a pure function; the task set is static.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from liqe_jax.tasks import TaskSet
+
+
+class Prediction(NamedTuple):
+    """What a model says of each image; a pytree.
+
+    Attributes:
+      logits: mean over patches of logit_scale * cosine, [*batch, K].
+      joint: the softmax over K, with one axis per attribute, [*batch, Q, S, T, ...].
+      marginals: attribute name -> distribution over its labels, [*batch, N].
+      values: name -> expectation, [*batch], for attributes whose labels have values.
+    """
+
+    logits: Float[Array, "*batch K"]
+    joint: Float[Array, "*batch ..."]
+    marginals: dict[str, Float[Array, "*batch N"]]
+    values: dict[str, Float[Array, "*batch"]]
+
+
+def patch_logits(
+    image_features: Float[Array, "*batch D"], text_features: Float[Array, "K D"], logit_scale: Float[Array, ""]
+) -> Float[Array, "*batch K"]:
+    """Scaled cosines of unit features. `logit_scale` is the parameter, the log of the factor."""
+    return jnp.exp(logit_scale) * (image_features @ text_features.T)
+
+
+def mean_over_patches(
+    values: Float[Array, "*batch P K"], patch_mask: Float[Array, "*batch P"] | None = None
+) -> Float[Array, "*batch K"]:
+    """Mean over the patches whose mask is 1; over all of them without a mask."""
+    if patch_mask is None:
+        return values.mean(-2)
+    patch_mask = patch_mask.astype(values.dtype)
+    return jnp.einsum("...pk,...p->...k", values, patch_mask) / patch_mask.sum(-1, keepdims=True)
+
+
+def joint_distribution(logits: Float[Array, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:
+    """Softmax over all K prompts at once, folded into one axis per attribute."""
+    return jax.nn.softmax(logits, axis=-1).reshape(*logits.shape[:-1], *tasks.shape)
+
+
+def marginal(joint: Float[Array, "*batch ..."], tasks: TaskSet, attribute: str) -> Float[Array, "*batch N"]:
+    """The joint distribution summed over every attribute but one."""
+    keep = [a.name for a in tasks.attributes].index(attribute)
+    first = joint.ndim - len(tasks.shape)
+    return joint.sum(tuple(first + axis for axis in range(len(tasks.shape)) if axis != keep))
+
+
+def predict_from_logits(logits: Float[Array, "*batch K"], tasks: TaskSet) -> Prediction:
+    """Joint distribution, marginals and expectations for logits that are already averaged."""
+    joint = joint_distribution(logits, tasks)
+    marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
+    values = {
+        a.name: marginals[a.name] @ jnp.asarray(a.values, jnp.float32)
+        for a in tasks.attributes
+        if a.values is not None
+    }
+    return Prediction(logits, joint, marginals, values)

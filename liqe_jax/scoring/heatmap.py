@@ -1,0 +1,84 @@
+"""A photograph with its per-patch quality as a translucent colour, and a scale beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from liqe_jax.scoring.model import QualityMap
+
+# Red to blue by way of a pale yellow, light in the middle: readable with any colour vision
+# (ColorBrewer's RdYlBu, five classes; Cynthia Brewer, Apache-2.0).
+_COLOURS = np.array([[215, 25, 28], [253, 174, 97], [255, 255, 191], [171, 217, 233], [44, 123, 182]], np.float64)
+
+LOW, HIGH = 1.0, 5.0  # the range of the quality scale
+OPACITY = 0.5
+LONGEST_SIDE = 1600  # pixels of the picture, so that a map of a panorama stays a picture
+
+
+def colours_of(quality: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... 3"]:
+    """RGB in 0..255 of qualities from 1 (red) to 5 (blue)."""
+    place = (np.clip(quality, LOW, HIGH) - LOW) / (HIGH - LOW) * (len(_COLOURS) - 1)
+    return np.stack([np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T], axis=-1)
+
+
+def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
+    """Every pixel's quality: the mean over the patches that cover it, weighted towards their centres.
+
+    Pixels beyond the last patch take the value of the nearest covered one.
+    """
+    height, width = quality_map.pixels.shape[:2]
+    cells, patch = quality_map.grid, quality_map.patch
+    ramp = np.minimum(np.arange(patch) + 1.0, np.arange(patch)[::-1] + 1.0)
+    # The weight of a patch is a product of two tents, so rows and columns can be spread in turn.
+    down, across = np.zeros((cells.rows, height)), np.zeros((cells.cols, width))
+    for row in range(cells.rows):
+        down[row, row * cells.stride : row * cells.stride + patch] = ramp
+    for col in range(cells.cols):
+        across[col, col * cells.stride : col * cells.stride + patch] = ramp
+    covered_y, covered_x = (cells.rows - 1) * cells.stride + patch, (cells.cols - 1) * cells.stride + patch
+    down[:, covered_y:], across[:, covered_x:] = down[:, covered_y - 1 : covered_y], across[:, covered_x - 1 : covered_x]
+    down, across = down / down.sum(0), across / across.sum(0)
+    return down.T @ quality_map.quality @ across
+
+
+def render(quality_map: QualityMap, title: str = "") -> Image.Image:
+    """The picture: photograph, heat map on top, colour bar from 1 to 5 at the right, caption below."""
+    blended = (1 - OPACITY) * quality_map.pixels + OPACITY * colours_of(per_pixel(quality_map))
+    photo = Image.fromarray(np.rint(blended).astype(np.uint8))
+    photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    size = int(np.clip(min(photo.size) / 24, 12, 32))
+    font = ImageFont.load_default(size)
+    bar, margin = size, size // 2
+    caption = "quality per patch: "
+    caption += f"least {quality_map.quality.min():.2f}, mean {quality_map.quality.mean():.2f}, "
+    caption += f"greatest {quality_map.quality.max():.2f}"
+    lines = [line for line in (title, caption) if line]
+
+    canvas_width = photo.width + margin * 3 + bar + 2 * size
+    canvas = Image.new("RGB", (canvas_width, photo.height + margin + int(1.4 * size) * len(lines)), "white")
+    canvas.paste(photo, (0, 0))
+    left = photo.width + margin
+    canvas.paste(_colour_bar(bar, photo.height), (left, 0))
+    draw = ImageDraw.Draw(canvas)
+    for level in range(int(LOW), int(HIGH) + 1):
+        y = round((HIGH - level) / (HIGH - LOW) * (photo.height - 1))
+        draw.line((left, y, left + bar + margin // 2, y), fill="black")
+        anchor = {HIGH: "la", LOW: "ld"}.get(level, "lm")
+        draw.text((left + bar + margin, y), str(level), fill="black", font=font, anchor=anchor)
+    for number, line in enumerate(lines):
+        text = line if font.getlength(line) <= canvas_width - margin else _shortened(line, font, canvas_width - margin)
+        draw.text((margin // 2, photo.height + margin // 2 + number * int(1.4 * size)), text, fill="black", font=font)
+    return canvas
+
+
+def _colour_bar(width: int, height: int) -> Image.Image:
+    column: UInt8[np.ndarray, "H 3"] = np.rint(colours_of(np.linspace(HIGH, LOW, height))).astype(np.uint8)
+    return Image.fromarray(np.repeat(column[:, None], width, axis=1))
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
+    while len(text) > 1 and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,144 @@
+"""From a name or a path to a `Model`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.model.clip import Params
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.model.prompts import encode_prompts, pack_prompts
+from liqe_jax.scoring.model import Model
+from liqe_jax.tasks import TaskSet
+from liqe_jax.taxonomy import JOINT, TASK_SETS
+from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name
+from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.read import read_model
+
+
+def load(
+    name_or_path: str | os.PathLike,
+    *,
+    tasks: TaskSet | str | None = None,
+    dtype: str = "float32",
+    devices: Sequence[jax.Device] | None = None,
+) -> Model:
+    """Loads a model.
+
+    Args:
+      name_or_path: a folder or weight file in any format that `liqe_jax.weights` reads; a
+        known name (`liqe_mix`, `liqe_koniq`); or a repository on the Hugging Face hub,
+        "owner/model". What exists as a path is never looked up on the network.
+      tasks: attributes and sentences: a `TaskSet`, or the name of one of LIQE's ("joint",
+        "quality_scene", "quality_distortion", "quality"). Default: the model's own, and
+        "joint" where the file does not say.
+      dtype: operand type of the matrix products, "float32" or "bfloat16"; sums are float32.
+      devices: where to run; default all local ones.
+
+    Raises:
+      ModelError: not found, damaged, or no CLIP.
+      UsageError: unknown tasks or dtype.
+    """
+    checkpoint = with_text_features(open_checkpoint(name_or_path), tasks)
+    assert checkpoint.tasks is not None and checkpoint.text_features is not None
+    return Model(
+        checkpoint.params,
+        checkpoint.text_features,
+        checkpoint.config,
+        checkpoint.tasks,
+        checkpoint.provenance,
+        dtype,
+        devices,
+    )
+
+
+def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
+    """Finds and reads a model by path, known name or repository name.
+
+    Raises:
+      ModelError: not found, damaged, or no CLIP.
+    """
+    name = os.fspath(name_or_path)
+    if Path(name).exists():
+        return read_model(name)
+    if name in KNOWN_MODELS:
+        known = KNOWN_MODELS[name]
+        checkpoint = read_model(fetch_known(name))
+        provenance = dataclasses.replace(
+            checkpoint.provenance,
+            name=name,
+            source=f"{known.repository}/{known.file}",
+            licence=known.licence,
+            trained_on=known.trained_on,
+            notes=(*known.notes, *checkpoint.provenance.notes),
+        )
+        return dataclasses.replace(checkpoint, provenance=provenance, tasks=known.tasks)
+    # A relative path that does not exist looks like owner/model too; its parent gives it away.
+    if is_repository_name(name) and not Path(name).parent.exists():
+        checkpoint = read_model(fetch_repository(name))
+        if checkpoint.tasks is not None:
+            return checkpoint
+        provenance = dataclasses.replace(checkpoint.provenance, name=name, source=f"huggingface.co/{name}")
+        return dataclasses.replace(checkpoint, provenance=provenance)
+    raise ModelError(
+        f"No model {name!r}. Expected an existing folder or file, a known name ({', '.join(KNOWN_MODELS)}), or a "
+        "Hugging Face repository such as openai/clip-vit-base-patch32."
+    )
+
+
+def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
+    """The task set that is meant.
+
+    Raises:
+      UsageError: no such name.
+    """
+    if isinstance(tasks, TaskSet):
+        return tasks
+    if tasks is None:
+        return default or JOINT
+    if tasks not in TASK_SETS:
+        raise UsageError(f"tasks must be one of {', '.join(TASK_SETS)}, or a TaskSet; got {tasks!r}.")
+    return TASK_SETS[tasks]
+
+
+def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = None) -> Checkpoint:
+    """Fixes the task set and computes its text features, unless the file holds the right ones."""
+    chosen = find_tasks(tasks, checkpoint.tasks)
+    if checkpoint.text_features is not None and checkpoint.tasks == chosen:
+        return checkpoint
+    features = text_features(checkpoint.params, checkpoint.config, chosen, checkpoint.tokenizer)
+    return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+
+
+def text_features(
+    params: Params, config: CLIPConfig, tasks: TaskSet, tokenizer: Tokenizer | None = None
+) -> Float[np.ndarray, "K D"]:
+    """Unit features of a task set's prompts, float32.
+
+    Args:
+      tokenizer: that of the model; None stands for CLIP's own.
+
+    Raises:
+      ModelError: the tokenizer's ids do not fit the model's vocabulary.
+      UsageError: a prompt is too long for the text tower.
+    """
+    token_ids = (tokenizer or Tokenizer.default())(tasks.prompts, config.context_length)
+    if token_ids.max() >= config.vocab_size:
+        raise ModelError(
+            f"The tokenizer gives ids up to {token_ids.max()}, the model's vocabulary has {config.vocab_size}. "
+            "Put the model's own vocab.json and merges.txt beside its config.json."
+        )
+    packed = pack_prompts(token_ids, config.eos_token_id)
+    # Float32 whatever the scorer's dtype: it happens once, and every score depends on it.
+    encode = jax.jit(lambda tree: encode_prompts(tree, packed, config, jnp.dtype("float32")))
+    return np.asarray(encode(params))

@@ -1,0 +1,320 @@
+"""The public scorer: images in, judgements out.
+
+`Model` keeps parameters on the devices and compiled functions, and nothing that depends on
+the images it has seen: an image's score is the same alone, in a batch, first or last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, UInt8
+
+from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.images.decode import ImageSource, decode
+from liqe_jax.images.grid import Grid, grid
+from liqe_jax.images.preprocess import PRESETS, PreparedImage, Preset, prepare
+from liqe_jax.model.clip import Params
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.model.head import Prediction, predict_from_logits
+from liqe_jax.model.predict import predict, predict_patches
+from liqe_jax.scoring.result import Failure, Score
+from liqe_jax.scoring.stream import map_ahead
+from liqe_jax.tasks import TaskSet
+from liqe_jax.weights.provenance import Provenance, seen_in_training
+
+DTYPES = ("float32", "bfloat16")
+
+# Patches per call when an image is judged patch by patch.
+MAP_CHUNK = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityMap:
+    """Per-patch quality on a dense grid.
+
+    Attributes:
+      pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
+      grid: rows, columns and stride of the patches.
+      quality: expected quality of each patch, 1 to 5, [rows, cols].
+      patch: side of a patch, pixels.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    grid: Grid
+    quality: Float[np.ndarray, "rows cols"]
+    patch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    name: str
+    source: ImageSource
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ready:
+    """A decoded image, reduced to what the device and the result need."""
+
+    name: str
+    patches: UInt8[np.ndarray, "P S S 3"]
+    prepared: PreparedImage
+
+
+class Model:
+    """A LIQE model on this process's devices.
+
+    Attributes:
+      params: parameters, float32, or with bfloat16 kernels.
+      text_features: unit features of the prompts, float32 [K, D].
+      config, tasks, provenance: what the model is.
+      dtype: operand type of its matrix products.
+      devices: where it runs; images are spread over all of them.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        text_features: Float[Array, "K D"],
+        config: CLIPConfig,
+        tasks: TaskSet,
+        provenance: Provenance,
+        dtype: str = "float32",
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
+        self.config, self.tasks, self.provenance, self.dtype = config, tasks, provenance, dtype
+        self.devices = tuple(devices or jax.local_devices())
+        mesh = Mesh(np.asarray(self.devices), ("images",))
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._spread = NamedSharding(mesh, PartitionSpec("images"))
+        self.params = jax.device_put(_with_kernels_of(params, dtype), self._replicated)
+        self.text_features = jax.device_put(jnp.asarray(text_features, jnp.float32), self._replicated)
+        statics = {"config": config, "tasks": tasks, "dtype": jnp.dtype(dtype)}
+        self._predict = jax.jit(functools.partial(predict, **statics))
+        self._predict_patches = jax.jit(functools.partial(predict_patches, **statics))
+        self._predict_from_logits = jax.jit(functools.partial(predict_from_logits, tasks=tasks))
+
+    @property
+    def name(self) -> str:
+        """The model's name in results."""
+        return self.provenance.name
+
+    def score(
+        self,
+        image: ImageSource,
+        *,
+        preprocess: str | Preset = "paper",
+        allow_truncated: bool = False,
+        name: str | None = None,
+    ) -> Score:
+        """Judges one image.
+
+        Args:
+          image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
+            grey [H, W], uint8 or floating in [0, 1]. RGB, not OpenCV's BGR.
+          preprocess: "paper", "pyiqa", "even", or a `Preset` of your own.
+          allow_truncated: score what can be decoded of a cut file.
+          name: for the result's `image`; default the path, or "<array>" and the like.
+
+        Raises:
+          ImageError: the image cannot be decoded.
+        """
+        preset = _preset(preprocess)
+        name = _name_of(image) if name is None else name
+        ready = self._ready(_Job(name, image), preset, allow_truncated)
+        (result,) = self._finish([ready], self._start([ready], preset, len(self.devices)), preset)
+        assert isinstance(result, Score)
+        return result
+
+    def score_many(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        batch_size: int | None = None,
+        preprocess: str | Preset = "paper",
+        allow_truncated: bool = False,
+        workers: int | None = None,
+    ) -> Iterator[Score | Failure]:
+        """Judges any number of images, in order, as they come.
+
+        Decoding runs ahead on threads while the devices compute; memory does not grow with
+        the number of images. What cannot be scored yields a `Failure`, and the rest goes on.
+
+        Args:
+          images: each as in `score`; read lazily.
+          batch_size: images per call, over all devices together, rounded up to a multiple of
+            their number. Default: one per CPU device, sixteen per other device.
+          preprocess, allow_truncated: as in `score`.
+          workers: decoding threads; default the number of cores, at most eight.
+        """
+        preset = _preset(preprocess)
+        batch_size = self.batch_size(batch_size)
+        workers = workers or min(os.cpu_count() or 1, 8)
+        jobs = (_Job(_name_of(image), image) for image in images)
+
+        def attempt(job: _Job) -> _Ready | Failure:
+            try:
+                return self._ready(job, preset, allow_truncated)
+            except LiqeError as error:
+                return Failure(job.name, str(error))
+
+        return self._stream(map_ahead(attempt, jobs, workers, batch_size + 2 * workers), preset, batch_size)
+
+    def batch_size(self, wanted: int | None = None) -> int:
+        """`wanted` images per call, or the default, rounded up to fill all devices."""
+        count = len(self.devices)
+        if wanted is None:
+            # One image is 750 tokens of a ViT-B/32, which is enough to keep a CPU busy.
+            return count * (1 if self.devices[0].platform == "cpu" else 16)
+        if wanted < 1:
+            raise UsageError(f"batch_size must be at least 1; got {wanted}.")
+        return -(-wanted // count) * count
+
+    def quality_map(
+        self, image: ImageSource, *, preprocess: str | Preset = "paper", allow_truncated: bool = False
+    ) -> QualityMap:
+        """Judges every patch of a dense grid by itself.
+
+        The grid is the one that `paper` chooses its fifteen patches from (stride 32, or 48
+        for large images), so a 1024x768 photograph has 204.
+
+        Raises:
+          ImageError: the image cannot be decoded.
+          UsageError: the model predicts no quality.
+        """
+        if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
+            raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
+        dense = dataclasses.replace(_preset(preprocess), even=False, count=None)
+        ready = self._ready(_Job(_name_of(image), image), dense, allow_truncated)
+        quality = np.concatenate([part.values["quality"] for part in self._by_patch(ready.patches)])
+        height, width = ready.prepared.pixels.shape[:2]
+        cells = grid(height, width, dense.stride, self.config.image_size)
+        return QualityMap(
+            ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size
+        )
+
+    def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
+        decoded = decode(job.source, preset.decode_options(allow_truncated))
+        prepared = prepare(decoded, preset, self.config.image_size)
+        if isinstance(job.source, (str, os.PathLike)):
+            seen = seen_in_training(self.provenance, job.name)
+            if seen:
+                prepared = dataclasses.replace(prepared, warnings=(*prepared.warnings, seen))
+        return _Ready(job.name, prepared.patches(), prepared)
+
+    def _stream(
+        self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int
+    ) -> Iterator[Score | Failure]:
+        # One batch computes while the next is gathered; results leave in the order of the items.
+        running: tuple[list[_Ready | Failure], Prediction] | None = None
+        slots: list[_Ready | Failure] = []
+
+        def launch() -> tuple[list[_Ready | Failure], Prediction]:
+            return slots, self._start([slot for slot in slots if isinstance(slot, _Ready)], preset, batch_size)
+
+        for item in items:
+            slots.append(item)
+            if running is None and isinstance(item, Failure) and len(slots) == 1:
+                yield slots.pop()  # nothing is ahead of it
+            elif sum(isinstance(slot, _Ready) for slot in slots) == batch_size:
+                started = launch()
+                slots = []
+                if running is not None:
+                    yield from self._finish(*running, preset)
+                running = started
+        if running is not None:
+            yield from self._finish(*running, preset)
+        if slots:
+            yield from self._finish(*launch(), preset)
+
+    def _start(self, ready: list[_Ready], preset: Preset, batch_size: int) -> Prediction:
+        """Begins to judge up to `batch_size` images; returns before it is done."""
+        if preset.count is None:
+            return self._judge_all_patches(ready)
+        side = self.config.image_size
+        patches = np.zeros((batch_size, preset.count, side, side, 3), np.uint8)
+        mask = np.zeros((batch_size, preset.count), np.float32)
+        mask[len(ready) :, 0] = 1  # padding images: their results are dropped, but no 0 / 0
+        for slot, item in enumerate(ready):
+            patches[slot, : len(item.patches)] = item.patches
+            mask[slot, : len(item.patches)] = 1
+        return self._predict(
+            self.params,
+            jax.device_put(patches, self._spread),
+            self.text_features,
+            patch_mask=jax.device_put(mask, self._spread),
+        )
+
+    def _judge_all_patches(self, ready: list[_Ready]) -> Prediction:
+        """Images with any number of patches, in chunks of one shape."""
+        logits = [np.concatenate([part.logits for part in self._by_patch(item.patches)]).mean(0) for item in ready]
+        single = [self._predict_from_logits(row) for row in logits]
+        return jax.tree.map(lambda *rows: jnp.stack(rows), *single) if single else Prediction(*[None] * 4)  # type: ignore[arg-type]
+
+    def _by_patch(self, patches: UInt8[np.ndarray, "P S S 3"]) -> Iterator[Prediction]:
+        chunk = MAP_CHUNK * len(self.devices)
+        for start in range(0, len(patches), chunk):
+            part = patches[start : start + chunk]
+            padded = np.zeros((chunk, *part.shape[1:]), np.uint8)
+            padded[: len(part)] = part
+            out = self._predict_patches(self.params, jax.device_put(padded, self._spread), self.text_features)
+            yield jax.tree.map(lambda array, n=len(part): np.asarray(array)[:n], out)
+
+    def _finish(
+        self, slots: Sequence[_Ready | Failure], prediction: Prediction, preset: Preset
+    ) -> Iterator[Score | Failure]:
+        joint, logits = np.asarray(prediction.joint), np.asarray(prediction.logits)
+        row = 0
+        for slot in slots:
+            if isinstance(slot, Failure):
+                yield slot
+                continue
+            if np.isfinite(joint[row]).all():
+                yield Score(
+                    image=slot.name,
+                    joint=joint[row],
+                    logits=logits[row],
+                    corners=slot.prepared.corners,
+                    width=slot.prepared.width,
+                    height=slot.prepared.height,
+                    model=self.name,
+                    preprocess=preset.name,
+                    tasks=self.tasks,
+                    warnings=slot.prepared.warnings,
+                )
+            else:
+                yield Failure(slot.name, f"{self.name} predicts NaN for this image: its weights are damaged.")
+            row += 1
+
+
+def _with_kernels_of(params: Params, dtype: str) -> Params:
+    """Kernels rounded to `dtype` once, rather than at every call; everything else stays float32."""
+
+    def convert(path: tuple[Any, ...], leaf: Array) -> Array:
+        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
+
+    return params if dtype == "float32" else jax.tree_util.tree_map_with_path(convert, params)
+
+
+def _preset(preprocess: str | Preset) -> Preset:
+    if isinstance(preprocess, Preset):
+        return preprocess
+    if preprocess not in PRESETS:
+        raise UsageError(f"preprocess must be one of {', '.join(PRESETS)}, or a Preset; got {preprocess!r}.")
+    return PRESETS[preprocess]
+
+
+def _name_of(image: ImageSource) -> str:
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    return f"<{type(image).__name__}>"

@@ -1,0 +1,114 @@
+"""Task sets: which attributes a model predicts, and the sentence that asks about them.
+
+A task set is plain data. A model that judges other attributes, in other words or another
+number of them, is a different :class:`TaskSet`, not different code::
+
+    wear = TaskSet(
+        name="wear",
+        attributes=(
+            Attribute("quality", ("worn", "used", "new"), values=(1, 2, 3)),
+            Attribute("material", ("wood", "metal")),
+        ),
+        template="a photo of a {quality} surface of {material}",
+    )
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from liqe_jax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """One axis of the joint distribution.
+
+    Attributes:
+      name: identifier; also the placeholder in the template.
+      labels: the words that fill the placeholder, in the order of the axis.
+      values: the number each label stands for, or None for a purely nominal attribute.
+        An attribute with values is reported as an expectation, one without as its most
+        probable label.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    values: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.name.isidentifier():
+            raise UsageError(
+                f"An attribute's name must be a Python identifier, since it names a template field; got {self.name!r}."
+            )
+        if len(self.labels) < 1 or len(set(self.labels)) != len(self.labels):
+            raise UsageError(
+                f"Attribute {self.name!r} needs at least one label and no label twice; got {self.labels!r}."
+            )
+        if self.values is not None:
+            object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+            if len(self.values) != len(self.labels):
+                raise UsageError(
+                    f"Attribute {self.name!r} has {len(self.labels)} labels but {len(self.values)} values; "
+                    "give one value per label, or none at all."
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSet:
+    """Attributes and the template that turns one label of each into a sentence.
+
+    The joint distribution has one axis per attribute, in their order. Prompts enumerate it
+    with the first attribute slowest and the last fastest.
+    """
+
+    name: str
+    attributes: tuple[Attribute, ...]
+    template: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributes", tuple(self.attributes))
+        names = [attribute.name for attribute in self.attributes]
+        fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None}
+        if not names or len(set(names)) != len(names) or set(names) != fields:
+            raise UsageError(
+                f"Task set {self.name!r}: the template must use each attribute's name as a field, and no other field; "
+                f"attributes {names}, fields {sorted(fields)} in {self.template!r}."
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of the joint distribution."""
+        return tuple(len(attribute.labels) for attribute in self.attributes)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The K sentences, K = product of `shape`, first attribute slowest."""
+        names = [attribute.name for attribute in self.attributes]
+        combinations = itertools.product(*(attribute.labels for attribute in self.attributes))
+        return tuple(self.template.format(**dict(zip(names, labels, strict=True))) for labels in combinations)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready description; `from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> TaskSet:
+        """Rebuilds a task set from `to_dict`, or from the same thing read from JSON.
+
+        Raises:
+          UsageError: a key is missing or unknown, or the content makes no task set.
+        """
+        try:
+            attributes = tuple(Attribute(**attribute) for attribute in description["attributes"])
+            return cls(**{**description, "attributes": attributes})
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                "A task set needs exactly the keys name, attributes (each: name, labels, values) and template; "
+                f"got {dict(description)!r} ({error})."
+            ) from error

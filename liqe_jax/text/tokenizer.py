@@ -1,0 +1,123 @@
+"""Sentences to token ids: transformers' CLIP tokenizer over a vocabulary in this package.
+
+`assets/clip_merges.txt.gz` holds OpenAI's 48,894 byte-pair merges (openai/CLIP,
+bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import importlib.resources
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from liqe_jax.errors import ModelError, UsageError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def _byte_characters() -> list[str]:
+    """Printable stand-ins for the 256 bytes, in the order of CLIP's vocabulary.
+
+    Bytes that print as themselves come first; the others are numbered from U+0100 on
+    (openai/CLIP, clip/simple_tokenizer.py:17-36).
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = 256 - len(printable)
+    return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keeps transformers from remarking, when imported, that PyTorch is absent: it is meant to be."""
+    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+class Tokenizer:
+    """Byte-pair encoding with CLIP's rules, for CLIP's own or another vocabulary.
+
+    Attributes:
+      vocab: token -> id.
+      merges: pairs "left right", most important first.
+    """
+
+    def __init__(self, vocab: dict[str, int], merges: Sequence[str]):
+        missing = [token for token in (START, END) if token not in vocab]
+        if missing:
+            raise ModelError(f"A CLIP vocabulary must contain {START} and {END}; {missing} not found.")
+        self.vocab, self.merges = dict(vocab), tuple(merges)
+
+    @classmethod
+    def default(cls) -> Tokenizer:
+        """CLIP's own vocabulary of 49,408 tokens."""
+        packed = importlib.resources.files("liqe_jax.assets").joinpath("clip_merges.txt.gz").read_bytes()
+        merges = gzip.decompress(packed).decode().split("\n")
+        characters = _byte_characters()
+        tokens = [*characters, *(c + "</w>" for c in characters), *(m.replace(" ", "") for m in merges), START, END]
+        return cls({token: number for number, token in enumerate(tokens)}, merges)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike) -> Tokenizer | None:
+        """Reads `vocab.json` and `merges.txt`, or `tokenizer.json`; None where there is neither.
+
+        Raises:
+          ModelError: the files are there but damaged.
+        """
+        folder = Path(folder)
+        try:
+            if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+                vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
+                lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+                return cls(vocab, [line for line in lines if line and not line.startswith("#version")])
+            if (folder / "tokenizer.json").exists():
+                model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
+                merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+                return cls(model["vocab"], merges)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"The tokenizer in {folder} is damaged ({error}). Download the folder again.") from error
+        return None
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `vocab.json` and `merges.txt`, as transformers does."""
+        folder = Path(folder)
+        (folder / "vocab.json").write_text(json.dumps(self.vocab, ensure_ascii=False), "utf-8")
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *self.merges]) + "\n", "utf-8")
+
+    @functools.cached_property
+    def _backend(self):
+        with _without_advice():
+            from transformers import CLIPTokenizer
+        pairs = [tuple(merge.split(" ")) for merge in self.merges]
+        return CLIPTokenizer(vocab=self.vocab, merges=pairs)
+
+    def __call__(self, sentences: Sequence[str], context_length: int = 77) -> Int[np.ndarray, "K C"]:
+        """Token ids, int32, with start and end tokens, padded with 0 as OpenAI's code does.
+
+        Raises:
+          UsageError: a sentence has more tokens than `context_length`.
+        """
+        ids = np.zeros((len(sentences), context_length), np.int32)
+        for k, tokens in enumerate(self._backend(list(sentences))["input_ids"]):
+            if len(tokens) > context_length:
+                raise UsageError(
+                    f"The prompt {sentences[k]!r} has {len(tokens)} tokens; the text tower takes {context_length}. "
+                    "Shorten the template or the labels."
+                )
+            ids[k, : len(tokens)] = tokens
+        return ids

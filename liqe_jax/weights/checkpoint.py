@@ -1,0 +1,61 @@
+"""A model as it stands on disk, whatever the format: parameters, shape, tasks, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Float
+
+from liqe_jax.model.clip import param_shapes
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.tasks import TaskSet
+from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.weights.layouts import Flat, check_shapes
+from liqe_jax.weights.provenance import Provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Everything that a model file says.
+
+    Attributes:
+      flat: parameter path, joined with slashes -> float32 array.
+      config: the shape of the model.
+      tasks: attributes and sentences; None where the file does not say (a plain CLIP).
+      provenance: where it comes from.
+      tokenizer: for `tasks`; None stands for CLIP's own.
+      text_features: unit features [K, D] of the prompts, where the file holds them.
+      source_dtypes: how many arrays of the file had which type.
+    """
+
+    flat: Flat
+    config: CLIPConfig
+    provenance: Provenance
+    tasks: TaskSet | None = None
+    tokenizer: Tokenizer | None = None
+    text_features: Float[np.ndarray, "K D"] | None = None
+    source_dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters as the nested dictionary that `liqe_jax.model` takes."""
+        return unflatten_dict(self.flat, sep="/")
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all arrays."""
+        return sum(array.size for array in self.flat.values())
+
+
+def check_against_config(flat: Flat, config: CLIPConfig, where: str) -> None:
+    """Compares parameters with a configuration.
+
+    Raises:
+      ModelError: names or shapes differ; the message shows both sides.
+    """
+    expected = {name: leaf.shape for name, leaf in flatten_dict(param_shapes(config), sep="/").items()}
+    check_shapes(flat, expected, where)

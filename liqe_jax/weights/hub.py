@@ -1,0 +1,88 @@
+"""Models by name: the Hugging Face hub, its cache, and what to do without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from liqe_jax.errors import ModelError
+from liqe_jax.weights.files import read_json
+from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+$")
+
+
+def is_repository_name(name: str) -> bool:
+    """Whether `name` has the form owner/model."""
+    return bool(_REPOSITORY.match(name)) and not name.startswith((".", "/"))
+
+
+def models_folder() -> Path:
+    """Where weight files may be put by hand: $LIQE_HOME, or ~/.cache/liqe_jax, with /models."""
+    home = os.environ.get("LIQE_HOME")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(home) if home else cache / "liqe_jax") / "models"
+
+
+def fetch_known(name: str) -> Path:
+    """The file of a known model: put there by hand, cached, or downloaded.
+
+    Raises:
+      ModelError: it is nowhere and cannot be downloaded; the message says what to put where.
+    """
+    known = KNOWN_MODELS[name]
+    by_hand = models_folder() / known.file
+    if by_hand.exists():
+        return by_hand
+    return _download(
+        known.repository,
+        known.file,
+        f"Download {known.file} from the page huggingface.co/{known.repository} on a machine with a network, and put "
+        f"it at {by_hand}, or give its path as the model.",
+    )
+
+
+def fetch_repository(name: str) -> Path:
+    """Downloads (or finds in the cache) a CLIP repository's configuration, weights and tokenizer.
+
+    Returns:
+      The local folder.
+
+    Raises:
+      ModelError: no such repository, no weights in it, or no network and no cached copy.
+    """
+    remedy = (
+        f"Download config.json and one of {', '.join(HUGGING_FACE_WEIGHTS)} from the page huggingface.co/{name}, put "
+        "them in a folder, and give the folder as the model."
+    )
+    config = _download(name, "config.json", remedy)
+    for optional in ("liqe.json", "text_features.safetensors", "vocab.json", "merges.txt"):
+        _download(name, optional, remedy, required=False)
+    for weights in HUGGING_FACE_WEIGHTS:
+        found = _download(name, weights, remedy, required=False)
+        if found and weights.endswith(".index.json"):
+            for shard in sorted(set(read_json(found)["weight_map"].values())):
+                _download(name, shard, remedy)
+        if found:
+            return config.parent
+    raise ModelError(f"The repository {name} holds none of {', '.join(HUGGING_FACE_WEIGHTS)}. {remedy}")
+
+
+def _download(repository: str, file: str, remedy: str, required: bool = True) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, file))
+    except LocalEntryNotFoundError as error:  # an EntryNotFoundError too, but it means: offline
+        if not required:
+            return None
+        raise ModelError(f"{repository}/{file} is not in the cache and the hub cannot be reached. {remedy}") from error
+    except EntryNotFoundError as error:
+        if not required:
+            return None
+        raise ModelError(f"The repository {repository} has no {file}. {remedy}") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"Cannot fetch {repository}/{file}: {error}. {remedy}") from error

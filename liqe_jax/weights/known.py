@@ -1,0 +1,63 @@
+"""Models that have a name: where they are, what they predict, what they were trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from liqe_jax.taxonomy import JOINT, QUALITY_ONLY
+from liqe_jax.tasks import TaskSet
+from liqe_jax.weights.provenance import TrainingSet
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownModel:
+    """A file on the Hugging Face hub and what is known of it.
+
+    Attributes:
+      repository, file: where it is on the hub.
+      tasks: what it predicts.
+      licence: of the weights, which is not ours.
+      trained_on: as in `Provenance`.
+      notes: sentences for its users.
+    """
+
+    repository: str
+    file: str
+    tasks: TaskSet
+    licence: str
+    trained_on: tuple[TrainingSet, ...]
+    notes: tuple[str, ...]
+
+
+_LICENCE = (
+    "LIQE's repository is MIT; the copy in chaofengc/IQA-PyTorch-Weights is stated to be CC BY-NC-SA 4.0 "
+    "(non-commercial). Ask the authors before commercial use."
+)
+
+# `liqe_mix` was trained on session 1 of LIQE's ten random splits, not on official splits: the
+# author says so in zwx8981/LIQE issues 28 and 30.
+KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType(
+    {
+        "liqe_mix": KnownModel(
+            "chaofengc/IQA-PyTorch-Weights",
+            "liqe_mix.pt",
+            JOINT,
+            _LICENCE,
+            tuple(
+                TrainingSet(name, "session 1 of LIQE's splits")
+                for name in ("LIVE", "CSIQ", "KADID-10k", "BID", "CLIVE", "KonIQ-10k")
+            ),
+            ("Session 1 of LIQE's random splits, so KonIQ-10k's official test images are partly training images.",),
+        ),
+        "liqe_koniq": KnownModel(
+            "chaofengc/IQA-PyTorch-Weights",
+            "liqe_koniq.pt",
+            QUALITY_ONLY,
+            _LICENCE,
+            (TrainingSet("KonIQ-10k", "unknown split"),),
+            ("Quality only: no scenes, no distortions.",),
+        ),
+    }
+)

@@ -1,0 +1,145 @@
+"""Reads a model from a file or folder, in any format. Never touches the network."""
+
+from __future__ import annotations
+
+import collections
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.serialization import msgpack_restore
+from flax.traverse_util import flatten_dict
+
+from liqe_jax.errors import ModelError
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_config
+from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
+from liqe_jax.weights.layouts import LAYOUTS, infer_config, recognise, to_flax
+from liqe_jax.weights.native import MANIFEST, read_native
+from liqe_jax.weights.provenance import Provenance
+from liqe_jax.weights.torch_reader import read_torch
+
+# A Hugging Face folder's weights, best first: safetensors cannot be ambiguous.
+HUGGING_FACE_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "flax_model.msgpack",
+    "pytorch_model.bin",
+)
+
+# Where training code puts the state dict: the reference's checkpoints, pyiqa, common habit.
+_WRAPPERS = ("model_state_dict", "params", "state_dict")
+
+# pyiqa keeps the CLIP model in an attribute; DataParallel and DDP in another.
+_PREFIXES = ("clip_model.", "module.")
+
+
+def read_model(path: str | os.PathLike) -> Checkpoint:
+    """Reads a model folder or weight file.
+
+    Folders: our own format, or a Hugging Face CLIP folder. Files: `.pt`, `.pth`, `.bin`
+    (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either) and
+    `.msgpack` (Flax). A `config.json` beside a file is used where it describes a CLIP;
+    otherwise the architecture is read off the shapes.
+
+    Raises:
+      ModelError: something is missing, damaged, or no CLIP.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"No model at {path}. Give a model folder, a weight file, or a known name.")
+    if path.is_dir():
+        if (path / MANIFEST).exists():
+            return read_native(path)
+        for name in HUGGING_FACE_WEIGHTS:
+            if (path / name).exists():
+                return _read_file(path / name, name=path.resolve().name)
+        raise ModelError(
+            f"{path} holds no weights. Expected {MANIFEST} (a liqe_jax model) or config.json with one of "
+            f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {_contents(path)}."
+        )
+    return _read_file(path, name=path.resolve().stem)
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "an empty folder"
+
+
+def _read_file(path: Path, name: str) -> Checkpoint:
+    state, notes = _unwrap(_read_arrays(path), path)
+    layout = recognise(state)
+    if layout is None:
+        examples = ", ".join(list(state)[:5]) or "nothing"
+        raise ModelError(
+            f"{path} holds no CLIP with a vision transformer: none of "
+            f"{', '.join(form.signature for form in LAYOUTS.values())} is among its {len(state)} arrays ({examples}, "
+            "...)."
+        )
+    dtypes = collections.Counter(str(array.dtype) for array in state.values())
+    flat = to_flax(state, layout, str(path))
+    config = _config_beside(path)
+    if config is None:
+        config = infer_config(flat)
+    check_against_config(flat, config, str(path))
+    one_file = not path.name.endswith(".index.json")
+    provenance = Provenance(name, path.name, sha256_of_file(path) if one_file else "", notes=notes)
+    tokenizer = Tokenizer.from_folder(path.parent) if (path.parent / "config.json").exists() else None
+    return Checkpoint(flat, config, provenance, tokenizer=tokenizer, source_dtypes=dict(dtypes))
+
+
+def _read_arrays(path: Path) -> Mapping[str, Any]:
+    if path.name.endswith(".index.json"):
+        shards = sorted(set(read_json(path)["weight_map"].values()))
+        return {name: array for shard in shards for name, array in _read_arrays(path.parent / shard).items()}
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    if path.suffix == ".msgpack":
+        return _read_msgpack(path)
+    content = read_torch(path)
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path} holds a {type(content).__name__}; expected a state dict, name -> tensor.")
+    return content
+
+
+def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
+    try:
+        tree = msgpack_restore(path.read_bytes())
+        return flatten_dict(tree.get("params", tree), sep="/")
+    except Exception as error:  # a damaged stream raises all sorts of things
+        raise ModelError(f"{path} cannot be read as Flax msgpack ({error}). Download it again.") from error
+
+
+def _config_beside(path: Path) -> CLIPConfig | None:
+    config = path.parent / "config.json"
+    if not config.exists():
+        return None
+    return CLIPConfig.from_hugging_face(read_json(config))
+
+
+def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The state dict inside a checkpoint, without prefixes, and a note of what was around it."""
+    notes: list[str] = []
+    for key in _WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            beside = sorted(str(name) for name in content if name != key)
+            if beside:
+                notes.append(f"read from {key!r} of a training checkpoint; left out: {', '.join(beside)}")
+            if isinstance(content.get("epoch"), int):
+                notes.append(f"epoch {content['epoch']}")
+            content = content[key]
+            break
+    arrays = {str(name): value for name, value in content.items() if isinstance(value, np.ndarray)}
+    others = [f"{name} ({type(value).__name__})" for name, value in content.items() if str(name) not in arrays]
+    if others:
+        raise ModelError(
+            f"{path} holds things that are no tensors where a state dict was expected: {', '.join(others[:6])}. "
+            f"Expected names to tensors, or one of {', '.join(_WRAPPERS)}."
+        )
+    for prefix in _PREFIXES:
+        if arrays and all(name.startswith(prefix) for name in arrays):
+            arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
+    return arrays, tuple(notes)

@@ -1,0 +1,264 @@
+"""Reads PyTorch checkpoints without PyTorch and without running what is in them.
+
+A `.pt` file is a pickle beside raw storages. Unpickling calls whatever the pickle names, so
+this reader resolves names from a fixed list of its own functions, which build arrays and
+plain containers; any other name is refused before anything is called. Both the zip format
+(torch 1.6 and later) and the older stream of pickles are read.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from liqe_jax.errors import ModelError
+
+_STORAGE_DTYPES: Mapping[str, np.dtype] = {
+    "FloatStorage": np.dtype(np.float32),
+    "DoubleStorage": np.dtype(np.float64),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+
+# torch.serialization: the first pickle of a file in the older format (torch/serialization.py,
+# MAGIC_NUMBER and PROTOCOL_VERSION).
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+
+
+@dataclasses.dataclass(frozen=True)
+class _StorageType:
+    """Stands for torch.FloatStorage and its kind; not callable, so a pickle can only name it."""
+
+    dtype: np.dtype
+
+
+class _Storage:
+    """A flat buffer. Older files name a storage before its bytes come, so `data` is set late."""
+
+    def __init__(self, dtype: np.dtype, length: int, data: np.ndarray | None = None):
+        self.dtype, self.length, self.data = dtype, length, data
+
+
+class _Tensor:
+    """A view of a storage; becomes an array once the storages are read."""
+
+    def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]):
+        if not isinstance(storage, _Storage):
+            raise ModelError("The checkpoint builds a tensor from something that is no storage; it is damaged.")
+        shape, stride = tuple(map(int, shape)), tuple(map(int, stride))
+        # as_strided reads whatever it is told to, so the bounds have to hold.
+        last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
+        if offset < 0 or min((*shape, *stride), default=0) < 0 or (0 not in shape and last >= storage.length):
+            raise ModelError(
+                f"A tensor of shape {shape}, strides {stride} and offset {offset} exceeds its storage of "
+                f"{storage.length} elements: the file is damaged. Download it again."
+            )
+        self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
+
+    def array(self) -> np.ndarray:
+        data = self.storage.data
+        if data is None or len(data) < self.storage.length:
+            raise ModelError("The file ends before the last tensor. Download it again.")
+        if 0 in self.shape:
+            return np.empty(self.shape, self.storage.dtype)
+        steps = tuple(step * data.itemsize for step in self.stride)
+        return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, steps).copy()
+
+
+def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: object) -> _Tensor:
+    return _Tensor(storage, offset, shape, stride)
+
+
+def _rebuild_parameter(tensor: _Tensor, *_: object) -> _Tensor:
+    return tensor
+
+
+def _number_from_bytes(dtype: np.dtype, raw: bytes) -> object:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or len(raw) != dtype.itemsize:
+        raise ModelError("The checkpoint holds a NumPy number that is damaged or no number.")
+    return np.frombuffer(raw, dtype)[0].item()
+
+
+class _Dtype:
+    """Builds a NumPy dtype from its letter code, without NumPy's own unpickling."""
+
+    def __new__(cls, code: str, *_: object) -> Any:
+        if not (isinstance(code, str) and len(code) == 2 and code[0] in "fiub" and code[1] in "1248"):
+            raise ModelError(f"The checkpoint holds a NumPy type {code!r}; expected a plain number type.")
+        self = super().__new__(cls)
+        self.code = code
+        return self
+
+    def __setstate__(self, state: tuple) -> None:
+        order = state[1]
+        self.code = (order if order in ("<", ">") else "=") + self.code
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    # Protocol 2 has no opcode for bytes; Python writes them as a call of _codecs.encode.
+    if encoding != "latin1" or not isinstance(text, str):
+        raise ModelError(f"The checkpoint asks for the codec {encoding!r}; expected latin1.")
+    return text.encode("latin1")
+
+
+def _scalar(dtype: _Dtype, raw: bytes) -> object:
+    return _number_from_bytes(np.dtype(dtype.code) if isinstance(dtype, _Dtype) else dtype, raw)
+
+
+_ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): lambda *_: {},
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): tuple,
+    ("torch", "device"): lambda *_: None,
+    ("_codecs", "encode"): _latin1,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str):
+        super().__init__(file, encoding="utf-8")
+        self._load_storage, self._path = load_storage, path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
+            return _StorageType(_STORAGE_DTYPES[name])
+        if module.startswith("__torch__"):
+            raise ModelError(
+                f"{self._path} is a TorchScript archive (it names {module}.{name}), not a state dict. Convert it with "
+                "torch: torch.save(torch.jit.load(path).state_dict(), new_path)."
+            )
+        raise ModelError(
+            f"{self._path} asks to call {module}.{name}. This reader rebuilds tensors, numbers and plain containers "
+            "and nothing else, so the file is refused. If you trust it, save its state dict again with torch."
+        )
+
+    def persistent_load(self, reference: Any) -> _Storage:
+        if self._load_storage is None or not isinstance(reference, tuple) or reference[:1] != ("storage",):
+            raise ModelError(f"{self._path} refers to something outside itself ({reference!r}); it is refused.")
+        return self._load_storage(reference)
+
+
+def _unpickle(file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str) -> Any:
+    try:
+        return _Unpickler(file, load_storage, path).load()
+    except ModelError:
+        raise
+    except Exception as error:  # damaged pickles raise all sorts of things
+        raise ModelError(f"{path} is not a readable PyTorch checkpoint: {error}. Download it again.") from error
+
+
+def _storage_dtype(kind: Any) -> np.dtype:
+    if not isinstance(kind, _StorageType):
+        raise ModelError(f"A storage has the unknown type {kind!r}; expected one of {', '.join(_STORAGE_DTYPES)}.")
+    return kind.dtype
+
+
+def _resolve(value: Any) -> Any:
+    """Replaces tensors by arrays throughout nested containers."""
+    if isinstance(value, _Tensor):
+        return value.array()
+    if isinstance(value, Mapping):
+        return {key: _resolve(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_resolve(item) for item in value)
+    return value
+
+
+def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
+    names = archive.namelist()
+    pickles = [name for name in names if name.endswith("/data.pkl") or name == "data.pkl"]
+    if len(pickles) != 1:
+        raise ModelError(
+            f"{path} is a zip file with {len(pickles)} members called data.pkl; a PyTorch checkpoint has one."
+        )
+    prefix = pickles[0][: -len("data.pkl")]
+    big_endian = prefix + "byteorder" in names and archive.read(prefix + "byteorder").strip() == b"big"
+    storages: dict[str, _Storage] = {}
+
+    def load_storage(reference: tuple) -> _Storage:
+        _, kind, key, _, length = reference
+        if key not in storages:
+            dtype = _storage_dtype(kind)
+            member = f"{prefix}data/{key}"
+            if member not in names:
+                raise ModelError(f"{path} lacks {member}: it is cut off. Download it again.")
+            stored = dtype.newbyteorder(">") if big_endian else dtype
+            data = np.frombuffer(archive.read(member), stored).astype(dtype, copy=False)
+            storages[key] = _Storage(dtype, int(length), data)
+        return storages[key]
+
+    return _resolve(_unpickle(io.BytesIO(archive.read(pickles[0])), load_storage, path))
+
+
+def _read_legacy(file: BinaryIO, path: str) -> Any:
+    magic = _unpickle(file, None, path)
+    protocol = _unpickle(file, None, path)
+    if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
+        raise ModelError(f"{path} is a pickle but no PyTorch checkpoint. Expected a file written by torch.save.")
+    system = _unpickle(file, None, path)
+    order = "<" if system.get("little_endian", True) else ">"
+    storages: dict[str, _Storage] = {}
+
+    def load_storage(reference: tuple) -> _Storage:
+        _, kind, key, _, length = reference[:5]
+        if len(reference) > 5 and reference[5] is not None:
+            raise ModelError(f"{path} holds storage views of a very old torch; save it again with torch 1.6 or newer.")
+        return storages.setdefault(key, _Storage(_storage_dtype(kind), int(length)))
+
+    content = _unpickle(file, load_storage, path)
+    for key in _unpickle(file, None, path):
+        if key not in storages:
+            raise ModelError(f"{path} lists a storage {key!r} that no tensor uses. It is damaged.")
+        storage = storages[key]
+        (length,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+        raw = file.read(storage.length * storage.dtype.itemsize)
+        if length != storage.length or len(raw) != storage.length * storage.dtype.itemsize:
+            raise ModelError(f"{path} ends in the middle of a tensor. Download it again.")
+        storage.data = np.frombuffer(raw, storage.dtype.newbyteorder(order)).astype(storage.dtype, copy=False)
+    return _resolve(content)
+
+
+def read_torch(path: str | os.PathLike) -> Any:
+    """Reads what `torch.save` wrote: nested containers, with tensors as NumPy arrays.
+
+    Raises:
+      ModelError: the file is missing, cut, damaged, no checkpoint, or asks to call anything
+        that does not merely rebuild data.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    return _read_zip(archive, name)
+            file.seek(0)
+            return _read_legacy(file, name)
+    except OSError as error:
+        raise ModelError(f"Cannot read {name}: {error.strerror or error}. Check the path.") from error
+    except zipfile.BadZipFile as error:
+        raise ModelError(f"{name} is a damaged zip file ({error}). Download it again.") from error

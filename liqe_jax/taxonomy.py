@@ -83,9 +83,7 @@ QUALITY_DISTORTION = TaskSet(
 )
 QUALITY_ONLY = TaskSet("quality", (QUALITY,), "a photo with {quality} quality")
 
-TASK_SETS = MappingProxyType(
-    {tasks.name: tasks for tasks in (JOINT, QUALITY_SCENE, QUALITY_DISTORTION, QUALITY_ONLY)}
-)
+TASK_SETS = MappingProxyType({tasks.name: tasks for tasks in (JOINT, QUALITY_SCENE, QUALITY_DISTORTION, QUALITY_ONLY)})
 
 # CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.settings import MODEL_HELP
+
+if TYPE_CHECKING:
+    from liqe_jax.weights.checkpoint import Checkpoint
 
 EXAMPLES = """\
 examples:
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def describe(checkpoint) -> dict[str, Any]:
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """What `liqe info` says, as a JSON-ready object."""
     return {
         **checkpoint.provenance.to_dict(),

@@ -12,7 +12,8 @@ from liqe_jax.scoring.result import Failure
 # A folder is searched by suffix, since it also holds other things; a file that is named is
 # always tried, whatever it is called.
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .avif .bmp .dib .tif .tiff .gif .jp2 .j2k .ppm .pgm .pnm .tga .mpo".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
 )
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand
@@ -17,6 +17,9 @@ from liqe_jax.cli.settings import add_model_options, read_tasks, use_compilation
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.scoring.result import Failure, Score
+
+if TYPE_CHECKING:
+    from liqe_jax.scoring.model import Model
 
 EXAMPLES = """\
 examples:
@@ -92,7 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
-        writer = WRITERS[form](stream, model.tasks, header=not (arguments.resume and Path(arguments.output).stat().st_size))
+        continued = arguments.resume and Path(arguments.output).stat().st_size > 0
+        writer = WRITERS[form](stream, model.tasks, not continued)
         results = _score_all(model, arguments, done)
         total = None if "-" in arguments.paths else _count(arguments, done)
         return _write_all(results, writer, model, arguments, total, len(done))
@@ -119,7 +123,7 @@ def _count(arguments: argparse.Namespace, done: set[str]) -> int:
     return sum(1 for _ in _wanted(arguments, done))
 
 
-def _score_all(model, arguments: argparse.Namespace, done: set[str]) -> Iterator[Score | Failure]:
+def _score_all(model: Model, arguments: argparse.Namespace, done: set[str]) -> Iterator[Score | Failure]:
     """Results in the order of the inputs; failures to find an image keep their place."""
     for is_path, group in itertools.groupby(_wanted(arguments, done), lambda item: isinstance(item, str)):
         if not is_path:
@@ -136,7 +140,7 @@ def _score_all(model, arguments: argparse.Namespace, done: set[str]) -> Iterator
 def _write_all(
     results: Iterator[Score | Failure],
     writer: Writer,
-    model,
+    model: Model,
     arguments: argparse.Namespace,
     total: int | None,
     skipped: int,
@@ -169,7 +173,7 @@ def _write_all(
     return 1 if failed else 0
 
 
-def _write_map(model, result: Score, arguments: argparse.Namespace, used_names: set[str]) -> bool:
+def _write_map(model: Model, result: Score, arguments: argparse.Namespace, used_names: set[str]) -> bool:
     from liqe_jax.scoring.heatmap import render
 
     stem = Path(result.image).name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
@@ -15,7 +15,8 @@ from liqe_jax.tasks import TaskSet
 class Writer(Protocol):
     """Takes results one at a time; each is on its way to the disk when `write` returns."""
 
-    def write(self, result: Score | Failure) -> None: ...
+    def write(self, result: Score | Failure) -> None:
+        """Writes one result and flushes it."""
 
 
 class JsonlWriter:
@@ -25,6 +26,7 @@ class JsonlWriter:
         self._stream = stream
 
     def write(self, result: Score | Failure) -> None:
+        """Writes one line."""
         # Paths that are no UTF-8 hold lone surrogates, which only escapes can express.
         line = json.dumps(result.to_dict(), ensure_ascii=not _is_utf8(result.image))
         self._stream.write(line + "\n")
@@ -58,6 +60,7 @@ class CsvWriter:
             stream.flush()
 
     def write(self, result: Score | Failure) -> None:
+        """Writes one row."""
         row: dict[str, Any] = {}
         for key, value in result.to_dict().items():
             if isinstance(value, Mapping):
@@ -86,6 +89,7 @@ class TableWriter:
         self._stream.flush()
 
     def write(self, result: Score | Failure) -> None:
+        """Writes one row and what belongs under it."""
         if isinstance(result, Failure):
             self._line(["-".ljust(width) for width in self._widths.values()], _printable(result.image))
             self._stream.write(f"    error: {_printable(result.error)}\n")
@@ -108,4 +112,6 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.encode("utf-8", "replace").decode())
 
 
-WRITERS = MappingProxyType({"table": TableWriter, "jsonl": JsonlWriter, "csv": CsvWriter})
+WRITERS: Mapping[str, Callable[[IO[str], TaskSet, bool], Writer]] = MappingProxyType(
+    {"table": TableWriter, "jsonl": JsonlWriter, "csv": CsvWriter}
+)

@@ -1,0 +1,1 @@
+"""Photographs to patches, with NumPy and Pillow alone."""

@@ -7,6 +7,7 @@ would be wrong: 16-bit greys are scaled instead of clipped.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -14,7 +15,7 @@ from typing import Union
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from liqe_jax.errors import ImageError
 
@@ -27,6 +28,20 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000", "PPM
 # Pillow's own limit for refusing an image (twice Image.MAX_IMAGE_PIXELS): 179 megapixels, which
 # a few kilobytes of PNG can claim. Decoding needs about seven bytes a pixel.
 MAX_PIXELS = 178_956_970
+
+# What undoes each EXIF orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Rows that are copied or compared at a time, so that large images need no second copy.
+STRIP = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +80,11 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
       ImageError: it is no such thing, cannot be decoded, is cut off, or is too large.
     """
     options = options or DecodeOptions()
+    notes: list[str] = []
     if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and not isinstance(source, Image.Image)):
-        image, notes = _from_array(np.asarray(source)), []
+        image = _from_array(_as_array(source))
     elif isinstance(source, Image.Image):
-        image, notes = source, []
+        image = source
     elif isinstance(source, (bytes, bytearray, memoryview)):
         image, notes = _from_bytes(bytes(source), options)
     elif isinstance(source, (str, os.PathLike)):
@@ -78,37 +94,61 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
             f"Expected a path, bytes, a PIL image or an array; got {type(source).__name__}. "
             "Convert tensors with numpy.asarray first."
         )
-    rgb, colour_notes = _to_rgb(image, options)
-    return DecodedImage(np.asarray(rgb), (*notes, *colour_notes))
+    if 0 in image.size:
+        raise ImageError(f"The image has no pixels: its size is {image.width}x{image.height}.")
+    try:
+        rgb, colour_notes = _to_rgb(image, options)
+        pixels = _to_array(rgb)
+    except ImageError:
+        raise
+    except Exception as error:  # a PIL image that is read only now, or a mode that Pillow cannot convert
+        raise ImageError(f"The image (mode {image.mode}) cannot be turned into RGB: {error}.") from error
+    if _is_grey(pixels):
+        colour_notes.append("grey image: LIQE was trained on colour photographs and tends to score grey ones low")
+    return DecodedImage(pixels, (*notes, *colour_notes))
 
 
 def _read(path: str | os.PathLike) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise ImageError(f"Cannot read the file: {error.strerror or error}. Check the path and its permissions.") from (
-            error
-        )
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"Cannot read the file: {reason}. Check the path and its permissions.") from error
+
+
+def _as_array(source: object) -> np.ndarray:
+    try:
+        return np.asarray(source)
+    except Exception as error:  # tensors on other devices, or with a gradient
+        raise ImageError(f"Cannot make an array of this {type(source).__name__}: {error}.") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
-        channels_first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
-        hint = "transpose it with array.transpose(1, 2, 0)" if channels_first else "give one image at a time"
+        if 0 in array.shape:
+            hint = "it is empty"
+        elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = "transpose it with array.transpose(1, 2, 0)"
+        else:
+            hint = "give one image at a time"
         raise ImageError(f"Expected an array [H, W, 3] (RGB), [H, W] or [H, W, 4]; got shape {array.shape}: {hint}.")
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise ImageError(f"The array holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite values.")
         low, high = float(array.min()), float(array.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ImageError(f"The array holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite values.")
         if low < 0 or high > 1:
             raise ImageError(
                 f"Floating arrays must lie in [0, 1]; got [{low:.4g}, {high:.4g}]. "
                 "Divide by 255, or pass uint8, or undo a normalisation."
             )
-        array = np.rint(array * 255).astype(np.uint8)
+        scaled = array * 255
+        array = np.rint(scaled, out=scaled).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"Expected an array of uint8 or of floats in [0, 1]; got {array.dtype}.")
+        raise ImageError(
+            f"Expected an array of uint8 or of floats in [0, 1]; got {array.dtype}. "
+            "Convert it with array.astype(numpy.uint8) if its values lie in 0..255."
+        )
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array)
 
 
@@ -128,14 +168,27 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
             f"The image claims {width}x{height} = {width * height / 1e6:.0f} megapixels; the limit is "
             f"{options.max_pixels / 1e6:.0f}. Shrink it, or raise max_pixels if you trust the file."
         )
-    notes = []
-    if getattr(image, "n_frames", 1) > 1 and getattr(image, "is_animated", False):
-        notes.append(f"animated: the first of {image.n_frames} frames was scored")
+    notes = _frame_notes(image)
     try:
         image.load()
     except Exception as error:
-        notes.append(_salvage(image, error, options))
+        image, note = _salvage(image, encoded, error, options)
+        notes.append(note)
     return image, notes
+
+
+def _frame_notes(image: ImageFile.ImageFile) -> list[str]:
+    if image.format == "MPO":  # a photograph with previews or a second view behind it
+        return []
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:  # later frames are damaged; the first may not be
+        return ["damaged after the first frame, which was scored"]
+    if frames == 1:
+        return []
+    if image.format == "TIFF":
+        return [f"the first of {frames} pages was scored"]
+    return [f"animated: the first of {frames} frames was scored"]
 
 
 def _open(encoded: bytes) -> ImageFile.ImageFile:
@@ -145,54 +198,96 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
     reasons = []
     for name in FORMATS:
         factory, accepts = Image.OPEN.get(name, (None, None))
-        if factory is None or (accepts and accepts(encoded[:16]) is not True):
-            continue
         try:
+            if factory is None or (accepts and accepts(encoded[:16]) is not True):
+                continue
             return factory(io.BytesIO(encoded), "")
         except Exception as error:
-            reasons.append(f"{name}: {error}")
+            if accepts:  # otherwise (TGA) every file gets here, and the reason tells nothing
+                reasons.append(f"{name}: {error}")
     raise UnidentifiedImageError("; ".join(reasons) or "no known signature")
 
 
-def _salvage(image: ImageFile.ImageFile, error: Exception, options: DecodeOptions) -> str:
-    """Keeps what was decoded before `error`, if that is wanted and there is anything."""
-    truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
-    if not (truncated and options.allow_truncated and image.tile):
-        advice = "Pass allow_truncated (--allow-truncated) to score what is there." if truncated else "Re-save it."
-        raise ImageError(f"The {image.format} file is damaged: {error}. {advice}") from error
-    # Image.load keeps its partial picture but would start again as long as tiles are pending.
-    # This is what LOAD_TRUNCATED_IMAGES does, without a switch that is global to the process.
-    image.tile = []
-    return f"truncated file: {error}; the missing part was scored as it decodes (grey or black)"
+def _salvage(
+    image: ImageFile.ImageFile, encoded: bytes, error: Exception, options: DecodeOptions
+) -> tuple[ImageFile.ImageFile, str]:
+    """Keeps what was decoded before `error`, if that is wanted and there is anything.
+
+    The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global
+    to the process.
+    """
+    reason = str(error)
+    # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.
+    partial = "truncated" in reason.lower() or "when reading image file" in reason
+    if not (partial and options.allow_truncated):
+        advice = "Pass allow_truncated (--allow-truncated) to score what is there." if partial else "Re-save it."
+        raise ImageError(f"The {image.format} file is damaged: {reason}. {advice}") from error
+    try:
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            # libjpeg holds rows back until it sees the end-of-image marker.
+            image = _open(encoded + b"\xff\xd9")
+            with contextlib.suppress(Exception):
+                image.load()
+        # load() keeps its partial picture but would start again as long as tiles are pending.
+        image.tile = []
+        with contextlib.suppress(Exception):
+            image.load_end()  # turns TIFFs upright
+        image.load()
+    except Exception:
+        raise ImageError(f"The {image.format} file is damaged and nothing of it can be decoded: {reason}.") from error
+    return image, f"damaged file: {reason}; the missing part was scored as it decodes (grey or black)"
 
 
 def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, list[str]]:
     notes = []
-    try:
-        turned = ImageOps.exif_transpose(image) if options.apply_exif else image
-    except Exception as error:  # broken EXIF must not cost the image
-        turned = image
-        notes.append(f"unreadable EXIF orientation ignored: {error}")
-    image = turned
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    if has_alpha:
-        alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
-            if options.white_background:
-                notes.append("transparent pixels were put on white")
-                backdrop = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(backdrop, image.convert("RGBA"))
-            else:
-                notes.append("alpha channel dropped, as in the reference; 'even' puts transparent pixels on white")
-    elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if options.apply_exif:
+        try:
+            turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        except Exception as error:  # broken EXIF must not cost the image
+            turn = None
+            notes.append(f"unreadable EXIF orientation ignored: {error}")
+        if turn is not None:
+            image = image.transpose(turn)
+    alpha = _alpha(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image, note = _scale_deep_grey(image)
         notes.append(note)
     elif image.mode == "CMYK":
         notes.append("CMYK converted without colour management")
-    rgb = image.convert("RGB")
-    if _is_grey(rgb):
-        notes.append("grey image: LIQE was trained on colour photographs and tends to score grey ones low")
-    return rgb, notes
+    if "transparency" in image.info:  # Pillow would warn that it gets lost
+        image = image.copy()
+        del image.info["transparency"]
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    if alpha is None:
+        return rgb, notes
+    if not options.white_background:
+        notes.append("alpha channel dropped, as in the reference; 'even' puts transparent pixels on white")
+        return rgb, notes
+    notes.append("transparent pixels were put on white")
+    on_white = Image.new("RGB", rgb.size, "white")
+    on_white.paste(rgb, mask=alpha)
+    return on_white, notes
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """The opacity of an image that is not opaque everywhere."""
+    if "A" in image.getbands():
+        alpha = image.getchannel("A")
+    elif image.mode == "RGBa" or "transparency" in image.info:
+        # A copy, since Pillow writes the transparency into the palette of what it converts.
+        alpha = image.copy().convert("RGBA").getchannel("A")
+    else:
+        return None
+    return alpha if any(alpha.histogram()[:255]) else None
+
+
+def _to_array(rgb: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    # np.asarray(rgb) would hold the pixels twice more while it works.
+    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
+    for top in range(0, rgb.height, STRIP):
+        bottom = min(top + STRIP, rgb.height)
+        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
+    return pixels
 
 
 def _scale_deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
@@ -203,7 +298,7 @@ def _scale_deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
         raise ImageError(f"The {image.format or 'image'} holds NaN or infinite values. Re-save it as 8-bit RGB.")
     low, high = float(levels.min()), float(levels.max())
     # Mode I holds 16-bit PNGs in older Pillows and 32-bit TIFFs; mode F holds float TIFFs.
-    full = 1.0 if image.mode == "F" and 0 <= low and high <= 1 else 255.0 if high <= 255 else 65535.0
+    full = 1.0 if image.mode == "F" and low >= 0 and high <= 1 else 255.0 if high <= 255 else 65535.0
     if low < 0 or high > full:
         raise ImageError(
             f"Grey levels from {low:.4g} to {high:.4g} fit neither [0, 1] nor 8 nor 16 bits. Re-save it as 8-bit RGB."
@@ -212,6 +307,6 @@ def _scale_deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
     return Image.fromarray(scaled), f"grey levels of mode {image.mode} reduced to 8 bits"
 
 
-def _is_grey(image: Image.Image) -> bool:
-    pixels = np.asarray(image)
-    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
+def _is_grey(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
+    strips = (pixels[top : top + STRIP] for top in range(0, len(pixels), STRIP))
+    return all((strip[..., :1] == strip[..., 1:]).all() for strip in strips)

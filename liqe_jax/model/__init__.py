@@ -1,0 +1,1 @@
+"""The network and its head: pure functions over pytrees of parameters."""

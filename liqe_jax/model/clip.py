@@ -8,16 +8,18 @@ travels there is a quarter of the size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.layers import Dense, Encoder, LayerNorm, dot
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
-Params = PyTree[Array]
+Params = dict[str, Any]  # nested; leaves are arrays
 
 
 def normalise_pixels(pixels: Num[Array, "... 3"]) -> Float[Array, "... 3"]:
@@ -179,5 +181,5 @@ def encode_image(
       dtype: operand type of the matrix products.
     """
     flat = patches.reshape(-1, *patches.shape[-3:])
-    features = CLIP(config, dtype).apply({"params": params}, flat, method=CLIP.image_features)
+    features = jnp.asarray(CLIP(config, dtype).apply({"params": params}, flat, method=CLIP.image_features))
     return features.reshape(*patches.shape[:-3], -1)

@@ -66,8 +66,6 @@ def predict_from_logits(logits: Float[Array, "*batch K"], tasks: TaskSet) -> Pre
     joint = joint_distribution(logits, tasks)
     marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
     values = {
-        a.name: marginals[a.name] @ jnp.asarray(a.values, jnp.float32)
-        for a in tasks.attributes
-        if a.values is not None
+        a.name: marginals[a.name] @ jnp.asarray(a.values, jnp.float32) for a in tasks.attributes if a.values is not None
     }
     return Prediction(logits, joint, marginals, values)

@@ -109,7 +109,7 @@ class Attention(nn.Module):
         return Dense(width, self.dtype, name="out_proj")(mixed.reshape(*queries.shape[:2], width))
 
 
-def activate(x: Float[Array, "..."], name: str) -> Float[Array, "..."]:
+def activate(x: Float[Array, ...], name: str) -> Float[Array, ...]:
     """CLIP's activations; OpenAI's models use the sigmoid approximation, LAION's the exact GELU."""
     if name == "quick_gelu":
         return x * jax.nn.sigmoid(1.702 * x)

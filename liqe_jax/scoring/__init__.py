@@ -1,0 +1,1 @@
+"""The public scorer, its results and its pictures."""

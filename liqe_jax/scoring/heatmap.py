@@ -17,7 +17,7 @@ OPACITY = 0.5
 LONGEST_SIDE = 1600  # pixels of the picture, so that a map of a panorama stays a picture
 
 
-def colours_of(quality: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... 3"]:
+def colours_of(quality: Float[np.ndarray, ...]) -> Float[np.ndarray, "... 3"]:
     """RGB in 0..255 of qualities from 1 (red) to 5 (blue)."""
     place = (np.clip(quality, LOW, HIGH) - LOW) / (HIGH - LOW) * (len(_COLOURS) - 1)
     return np.stack([np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T], axis=-1)
@@ -38,7 +38,10 @@ def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
     for col in range(cells.cols):
         across[col, col * cells.stride : col * cells.stride + patch] = ramp
     covered_y, covered_x = (cells.rows - 1) * cells.stride + patch, (cells.cols - 1) * cells.stride + patch
-    down[:, covered_y:], across[:, covered_x:] = down[:, covered_y - 1 : covered_y], across[:, covered_x - 1 : covered_x]
+    down[:, covered_y:], across[:, covered_x:] = (
+        down[:, covered_y - 1 : covered_y],
+        across[:, covered_x - 1 : covered_x],
+    )
     down, across = down / down.sum(0), across / across.sum(0)
     return down.T @ quality_map.quality @ across
 

@@ -50,7 +50,8 @@ def load(
       UsageError: unknown tasks or dtype.
     """
     checkpoint = with_text_features(open_checkpoint(name_or_path), tasks)
-    assert checkpoint.tasks is not None and checkpoint.text_features is not None
+    assert checkpoint.tasks is not None
+    assert checkpoint.text_features is not None
     return Model(
         checkpoint.params,
         checkpoint.text_features,
@@ -126,6 +127,8 @@ def text_features(
     """Unit features of a task set's prompts, float32.
 
     Args:
+      params, config: the model.
+      tasks: whose prompts to encode.
       tokenizer: that of the model; None stands for CLIP's own.
 
     Raises:

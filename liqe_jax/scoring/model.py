@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
-from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.errors import LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import ImageSource, decode
 from liqe_jax.images.grid import Grid, grid
 from liqe_jax.images.preprocess import PRESETS, PreparedImage, Preset, prepare
@@ -83,7 +83,7 @@ class Model:
     def __init__(
         self,
         params: Params,
-        text_features: Float[Array, "K D"],
+        text_features: Float[np.ndarray, "K D"] | Float[Array, "K D"],
         config: CLIPConfig,
         tasks: TaskSet,
         provenance: Provenance,
@@ -99,9 +99,11 @@ class Model:
         self._spread = NamedSharding(mesh, PartitionSpec("images"))
         self.params = jax.device_put(_with_kernels_of(params, dtype), self._replicated)
         self.text_features = jax.device_put(jnp.asarray(text_features, jnp.float32), self._replicated)
-        statics = {"config": config, "tasks": tasks, "dtype": jnp.dtype(dtype)}
-        self._predict = jax.jit(functools.partial(predict, **statics))
-        self._predict_patches = jax.jit(functools.partial(predict_patches, **statics))
+        product_dtype = jnp.dtype(dtype)
+        self._predict = jax.jit(functools.partial(predict, config=config, tasks=tasks, dtype=product_dtype))
+        self._predict_patches = jax.jit(
+            functools.partial(predict_patches, config=config, tasks=tasks, dtype=product_dtype)
+        )
         self._predict_from_logits = jax.jit(functools.partial(predict_from_logits, tasks=tasks))
 
     @property
@@ -128,12 +130,14 @@ class Model:
 
         Raises:
           ImageError: the image cannot be decoded.
+          ModelError: the model predicts NaN.
         """
         preset = _preset(preprocess)
         name = _name_of(image) if name is None else name
         ready = self._ready(_Job(name, image), preset, allow_truncated)
         (result,) = self._finish([ready], self._start([ready], preset, len(self.devices)), preset)
-        assert isinstance(result, Score)
+        if isinstance(result, Failure):
+            raise ModelError(result.error)
         return result
 
     def score_many(
@@ -199,9 +203,7 @@ class Model:
         quality = np.concatenate([part.values["quality"] for part in self._by_patch(ready.patches)])
         height, width = ready.prepared.pixels.shape[:2]
         cells = grid(height, width, dense.stride, self.config.image_size)
-        return QualityMap(
-            ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size
-        )
+        return QualityMap(ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size)
 
     def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
         decoded = decode(job.source, preset.decode_options(allow_truncated))
@@ -212,34 +214,20 @@ class Model:
                 prepared = dataclasses.replace(prepared, warnings=(*prepared.warnings, seen))
         return _Ready(job.name, prepared.patches(), prepared)
 
-    def _stream(
-        self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int
-    ) -> Iterator[Score | Failure]:
-        # One batch computes while the next is gathered; results leave in the order of the items.
+    def _stream(self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int) -> Iterator[Score | Failure]:
+        """Results in the order of the items; one batch computes while the next is gathered."""
         running: tuple[list[_Ready | Failure], Prediction] | None = None
-        slots: list[_Ready | Failure] = []
-
-        def launch() -> tuple[list[_Ready | Failure], Prediction]:
-            return slots, self._start([slot for slot in slots if isinstance(slot, _Ready)], preset, batch_size)
-
-        for item in items:
-            slots.append(item)
-            if running is None and isinstance(item, Failure) and len(slots) == 1:
-                yield slots.pop()  # nothing is ahead of it
-            elif sum(isinstance(slot, _Ready) for slot in slots) == batch_size:
-                started = launch()
-                slots = []
-                if running is not None:
-                    yield from self._finish(*running, preset)
-                running = started
+        for slots in _batches(items, batch_size):
+            prediction = self._start([slot for slot in slots if isinstance(slot, _Ready)], preset, batch_size)
+            if running is not None:
+                yield from self._finish(*running, preset)
+            running = slots, prediction
         if running is not None:
             yield from self._finish(*running, preset)
-        if slots:
-            yield from self._finish(*launch(), preset)
 
     def _start(self, ready: list[_Ready], preset: Preset, batch_size: int) -> Prediction:
         """Begins to judge up to `batch_size` images; returns before it is done."""
-        if preset.count is None:
+        if preset.count is None or not ready:
             return self._judge_all_patches(ready)
         side = self.config.image_size
         patches = np.zeros((batch_size, preset.count, side, side, 3), np.uint8)
@@ -256,10 +244,12 @@ class Model:
         )
 
     def _judge_all_patches(self, ready: list[_Ready]) -> Prediction:
-        """Images with any number of patches, in chunks of one shape."""
-        logits = [np.concatenate([part.logits for part in self._by_patch(item.patches)]).mean(0) for item in ready]
-        single = [self._predict_from_logits(row) for row in logits]
-        return jax.tree.map(lambda *rows: jnp.stack(rows), *single) if single else Prediction(*[None] * 4)  # type: ignore[arg-type]
+        """Images with any number of patches, in chunks of one shape; also no images at all."""
+        prompts = len(self.text_features)
+        logits = np.zeros((len(ready), prompts), np.float32)
+        for row, item in enumerate(ready):
+            logits[row] = np.concatenate([part.logits for part in self._by_patch(item.patches)]).mean(0)
+        return self._predict_from_logits(logits)
 
     def _by_patch(self, patches: UInt8[np.ndarray, "P S S 3"]) -> Iterator[Prediction]:
         chunk = MAP_CHUNK * len(self.devices)
@@ -268,7 +258,8 @@ class Model:
             padded = np.zeros((chunk, *part.shape[1:]), np.uint8)
             padded[: len(part)] = part
             out = self._predict_patches(self.params, jax.device_put(padded, self._spread), self.text_features)
-            yield jax.tree.map(lambda array, n=len(part): np.asarray(array)[:n], out)
+            count = len(part)
+            yield jax.tree.map(lambda array, count=count: np.asarray(array)[:count], out)
 
     def _finish(
         self, slots: Sequence[_Ready | Failure], prediction: Prediction, preset: Preset
@@ -304,6 +295,21 @@ def _with_kernels_of(params: Params, dtype: str) -> Params:
         return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
 
     return params if dtype == "float32" else jax.tree_util.tree_map_with_path(convert, params)
+
+
+def _batches(items: Iterable[_Ready | Failure], batch_size: int) -> Iterator[list[_Ready | Failure]]:
+    """Runs of items with at most `batch_size` images each; failures ride along in their places."""
+    slots: list[_Ready | Failure] = []
+    images = 0
+    for item in items:
+        slots.append(item)
+        images += isinstance(item, _Ready)
+        # A long run of failures must not wait for an image that may never come.
+        if images == batch_size or len(slots) >= batch_size + 16:
+            yield slots
+            slots, images = [], 0
+    if slots:
+        yield slots
 
 
 def _preset(preprocess: str | Preset) -> Preset:

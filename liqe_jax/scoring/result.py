@@ -29,7 +29,7 @@ class Score:
     """
 
     image: str
-    joint: Float[np.ndarray, "..."]
+    joint: Float[np.ndarray, ...]
     logits: Float[np.ndarray, " K"]
     corners: Int[np.ndarray, "P 2"]
     width: int

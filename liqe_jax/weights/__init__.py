@@ -1,0 +1,1 @@
+"""Model files: every format in which CLIP and LIQE weights exist, and where they come from."""

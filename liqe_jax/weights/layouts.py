@@ -8,7 +8,9 @@ the list of what is missing or superfluous all come from it.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -209,13 +211,18 @@ def to_flax(state: Mapping[str, np.ndarray], layout: str, where: str) -> Flat:
             f"  not floating point ({len(no_floats)}): {_listing(no_floats)}\n"
             "Give a checkpoint of the whole CLIP model, both towers, with a vision transformer."
         )
-    flat: Flat = {}
-    for rule in rules:
+
+    def converted(rule: Rule) -> list[tuple[str, np.ndarray]]:
         array = rule.read(np.asarray(state[rule.source]))
         parts = np.split(array, len(rule.targets), axis=-1) if len(rule.targets) > 1 else [array]
-        for target, part in zip(rule.targets, parts, strict=True):
-            flat[target] = np.ascontiguousarray(part, np.float32).reshape(part.shape)
-    return flat
+        return [
+            (target, np.ascontiguousarray(part, np.float32).reshape(part.shape))
+            for target, part in zip(rule.targets, parts, strict=True)
+        ]
+
+    # Transposing 600 MB takes a second on one core; NumPy releases the interpreter's lock.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(itertools.chain.from_iterable(pool.map(converted, rules)))
 
 
 def from_flax(flat: Mapping[str, np.ndarray], layout: str) -> Flat:

@@ -108,7 +108,8 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
 def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
     try:
         tree = msgpack_restore(path.read_bytes())
-        return flatten_dict(tree.get("params", tree), sep="/")
+        # A scalar such as logit_scale comes back as a NumPy number.
+        return {name: np.asarray(leaf) for name, leaf in flatten_dict(tree.get("params", tree), sep="/").items()}
     except Exception as error:  # a damaged stream raises all sorts of things
         raise ModelError(f"{path} cannot be read as Flax msgpack ({error}). Download it again.") from error
 

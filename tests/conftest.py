@@ -1,0 +1,110 @@
+"""What every test file shares: a strict process, a tiny model, and the reference's figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+# Eight virtual CPU devices, before anything imports JAX and fixes their number.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from liqe_jax.model.clip import init_params
+from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.scoring.load import load, with_text_features
+from liqe_jax.scoring.model import Model
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.native import write_native
+from liqe_jax.weights.provenance import Provenance, TrainingSet
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+
+# CLIP's own vocabulary and input size, everything else as small as it goes.
+TINY = CLIPConfig(
+    vision=TowerConfig(width=64, layers=2, heads=2, mlp_width=96),
+    text=TowerConfig(width=32, layers=2, heads=2, mlp_width=64),
+    projection_dim=24,
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skips parity tests where the reference's figures are absent, which CI does not allow."""
+    if os.environ.get("LIQE_GOLDENS"):
+        return
+    if os.environ.get("LIQE_REQUIRE_GOLDENS"):
+        raise pytest.UsageError("LIQE_REQUIRE_GOLDENS is set but LIQE_GOLDENS names no folder.")
+    skip = pytest.mark.skip(reason="set LIQE_GOLDENS to a folder with the reference's figures to run parity tests")
+    for item in items:
+        if "goldens" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """The folder with the reference's figures."""
+    folder = Path(os.environ["LIQE_GOLDENS"])
+    assert folder.is_dir(), f"LIQE_GOLDENS names {folder}, which is no folder"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_images(goldens: Path) -> Path:
+    """The photographs that the figures belong to."""
+    return goldens.parent / "images"
+
+
+@pytest.fixture(scope="session")
+def golden(goldens: Path):
+    """Reads one of the golden JSON files by name."""
+    return lambda name: json.loads((goldens / name).read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    """A tiny random model with LIQE's joint task set and its text features."""
+    flat = {name: np.asarray(a) for name, a in flatten_dict(jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY), sep="/").items()}
+    rng = np.random.default_rng(0)
+    # Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
+    flat = {name: a + rng.normal(0, 0.05, a.shape).astype(np.float32) for name, a in flat.items()}
+    provenance = Provenance(
+        "tiny", "made by the tests", licence="Apache-2.0", trained_on=(TrainingSet("KADID-10k", "session 1"),)
+    )
+    return with_text_features(Checkpoint(flat, TINY, provenance))
+
+
+@pytest.fixture(scope="session")
+def model_folder(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in our own format. Read-only: copy it to damage it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    write_native(folder, checkpoint)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_folder: Path) -> Model:
+    """The tiny model on one device."""
+    return load(model_folder, devices=jax.devices()[:1])
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A colourful 300x400 picture with structure at all scales, uint8 [H, W, 3]."""
+    return photograph(300, 400)
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A random picture with a natural-looking spectrum, uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3))
+    for size in (3, 9, 27, 81):
+        coarse = Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8))
+        total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)) / size**0.5
+    total -= total.min()
+    return np.rint(total / total.max() * 255).astype(np.uint8)

@@ -26,10 +26,11 @@ from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
-# CLIP's own vocabulary and input size, everything else as small as it goes.
+# CLIP's own vocabulary and input size, everything else as small as it goes: heads are 64 wide in
+# OpenAI's layout, and there should be more than one.
 TINY = CLIPConfig(
-    vision=TowerConfig(width=64, layers=2, heads=2, mlp_width=96),
-    text=TowerConfig(width=32, layers=2, heads=2, mlp_width=64),
+    vision=TowerConfig(width=128, layers=2, heads=2, mlp_width=96),
+    text=TowerConfig(width=128, layers=2, heads=2, mlp_width=64),
     projection_dim=24,
 )
 

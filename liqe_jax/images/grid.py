@@ -56,8 +56,8 @@ def even_corners(height: int, width: int, count: int, patch: int = PATCH) -> Int
     """Exactly `count` corners spread over both axes, the first row flush with the top and the last with the bottom.
 
     The number of rows is the one that makes vertical and horizontal spacing most alike; where
-    `count` does not divide by it, the upper rows hold one patch more. Positions coincide where
-    the image leaves no room to move.
+    `count` does not divide by it, the upper rows hold one patch more. Four patches and more
+    reach every corner of the image. Positions coincide where the image leaves no room to move.
     """
     free_y, free_x = height - patch, width - patch
 
@@ -66,7 +66,12 @@ def even_corners(height: int, width: int, count: int, patch: int = PATCH) -> Int
         x_step = free_x / max(count / rows - 1, 1)
         return abs(y_step - x_step)
 
-    rows = min(range(1, count + 1), key=spacing_gap)
+    if free_y == 0:
+        rows = 1
+    elif free_x == 0:
+        rows = count
+    else:  # at least two rows and two columns, if there are patches for them
+        rows = min(range(2, count // 2 + 1) if count >= 4 else range(1, count + 1), key=spacing_gap)
     sizes = [count // rows + (row < count % rows) for row in range(rows)]
     tops = np.linspace(0, free_y, rows) if rows > 1 else np.array([free_y / 2])
     corners = []

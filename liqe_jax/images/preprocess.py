@@ -56,6 +56,8 @@ class Preset:
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
             raise UsageError(f"An image needs at least one patch; got count {self.count}.")
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import io
+import math
 import os
 import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -40,6 +41,9 @@ _STORAGE_DTYPES: Mapping[str, np.dtype] = {
 # MAGIC_NUMBER and PROTOCOL_VERSION).
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+
+# A tensor that torch.Tensor.expand made repeats its storage; a damaged one would fill the memory.
+_MOST_REPEATED = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +73,11 @@ class _Tensor:
             raise ModelError(
                 f"A tensor of shape {shape}, strides {stride} and offset {offset} exceeds its storage of "
                 f"{storage.length} elements: the file is damaged. Download it again."
+            )
+        if math.prod(shape) > max(storage.length, _MOST_REPEATED):
+            raise ModelError(
+                f"A tensor of shape {shape} repeats its storage of {storage.length} elements; it is damaged, or was "
+                "expanded: save it again with torch after .contiguous()."
             )
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
@@ -106,7 +115,8 @@ class _Dtype:
         self.code = code
         return self
 
-    def __setstate__(self, state: tuple) -> None:
+    def restore(self, state: tuple) -> None:
+        """Takes the byte order from what NumPy calls a dtype's state."""
         order = state[1]
         self.code = (order if order in ("<", ">") else "=") + self.code
 
@@ -137,7 +147,15 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler, with names from the list above and nothing set on what they built.
+
+    Its faster twin in C lets a pickle set attributes of any object, a checked tensor's shape
+    for one, and reserves memory for as many memoised objects as a damaged byte says.
+    """
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+
     def __init__(self, file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str):
         super().__init__(file, encoding="utf-8")
         self._load_storage, self._path = load_storage, path
@@ -162,6 +180,23 @@ class _Unpickler(pickle.Unpickler):
             raise ModelError(f"{self._path} refers to something outside itself ({reference!r}); it is refused.")
         return self._load_storage(reference)
 
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        built = self.stack[-1]
+        if isinstance(built, _Dtype):
+            built.restore(state)
+        elif not isinstance(built, collections.OrderedDict):  # a module's state dict has `_metadata`, unused here
+            raise ModelError(f"{self._path} sets attributes of a {type(built).__name__}; it is refused.")
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def load_refused(self) -> None:
+        raise ModelError(f"{self._path} holds an opcode that no checkpoint needs; it is refused.")
+
+    # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to.
+    for opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER):
+        dispatch[opcode[0]] = load_refused
+
 
 def _unpickle(file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str) -> Any:
     try:
@@ -178,15 +213,26 @@ def _storage_dtype(kind: Any) -> np.dtype:
     return kind.dtype
 
 
-def _resolve(value: Any) -> Any:
-    """Replaces tensors by arrays throughout nested containers."""
-    if isinstance(value, _Tensor):
-        return value.array()
-    if isinstance(value, Mapping):
-        return {key: _resolve(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(item) for item in value)
-    return value
+def _resolve(value: Any, done: dict[int, Any]) -> Any:
+    """Replaces tensors by arrays throughout nested containers, each once, however often it occurs.
+
+    Args:
+      value: from `_unpickle`; stays alive meanwhile, so that its parts' ids are theirs.
+      done: id of a part -> its replacement, or Ellipsis where that is under way.
+    """
+    if not isinstance(value, (_Tensor, Mapping, list, tuple)):
+        return value
+    if id(value) not in done:
+        done[id(value)] = ...
+        if isinstance(value, _Tensor):
+            done[id(value)] = value.array()
+        elif isinstance(value, Mapping):
+            done[id(value)] = {key: _resolve(item, done) for key, item in value.items()}
+        else:
+            done[id(value)] = type(value)(_resolve(item, done) for item in value)
+    if done[id(value)] is ...:
+        raise ModelError("The checkpoint holds a container that contains itself; it is damaged.")
+    return done[id(value)]
 
 
 def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
@@ -196,6 +242,9 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
         raise ModelError(
             f"{path} is a zip file with {len(pickles)} members called data.pkl; a PyTorch checkpoint has one."
         )
+    # torch.save compresses nothing; a few compressed bytes could unpack to more than the memory holds.
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        raise ModelError(f"{path} is a compressed zip file, which torch.save never writes. Unpack and save it again.")
     prefix = pickles[0][: -len("data.pkl")]
     big_endian = prefix + "byteorder" in names and archive.read(prefix + "byteorder").strip() == b"big"
     storages: dict[str, _Storage] = {}
@@ -212,10 +261,11 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
             storages[key] = _Storage(dtype, int(length), data)
         return storages[key]
 
-    return _resolve(_unpickle(io.BytesIO(archive.read(pickles[0])), load_storage, path))
+    return _resolve(_unpickle(io.BytesIO(archive.read(pickles[0])), load_storage, path), {})
 
 
 def _read_legacy(file: BinaryIO, path: str) -> Any:
+    total = os.fstat(file.fileno()).st_size
     magic = _unpickle(file, None, path)
     protocol = _unpickle(file, None, path)
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
@@ -236,11 +286,13 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
             raise ModelError(f"{path} lists a storage {key!r} that no tensor uses. It is damaged.")
         storage = storages[key]
         (length,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-        raw = file.read(storage.length * storage.dtype.itemsize)
-        if length != storage.length or len(raw) != storage.length * storage.dtype.itemsize:
+        size = storage.length * storage.dtype.itemsize
+        # Asked for more than there is, Python would reserve all of it.
+        if length != storage.length or not 0 <= size <= total - file.tell():
             raise ModelError(f"{path} ends in the middle of a tensor. Download it again.")
+        raw = file.read(size)
         storage.data = np.frombuffer(raw, storage.dtype.newbyteorder(order)).astype(storage.dtype, copy=False)
-    return _resolve(content)
+    return _resolve(content, {})
 
 
 def read_torch(path: str | os.PathLike) -> Any:
@@ -262,3 +314,7 @@ def read_torch(path: str | os.PathLike) -> Any:
         raise ModelError(f"Cannot read {name}: {error.strerror or error}. Check the path.") from error
     except zipfile.BadZipFile as error:
         raise ModelError(f"{name} is a damaged zip file ({error}). Download it again.") from error
+    except ModelError:
+        raise
+    except Exception as error:  # damaged files raise all sorts of things
+        raise ModelError(f"{name} is not a readable PyTorch checkpoint: {error!r}. Download it again.") from error

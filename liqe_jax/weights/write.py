@@ -17,7 +17,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import write_json
-from liqe_jax.weights.layouts import Flat, from_flax
+from liqe_jax.weights.layouts import Flat, from_flax, infer_config
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.torch_writer import write_torch
 
@@ -105,6 +105,10 @@ FORMATS: Mapping[str, Callable[[Path, Checkpoint, str], None]] = MappingProxyTyp
 )
 
 
+# Layouts whose readers infer the architecture from the shapes of the arrays.
+_WITHOUT_CONFIG = ("openai-pt", "openai-safetensors", "pyiqa-pt", "checkpoint-pt")
+
+
 def default_format(path: str | os.PathLike) -> str:
     """The format that a destination's suffix suggests."""
     return {".pt": "openai-pt", ".pth": "openai-pt", ".safetensors": "openai-safetensors"}.get(
@@ -133,5 +137,12 @@ def write_model(
         raise UsageError(f"Unknown format or dtype {form!r}, {dtype!r}; formats: {', '.join(FORMATS)}.")
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
+    inferred = infer_config(checkpoint.flat)
+    if form in _WITHOUT_CONFIG and inferred != checkpoint.config:
+        raise ModelError(
+            f"The format {form} has no configuration; whoever reads it takes heads to be 64 wide and the activation to "
+            f"be QuickGELU. This model would come back as {inferred} instead of {checkpoint.config}. Choose liqe or "
+            "one of the hf- formats."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     FORMATS[form](path, checkpoint, dtype)

@@ -1,0 +1,329 @@
+"""The `liqe` command as a user runs it: most tests call `main`, a few start a process."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from liqe_jax.cli.main import main
+from liqe_jax.weights.write import FORMATS
+
+from .conftest import photograph
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """The command keeps compiled programs; a test must not write into somebody's home."""
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path_factory.getbasetemp() / "liqe_home"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder as people have them: names with spaces, sub-folders, things that are no images."""
+    root = tmp_path / "my photos"
+    (root / "sub folder").mkdir(parents=True)
+    Image.fromarray(photograph(400, 420, 1)).save(root / "a.png")
+    Image.fromarray(photograph(400, 420, 2)).save(root / "Ünïcode näme.JPG", "JPEG")
+    (root / "broken.jpg").write_text("this is text")
+    (root / "notes.txt").write_text("not an image")
+    Image.fromarray(photograph(400, 420, 3)).save(root / "sub folder" / "c.png")
+    return root
+
+
+def rows_of(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_jsonl_has_a_row_for_every_image_in_order(folder, model_folder, capsys):
+    status = run("score", folder, "--model", model_folder, "--format", "jsonl")
+    out = capsys.readouterr()
+    rows = rows_of(out.out)
+    assert status == 1
+    assert [os.path.basename(row["image"]) for row in rows] == ["a.png", "broken.jpg", "Ünïcode näme.JPG"]
+    assert set(rows[1]) == {"image", "error"}
+    assert 1 <= rows[0]["quality"] <= 5
+    assert sum(rows[0]["scene_probs"].values()) == pytest.approx(1, abs=1e-5)
+    assert "2 scored, 1 failed" in out.err
+    assert "images/s" in out.err
+
+
+def test_all_well_is_status_0(folder, model_folder, capsys):
+    assert run("score", folder / "a.png", folder / "sub folder", "--model", model_folder, "--quiet") == 0
+    out = capsys.readouterr()
+    lines = out.out.splitlines()
+    assert lines[0].split() == ["quality", "scene", "distortion", "image"]
+    assert len(lines) == 4
+    assert lines[3].endswith("c.png")
+    assert out.err == ""
+
+
+def test_recursive_and_patterns(folder, model_folder, capsys):
+    assert run("score", folder, "--recursive", "--model", model_folder, "--format", "jsonl") == 1
+    assert os.path.basename(rows_of(capsys.readouterr().out)[-1]["image"]) == "c.png"
+    assert run("score", f"{folder}/*.png", f"{folder}/*.bmp", "--model", model_folder, "--format", "jsonl") == 1
+    rows = rows_of(capsys.readouterr().out)
+    assert len(rows) == 2
+    assert "No file matches" in rows[1]["error"]
+
+
+def test_a_list_on_standard_input(folder, model_folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{folder}/a.png\n\n{folder}/sub folder/c.png\n"))
+    assert run("score", "-", "--model", model_folder, "--format", "jsonl") == 0
+    assert len(rows_of(capsys.readouterr().out)) == 2
+
+
+def test_csv_has_a_column_for_every_probability(folder, model_folder, tmp_path):
+    target = tmp_path / "out" / "scores.csv"
+    assert run("score", folder, "--model", model_folder, "--output", target) == 1
+    with open(target, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    assert sum(float(v) for k, v in rows[0].items() if k.startswith("quality_probs.")) == pytest.approx(1, abs=1e-5)
+    assert rows[1]["error"]
+    assert rows[1]["quality"] == ""
+
+
+def test_the_format_follows_the_suffix(folder, model_folder, tmp_path):
+    assert run("score", folder / "a.png", "--model", model_folder, "--output", tmp_path / "x.jsonl", "--quiet") == 0
+    assert rows_of((tmp_path / "x.jsonl").read_text())[0]["model"] == "tiny"
+
+
+def test_results_are_never_overwritten_by_accident(folder, model_folder, tmp_path, capsys):
+    target = tmp_path / "x.jsonl"
+    common = ("score", folder / "a.png", "--model", model_folder, "--output", target)
+    assert run(*common) == 0
+    before = target.read_text()
+    assert run(*common) == 2
+    assert "--resume to continue it, --overwrite to replace it" in capsys.readouterr().err
+    assert target.read_text() == before
+    assert run(*common, "--overwrite") == 0
+    assert run(*common, "--overwrite", "--resume") == 2
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_resume_continues_a_file_that_was_cut(folder, model_folder, tmp_path, form):
+    common = ("score", folder, "--recursive", "--model", model_folder, "--format", form)
+    whole, cut = tmp_path / f"whole.{form}", tmp_path / f"cut.{form}"
+    assert run(*common, "--output", whole) == 1
+    content = whole.read_bytes()
+    for length in (0, 1, len(content) // 2, len(content) - 3, len(content)):
+        cut.write_bytes(content[:length])
+        assert run(*common, "--output", cut, "--resume") in (0, 1)
+        assert cut.read_bytes() == content, length
+    cut.unlink()
+    assert run(*common, "--output", cut, "--resume") == 1
+    assert cut.read_bytes() == content
+
+
+def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, capsys):
+    target = tmp_path / "x.jsonl"
+    common = ("score", folder / "a.png", "--model", model_folder, "--output", target)
+    assert run(*common) == 0
+    assert run(*common, "--resume", "--preprocess", "even") == 2
+    assert "holds results of preprocess 'paper'" in capsys.readouterr().err
+    assert run(*common, "--resume", "--format", "csv") == 2
+    target.write_text("not json\n")
+    assert run(*common, "--resume") == 2
+    assert "is no jsonl file of this program" in capsys.readouterr().err
+    assert run("score", folder / "a.png", "--model", model_folder, "--resume") == 2
+    assert run(*common, "--resume", "--format", "table") == 2
+
+
+def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, capsys):
+    assert run("score", folder / "a.png", "--model", tmp_path / "nowhere") == 2
+    assert capsys.readouterr().err.startswith("liqe: No model ")
+    (tmp_path / "nothing").mkdir()
+    assert run("score", tmp_path / "nothing", "--model", model_folder) == 2
+    assert "No images in" in capsys.readouterr().err
+    assert run("score", folder / "a.png", "--model", tmp_path / "nothing") == 2
+    assert "holds no weights" in capsys.readouterr().err
+    for wrong in (("score",), ("score", "x"), ("nonsense",), (), ("score", "x", "--model", "m", "--dtype", "int4")):
+        with pytest.raises(SystemExit) as stop:
+            run(*wrong)
+        assert stop.value.code == 2
+
+
+def test_help_shows_examples(capsys):
+    for arguments in (("--help",), ("score", "--help"), ("convert", "--help"), ("info", "--help")):
+        with pytest.raises(SystemExit) as stop:
+            run(*arguments)
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert "examples:" in out
+        assert "liqe " in out
+
+
+def test_truncated_files_on_request(model_folder, tmp_path, capsys):
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(photograph(300, 300)).save(path, quality=95)
+    path.write_bytes(path.read_bytes()[:-4000])
+    common = ("score", path, "--model", model_folder, "--format", "jsonl")
+    assert run(*common) == 1
+    assert "--allow-truncated" in rows_of(capsys.readouterr().out)[0]["error"]
+    assert run(*common, "--allow-truncated") == 0
+    assert "damaged file" in rows_of(capsys.readouterr().out)[0]["warnings"][0]
+
+
+def test_maps(folder, model_folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copy(folder / "a.png", tmp_path / "other" / "a.png")
+    target = tmp_path / "maps"
+    paths = (folder / "a.png", tmp_path / "other" / "a.png")
+    assert run("score", *paths, "--model", model_folder, "--map", target) == 0
+    assert sorted(path.name for path in target.iterdir()) == ["a.png.map.jpg", "a.png.map2.jpg"]
+    with Image.open(target / "a.png.map.jpg") as picture:
+        assert picture.width > 420
+
+
+def test_one_s_own_task_set_from_a_file(folder, model_folder, tmp_path, capsys):
+    tasks = {
+        "name": "wear",
+        "attributes": [{"name": "wear", "labels": ["new", "old"], "values": [0, 10]}],
+        "template": "a {wear} thing",
+    }
+    path = tmp_path / "wear.json"
+    path.write_text(json.dumps(tasks))
+    common = ("score", folder / "a.png", "--model", model_folder, "--format", "jsonl", "--tasks")
+    assert run(*common, path) == 0
+    row = rows_of(capsys.readouterr().out)[0]
+    assert 0 <= row["wear"] <= 10
+    assert "quality" not in row
+    path.write_text("[]")
+    assert run(*common, path) == 2
+    assert run(*common, "nonsense") == 2
+    assert run(*common, tmp_path / "missing.json") == 2
+
+
+def test_names_with_control_characters_stay_on_their_line(model_folder, tmp_path, capsys):
+    path = tmp_path / "evil\n\x1b[31mname.png"
+    Image.fromarray(photograph(400, 400)).save(path, "PNG")
+    assert run("score", path, "--model", model_folder, "--quiet") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 3
+    assert run("score", path, "--model", model_folder, "--quiet", "--format", "jsonl") == 0
+    assert rows_of(capsys.readouterr().out)[0]["image"] == str(path)
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_convert_there_and_back(form, model_folder, folder, tmp_path, capsys):
+    there, back = tmp_path / "there.pt" if form.endswith("-pt") else tmp_path / "there.safetensors", tmp_path / "back"
+    if not form.endswith(("-pt", "-safetensors")) or form.startswith("hf"):
+        there = tmp_path / "there"
+    assert run("convert", model_folder, there, "--to", form) == 0
+    assert run("convert", there, back, "--name", "tiny") == 0
+    assert "parameters" in capsys.readouterr().out
+    common = ("score", folder / "a.png", "--format", "jsonl", "--quiet", "--model")
+    assert run(*common, model_folder) == 0
+    expected = rows_of(capsys.readouterr().out)
+    assert run(*common, back) == 0
+    got = rows_of(capsys.readouterr().out)
+    assert got[0]["quality"] == pytest.approx(expected[0]["quality"], abs=1e-6)
+    assert run("convert", model_folder, back) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_converting_to_half_precision_keeps_features_and_weights_together(model_folder, folder, tmp_path, capsys):
+    assert run("convert", model_folder, tmp_path / "half", "--dtype", "float16") == 0
+    assert run("convert", tmp_path / "half", tmp_path / "half.pt") == 0
+    capsys.readouterr()
+    scores = []
+    for model in (tmp_path / "half", tmp_path / "half.pt"):
+        # The folder stores its features; for the .pt file they are computed from the rounded weights.
+        assert run("score", folder / "a.png", "--model", model, "--format", "jsonl", "--quiet") == 0
+        scores.append(rows_of(capsys.readouterr().out)[0]["quality"])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_layouts_that_cannot_say_how_many_heads_refuse_unusual_ones(model_folder, tmp_path, capsys):
+    # OpenAI's layout has no configuration; read back, this model would have heads 64 wide.
+    copy = tmp_path / "copy"
+    assert run("convert", model_folder, copy, "--to", "hf-safetensors") == 0
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["num_attention_heads"] = 4
+    (copy / "config.json").write_text(json.dumps(config))
+    assert run("convert", copy, tmp_path / "native") == 0
+    capsys.readouterr()
+    assert run("convert", tmp_path / "native", tmp_path / "x.pt") == 2
+    assert "heads" in capsys.readouterr().err
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_info(model_folder, capsys):
+    assert run("info", model_folder) == 0
+    out = capsys.readouterr().out
+    for expected in ("tiny", "Apache-2.0", "KADID-10k (session 1)", "joint: quality (5), scene (9), distortion (11)"):
+        assert expected in out
+    assert run("info", model_folder, "--json") == 0
+    description = json.loads(capsys.readouterr().out)
+    assert description["architecture"]["vision_config"]["num_hidden_layers"] == 2
+    assert run("info", model_folder / "model.safetensors") == 0
+    assert "sha256" in capsys.readouterr().out
+
+
+def start(*arguments: object, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "liqe_jax.cli.main", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_as_a_process_without_torch_tensorflow_or_network(folder, model_folder):
+    # A network proxy that does not exist: any attempt to reach the hub would fail.
+    environment = {**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    out, err = start("score", folder, "--model", model_folder, "--format", "jsonl", env=environment).communicate()
+    assert len(rows_of(out)) == 3, err
+    assert "Traceback" not in err
+    assert "orch" not in err
+
+
+def test_an_interrupted_run_keeps_what_it_has_scored(model_folder, tmp_path):
+    picture = tmp_path / "p.png"
+    Image.fromarray(photograph(300, 300)).save(picture)
+    listing, target = tmp_path / "list.txt", tmp_path / "out.jsonl"
+    names = []
+    for number in range(400):
+        name = tmp_path / f"{number}.png"
+        name.symlink_to(picture)
+        names.append(str(name))
+    listing.write_text("\n".join(names))
+    with open(listing) as file:
+        process = start("score", "-", "--model", model_folder, "--output", target, stdin=file)
+        while not target.exists() or target.read_bytes().count(b"\n") < 5:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert "what was scored is written" in err
+    kept = [row["image"] for row in rows_of(target.read_text())]
+    assert 5 <= len(kept) < 400
+    assert kept == names[: len(kept)]
+    with open(listing) as file:
+        process = start("score", "-", "--model", model_folder, "--output", target, "--resume", stdin=file)
+        process.communicate()
+    assert process.returncode == 0
+    assert [row["image"] for row in rows_of(target.read_text())] == names
+
+
+def test_a_reader_that_leaves_early_is_no_error(folder, model_folder):
+    process = start("score", *[folder / "a.png"] * 30, "--model", model_folder, "--format", "jsonl")
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait()
+    process.stderr.close()
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err

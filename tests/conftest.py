@@ -10,6 +10,11 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from jaxtyping import install_import_hook
+
+# Shapes and types in the network's annotations are enforced while the tests run.
+install_import_hook("liqe_jax.model", "beartype.beartype")
+
 import jax
 import numpy as np
 import pytest
@@ -70,10 +75,13 @@ def golden(goldens: Path):
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """A tiny random model with LIQE's joint task set and its text features."""
-    flat = {name: np.asarray(a) for name, a in flatten_dict(jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY), sep="/").items()}
+    flat = {
+        name: np.asarray(a)
+        for name, a in flatten_dict(jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY), sep="/").items()
+    }
     rng = np.random.default_rng(0)
     # Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
-    flat = {name: a + rng.normal(0, 0.05, a.shape).astype(np.float32) for name, a in flat.items()}
+    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
     provenance = Provenance(
         "tiny", "made by the tests", licence="Apache-2.0", trained_on=(TrainingSet("KADID-10k", "session 1"),)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -91,8 +92,8 @@ def test_shared_prompts_equal_plain_ones(scored):
     checkpoint = read_model(scored[1])
     token_ids = Tokenizer.default()(TASK_SETS["joint"].prompts[::7])
     packed = pack_prompts(token_ids, checkpoint.config.eos_token_id)
-    shared = encode_prompts(checkpoint.params, packed, checkpoint.config)
-    plain = encode_prompts_plainly(checkpoint.params, token_ids, checkpoint.config)
+    shared = jax.jit(lambda params: encode_prompts(params, packed, checkpoint.config))(checkpoint.params)
+    plain = jax.jit(lambda params: encode_prompts_plainly(params, token_ids, checkpoint.config))(checkpoint.params)
     np.testing.assert_allclose(shared, plain, atol=2e-6)
 
 
@@ -119,9 +120,10 @@ def test_flax_parameters_load_as_they_are(goldens):
     stored = flatten_dict(msgpack_restore((goldens / "hf_flax" / "flax_model.msgpack").read_bytes()), sep="/")
     flat = to_flax(stored, "flax", "flax_model.msgpack")
     assert flat.keys() == stored.keys()
-    assert unflatten_dict(flat, sep="/")["vision_model"].keys() == open_checkpoint(goldens / "hf_flax").params[
-        "vision_model"
-    ].keys()
+    assert (
+        unflatten_dict(flat, sep="/")["vision_model"].keys()
+        == open_checkpoint(goldens / "hf_flax").params["vision_model"].keys()
+    )
     assert infer_config(flat).vision == open_checkpoint(goldens / "hf_flax").config.vision
 
 

@@ -236,7 +236,9 @@ def test_the_picture_of_a_map(model, photo):
     assert (np.diff(ramp, axis=1) >= -1e-9).all()
     assert ramp[0, 0] == 1
     assert ramp[0, -1] == 5
-    np.testing.assert_array_equal(colours_of(np.array([1.0, 3.0, 5.0])), [[215, 25, 28], [255, 255, 191], [44, 123, 182]])
+    np.testing.assert_array_equal(
+        colours_of(np.array([1.0, 3.0, 5.0])), [[215, 25, 28], [255, 255, 191], [44, 123, 182]]
+    )
     picture = render(result, "a title that is far too long for so small a picture " * 5)
     assert picture.width > 400
     assert picture.height > 300
@@ -290,7 +292,9 @@ def test_the_sample_photographs_can_be_scored(model):
     files = sorted(SAMPLES.glob("*.jpg"))
     assert len(files) >= 4
     assert all(isinstance(result, Score) for result in model.score_many(files))
-    shapes = {(result.height / result.width > 2, min(result.width, result.height) < 224) for result in model.score_many(files)}
+    shapes = {
+        (result.height / result.width > 2, min(result.width, result.height) < 224) for result in model.score_many(files)
+    }
     assert (True, False) in shapes  # a phone's portrait
     assert (False, True) in shapes  # a small one
 

@@ -13,16 +13,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.model.config import CLIPConfig
-from liqe_jax.model.layers import Dense, Encoder, LayerNorm, dot
+from liqe_jax.model.layers import AnyArray, Dense, Encoder, LayerNorm, dot
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
 Params = dict[str, Any]  # nested; leaves are arrays
 
 
-def normalise_pixels(pixels: Num[Array, "... 3"]) -> Float[Array, "... 3"]:
+def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     """RGB in 0..255 to CLIP's normalised pixels, float32, with torchvision's order of operations."""
     return (pixels.astype(jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
 
@@ -32,10 +33,10 @@ class PatchEmbedding(nn.Module):
 
     features: int
     patch_size: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B L W"]:
+    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
         size, side = self.patch_size, pixels.shape[1] // self.patch_size
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
         squares = pixels.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
@@ -47,10 +48,10 @@ class VisionEmbeddings(nn.Module):
     """Class token, projected squares and learnt positions."""
 
     config: CLIPConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B L W"]:
+    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
         width = self.config.vision.width
         squares = PatchEmbedding(width, self.config.patch_size, self.dtype, name="patch_embedding")(pixels)
         class_token = self.param("class_embedding", nn.initializers.normal(0.02), (width,))
@@ -63,10 +64,10 @@ class VisionTower(nn.Module):
     """Pixels to the class token's output."""
 
     config: CLIPConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[Array, "B H H 3"]) -> Float[Array, "B W"]:
+    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
         eps = self.config.vision.layer_norm_eps
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = LayerNorm(eps, name="pre_layrnorm")(x)
@@ -81,7 +82,7 @@ class TextEmbeddings(nn.Module):
     config: CLIPConfig
 
     @nn.compact
-    def __call__(self, token_ids: Int[Array, "B L"], positions: Int[Array, "B L"]) -> Float[Array, "B L W"]:
+    def __call__(self, token_ids: Int[AnyArray, "B L"], positions: Int[AnyArray, "B L"]) -> Float[Array, "B L W"]:
         width = self.config.text.width
         tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
         return tokens + nn.Embed(self.config.context_length, width, name="position_embedding")(positions)
@@ -95,22 +96,22 @@ class TextTower(nn.Module):
     """
 
     config: CLIPConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
         self,
-        token_ids: Int[Array, "B L"],
-        positions: Int[Array, "B L"],
-        mask: Bool[Array, "#B L L"],
-        read: Int[Array, "B R"],
+        token_ids: Int[AnyArray, "B L"],
+        positions: Int[AnyArray, "B L"],
+        mask: Bool[AnyArray, "#B L L"],
+        read: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R W"]:
         x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
         x = Encoder(self.config.text, self.dtype, name="encoder")(x, mask, read)
         return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
 
 
-def unit(features: Float[Array, "... D"]) -> Float[Array, "... D"]:
+def unit(features: Float[AnyArray, "... D"]) -> Float[Array, "... D"]:
     """Features divided by their Euclidean norm."""
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
 
@@ -123,7 +124,7 @@ class CLIP(nn.Module):
     """
 
     config: CLIPConfig
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def setup(self) -> None:
         self.vision_model = VisionTower(self.config, self.dtype)
@@ -133,21 +134,21 @@ class CLIP(nn.Module):
         # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 
-    def image_features(self, patches: Num[Array, "B H H 3"]) -> Float[Array, "B D"]:
+    def image_features(self, patches: Num[AnyArray, "B H H 3"]) -> Float[Array, "B D"]:
         """Unit features of patches with RGB values in 0..255."""
         return unit(self.visual_projection(self.vision_model(normalise_pixels(patches))))
 
     def text_features(
         self,
-        token_ids: Int[Array, "B L"],
-        positions: Int[Array, "B L"],
-        mask: Bool[Array, "#B L L"],
-        read: Int[Array, "B R"],
+        token_ids: Int[AnyArray, "B L"],
+        positions: Int[AnyArray, "B L"],
+        mask: Bool[AnyArray, "#B L L"],
+        read: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R D"]:
         """Unit features of the tokens named by `read`."""
         return unit(self.text_projection(self.text_model(token_ids, positions, mask, read)))
 
-    def __call__(self, patches: Num[Array, "B H H 3"], token_ids: Int[Array, "K L"]) -> Array:
+    def __call__(self, patches: Num[AnyArray, "B H H 3"], token_ids: Int[AnyArray, "K L"]) -> Array:
         """Touches every parameter; for `init` only."""
         length = token_ids.shape[1]
         positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
@@ -170,7 +171,7 @@ def param_shapes(config: CLIPConfig) -> Params:
 
 
 def encode_image(
-    params: Params, patches: Num[Array, "*batch H H 3"], config: CLIPConfig, dtype: jnp.dtype = jnp.float32
+    params: Params, patches: Num[AnyArray, "*batch H H 3"], config: CLIPConfig, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "*batch D"]:
     """Unit image features; any leading axes.
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from liqe_jax.model.layers import AnyArray
 from liqe_jax.tasks import TaskSet
 
 
@@ -33,14 +34,14 @@ class Prediction(NamedTuple):
 
 
 def patch_logits(
-    image_features: Float[Array, "*batch D"], text_features: Float[Array, "K D"], logit_scale: Float[Array, ""]
+    image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"], logit_scale: Float[AnyArray, ""]
 ) -> Float[Array, "*batch K"]:
     """Scaled cosines of unit features. `logit_scale` is the parameter, the log of the factor."""
     return jnp.exp(logit_scale) * (image_features @ text_features.T)
 
 
 def mean_over_patches(
-    values: Float[Array, "*batch P K"], patch_mask: Float[Array, "*batch P"] | None = None
+    values: Float[AnyArray, "*batch P K"], patch_mask: Float[AnyArray, "*batch P"] | None = None
 ) -> Float[Array, "*batch K"]:
     """Mean over the patches whose mask is 1; over all of them without a mask."""
     if patch_mask is None:
@@ -49,19 +50,19 @@ def mean_over_patches(
     return jnp.einsum("...pk,...p->...k", values, patch_mask) / patch_mask.sum(-1, keepdims=True)
 
 
-def joint_distribution(logits: Float[Array, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:
+def joint_distribution(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:
     """Softmax over all K prompts at once, folded into one axis per attribute."""
     return jax.nn.softmax(logits, axis=-1).reshape(*logits.shape[:-1], *tasks.shape)
 
 
-def marginal(joint: Float[Array, "*batch ..."], tasks: TaskSet, attribute: str) -> Float[Array, "*batch N"]:
+def marginal(joint: Float[AnyArray, "*batch ..."], tasks: TaskSet, attribute: str) -> Float[Array, "*batch N"]:
     """The joint distribution summed over every attribute but one."""
     keep = [a.name for a in tasks.attributes].index(attribute)
     first = joint.ndim - len(tasks.shape)
     return joint.sum(tuple(first + axis for axis in range(len(tasks.shape)) if axis != keep))
 
 
-def predict_from_logits(logits: Float[Array, "*batch K"], tasks: TaskSet) -> Prediction:
+def predict_from_logits(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Prediction:
     """Joint distribution, marginals and expectations for logits that are already averaged."""
     joint = joint_distribution(logits, tasks)
     marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}

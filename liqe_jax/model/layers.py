@@ -7,17 +7,20 @@ embedding, K prompts. Parameter names are those of transformers' FlaxCLIPModel.
 
 from __future__ import annotations
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from liqe_jax.model.config import TowerConfig
 
+# Functions take NumPy's arrays too; they return JAX's.
+AnyArray = Array | np.ndarray
 
-@functools.partial(jax.custom_vjp)
+
+@jax.custom_vjp
 def _low_precision_dot(x: Array, kernel: Array) -> Array:
     return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
 
@@ -39,7 +42,7 @@ def _low_precision_dot_backward(saved: tuple[Array, Array], cotangent: Array) ->
 _low_precision_dot.defvjp(_low_precision_dot_forward, _low_precision_dot_backward)
 
 
-def dot(x: Float[Array, "... i"], kernel: Float[Array, "i o"], dtype: jnp.dtype) -> Float[Array, "... o"]:
+def dot(x: Float[AnyArray, "... i"], kernel: Float[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:
     """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards.
 
     Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.
@@ -53,7 +56,7 @@ class Dense(nn.Module):
     """An affine map with float32 output; its products take operands of `dtype`."""
 
     features: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
     use_bias: bool = True
 
     @nn.compact
@@ -84,7 +87,7 @@ class Attention(nn.Module):
     """Multi-head attention from the tokens in `queries` to the tokens in `x`."""
 
     heads: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -120,7 +123,7 @@ class MLP(nn.Module):
     """The two-layer perceptron of a block."""
 
     config: TowerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L W"]) -> Float[Array, "B L W"]:
@@ -132,7 +135,7 @@ class EncoderLayer(nn.Module):
     """A pre-norm block. Tokens outside `read` are attended to but not carried on."""
 
     config: TowerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -158,7 +161,7 @@ class Layers(nn.Module):
     """The blocks, named "0", "1", ... in the parameter tree."""
 
     config: TowerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -176,7 +179,7 @@ class Encoder(nn.Module):
     """A level of naming that FlaxCLIPModel's tree has and the arithmetic does not need."""
 
     config: TowerConfig
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(

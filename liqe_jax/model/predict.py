@@ -7,23 +7,25 @@ Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jax.typing import DTypeLike
+from jaxtyping import Float, Num
 
 from liqe_jax.model.clip import Params, encode_image
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import Prediction, mean_over_patches, patch_logits, predict_from_logits
+from liqe_jax.model.layers import AnyArray
 from liqe_jax.tasks import TaskSet
 
 
 def predict(
     params: Params,
-    patches: Num[Array, "*batch P H H 3"],
-    text_features: Float[Array, "K D"],
+    patches: Num[AnyArray, "*batch P H H 3"],
+    text_features: Float[AnyArray, "K D"],
     *,
     config: CLIPConfig,
     tasks: TaskSet,
-    patch_mask: Float[Array, "*batch P"] | None = None,
-    dtype: jnp.dtype = jnp.float32,
+    patch_mask: Float[AnyArray, "*batch P"] | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> Prediction:
     """Judges images given as patches.
 
@@ -45,12 +47,12 @@ def predict(
 
 def predict_patches(
     params: Params,
-    patches: Num[Array, "*batch H H 3"],
-    text_features: Float[Array, "K D"],
+    patches: Num[AnyArray, "*batch H H 3"],
+    text_features: Float[AnyArray, "K D"],
     *,
     config: CLIPConfig,
     tasks: TaskSet,
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Prediction:
     """Judges every patch by itself: the quality map of an image."""
     features = encode_image(params, patches, config, dtype)

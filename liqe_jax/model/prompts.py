@@ -14,11 +14,13 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from liqe_jax.errors import UsageError
 from liqe_jax.model.clip import CLIP, Params
 from liqe_jax.model.config import CLIPConfig
+from liqe_jax.model.layers import AnyArray
 
 # Longer rows repeat fewer prefixes but pay more for attention, which is quadratic in a row.
 # LIQE's prompts take 9 rows of 251 tokens: 2,259, against 2,203 if nothing were repeated.
@@ -100,18 +102,17 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
 
 
 def encode_prompts(
-    params: Params, packed: PackedPrompts, config: CLIPConfig, dtype: jnp.dtype = jnp.float32
+    params: Params, packed: PackedPrompts, config: CLIPConfig, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "K D"]:
     """Unit text features of packed prompts; differentiable with respect to `params`."""
     apply = functools.partial(CLIP(config, dtype).apply, method=CLIP.text_features)
-    features_BxRxD = jnp.asarray(
-        apply({"params": params}, packed.token_ids, packed.positions, packed.mask, packed.read)
-    )
+    rows = map(jnp.asarray, (packed.token_ids, packed.positions, packed.mask, packed.read))
+    features_BxRxD = jnp.asarray(apply({"params": params}, *rows))
     return features_BxRxD.reshape(-1, config.projection_dim)[packed.order]
 
 
 def encode_prompts_plainly(
-    params: Params, token_ids: Int[Array, "K C"], config: CLIPConfig, dtype: jnp.dtype = jnp.float32
+    params: Params, token_ids: Int[AnyArray, "K C"], config: CLIPConfig, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "K D"]:
     """The same features the long way: every position of every prompt. The oracle in tests."""
     token_ids = jnp.asarray(token_ids)

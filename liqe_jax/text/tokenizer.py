@@ -62,6 +62,15 @@ class Tokenizer:
         if missing:
             raise ModelError(f"A CLIP vocabulary must contain {START} and {END}; {missing} not found.")
         self.vocab, self.merges = dict(vocab), tuple(merges)
+        if not all(isinstance(number, int) and number >= 0 for number in self.vocab.values()):
+            raise ModelError("A CLIP vocabulary must give every token a number.")
+        for merge in self.merges:
+            pair = merge.split(" ")
+            if len(pair) != 2 or not all(token in self.vocab for token in (*pair, "".join(pair))):
+                raise ModelError(
+                    f"The tokenizer's merge {merge!r} joins no two tokens of its vocabulary. Give the vocab.json and "
+                    "merges.txt that belong together."
+                )
 
     @classmethod
     def default(cls) -> Tokenizer:
@@ -89,7 +98,7 @@ class Tokenizer:
                 model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
                 merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
                 return cls(model["vocab"], merges)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"The tokenizer in {folder} is damaged ({error}). Download the folder again.") from error
         return None
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Float
 
+from liqe_jax.errors import ModelError
 from liqe_jax.model.clip import param_shapes
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.weights.files import read_json
 from liqe_jax.weights.layouts import Flat, check_shapes
 from liqe_jax.weights.provenance import Provenance
 
@@ -51,12 +54,33 @@ class Checkpoint:
         return sum(array.size for array in self.flat.values())
 
 
+def read_config(path: Path) -> CLIPConfig:
+    """Reads a model folder's `config.json`.
+
+    Raises:
+      ModelError: damaged, or not that of a CLIP.
+    """
+    try:
+        return CLIPConfig.from_hugging_face(read_json(path))
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} describes no CLIP ({error}). Download the folder again.") from error
+
+
 def check_against_config(flat: Flat, config: CLIPConfig, where: str) -> None:
     """Compares parameters with a configuration.
 
     Raises:
       ModelError: names or shapes differ; the message shows both sides.
     """
+    sizes = {
+        **{f"{name} {key}": size for name in ("vision", "text") for key, size in vars(getattr(config, name)).items()},
+        **vars(config),
+    }
+    wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
+    # Every block has arrays of its own; a damaged number would list names without end.
+    wrong += [f"{name} layers {n}" for name in ("vision", "text") if (n := getattr(config, name).layers) > len(flat)]
+    if wrong:
+        raise ModelError(f"The configuration of {where} describes no model that its {len(flat)} arrays fit: {wrong}.")
     # Tracing one block per tower and repeating its shapes takes a tenth of the time of all.
     towers = {f"{name}_model": getattr(config, name) for name in ("vision", "text")}
     single = dataclasses.replace(

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 from liqe_jax.errors import ModelError
-from liqe_jax.weights.files import read_json
 from liqe_jax.weights.known import KNOWN_MODELS
-from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS
+from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+$")
 
@@ -63,7 +62,7 @@ def fetch_repository(name: str) -> Path:
     for weights in HUGGING_FACE_WEIGHTS:
         found = _download(name, weights, remedy, required=False)
         if found and weights.endswith(".index.json"):
-            for shard in sorted(set(read_json(found)["weight_map"].values())):
+            for shard in shard_names(found):
                 _download(name, shard, remedy)
         if found:
             return config.parent

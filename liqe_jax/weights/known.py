@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from liqe_jax.taxonomy import JOINT, QUALITY_ONLY
 from liqe_jax.tasks import TaskSet
+from liqe_jax.taxonomy import JOINT, QUALITY_ONLY
 from liqe_jax.weights.provenance import TrainingSet
 
 

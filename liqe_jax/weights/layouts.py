@@ -213,8 +213,12 @@ def to_flax(state: Mapping[str, np.ndarray], layout: str, where: str) -> Flat:
         )
 
     def converted(rule: Rule) -> list[tuple[str, np.ndarray]]:
-        array = rule.read(np.asarray(state[rule.source]))
-        parts = np.split(array, len(rule.targets), axis=-1) if len(rule.targets) > 1 else [array]
+        try:
+            array = rule.read(np.asarray(state[rule.source]))
+            parts = np.split(array, len(rule.targets), axis=-1) if len(rule.targets) > 1 else [array]
+        except (ValueError, IndexError) as error:  # IndexError: no axis at all
+            shape = np.shape(state[rule.source])
+            raise ModelError(f"{where}: {rule.source} has shape {shape}, which no CLIP has ({error}).") from error
         return [
             (target, np.ascontiguousarray(part, np.float32).reshape(part.shape))
             for target, part in zip(rule.targets, parts, strict=True)
@@ -236,6 +240,21 @@ def from_flax(flat: Mapping[str, np.ndarray], layout: str) -> Flat:
         written = rule.write(joined)
         state[rule.source] = np.ascontiguousarray(written).reshape(written.shape)
     return state
+
+
+def cast(flat: Mapping[str, np.ndarray], dtype: str) -> Flat:
+    """The arrays in another floating point type.
+
+    Raises:
+      ModelError: a value overflows it.
+    """
+    with np.errstate(over="ignore"):  # reported below, by name
+        result = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
+    overflown = [n for n, a in result.items() if a is not flat[n] and not np.isfinite(a).all()]
+    overflown = [name for name in overflown if np.isfinite(flat[name]).all()]
+    if overflown:
+        raise ModelError(f"{dtype} cannot hold the values of {_listing(overflown, 4)}. Use bfloat16 or float32.")
+    return result
 
 
 def _listing(names: list[str], most: int = 8) -> str:

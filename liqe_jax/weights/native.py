@@ -23,12 +23,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from liqe_jax.errors import ModelError
-from liqe_jax.model.config import CLIPConfig
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.checkpoint import Checkpoint, check_against_config
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json
-from liqe_jax.weights.layouts import from_flax, to_flax
+from liqe_jax.weights.layouts import cast, from_flax, to_flax
 from liqe_jax.weights.provenance import Provenance
 
 MANIFEST = "liqe.json"
@@ -61,9 +60,7 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         partial = Path(scratch) / "model"
         partial.mkdir()
-        state = {
-            name: array.astype(dtype) for name, array in from_flax(checkpoint.flat, "hugging_face").items()
-        }
+        state = from_flax(cast(checkpoint.flat, dtype), "hugging_face")
         save_file(state, partial / WEIGHTS, metadata={"format": "pt"})
         write_json(partial / "config.json", checkpoint.config.to_hugging_face())
         (checkpoint.tokenizer or Tokenizer.default()).save(partial)
@@ -106,14 +103,13 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
                 "convert the model anew if you meant to change it."
             )
     tasks = TaskSet.from_dict(manifest["tasks"])
-    config = CLIPConfig.from_hugging_face(read_json(folder / "config.json"))
+    config = read_config(folder / "config.json")
     flat = to_flax(read_safetensors(folder / WEIGHTS), "hugging_face", str(folder / WEIGHTS))
     check_against_config(flat, config, str(folder))
     features = _read_features(folder, manifest["sha256"].get(WEIGHTS, ""), tasks)
-    if features.shape != (len(tasks.prompts), config.projection_dim):
-        raise ModelError(
-            f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {(len(tasks.prompts), config.projection_dim)}."
-        )
+    expected_shape = (len(tasks.prompts), config.projection_dim)
+    if features.shape != expected_shape:
+        raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
     provenance = Provenance.from_dict(manifest["provenance"])
     return Checkpoint(flat, config, provenance, tasks, Tokenizer.from_folder(folder), features)
 

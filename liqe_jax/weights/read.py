@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from liqe_jax.errors import ModelError
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.checkpoint import Checkpoint, check_against_config
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
 from liqe_jax.weights.layouts import LAYOUTS, infer_config, recognise, to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
@@ -83,7 +83,10 @@ def _read_file(path: Path, name: str) -> Checkpoint:
     flat = to_flax(state, layout, str(path))
     config = _config_beside(path)
     if config is None:
-        config = infer_config(flat)
+        try:
+            config = infer_config(flat)
+        except (ArithmeticError, LookupError, ValueError) as error:
+            raise ModelError(f"{path} has arrays of shapes or names that no CLIP has ({error!r}).") from error
     check_against_config(flat, config, str(path))
     one_file = not path.name.endswith(".index.json")
     provenance = Provenance(name, path.name, sha256_of_file(path) if one_file else "", notes=notes)
@@ -93,7 +96,7 @@ def _read_file(path: Path, name: str) -> Checkpoint:
 
 def _read_arrays(path: Path) -> Mapping[str, Any]:
     if path.name.endswith(".index.json"):
-        shards = sorted(set(read_json(path)["weight_map"].values()))
+        shards = shard_names(path)
         return {name: array for shard in shards for name, array in _read_arrays(path.parent / shard).items()}
     if path.suffix == ".safetensors":
         return read_safetensors(path)
@@ -103,6 +106,19 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds a {type(content).__name__}; expected a state dict, name -> tensor.")
     return content
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files beside an index that hold its arrays.
+
+    Raises:
+      ModelError: damaged, or it names files elsewhere.
+    """
+    places = read_json(index).get("weight_map")
+    names = list(places.values()) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
+        raise ModelError(f"{index} does not say which files beside it hold the weights. Download the folder again.")
+    return sorted(set(names))
 
 
 def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
@@ -118,7 +134,7 @@ def _config_beside(path: Path) -> CLIPConfig | None:
     config = path.parent / "config.json"
     if not config.exists():
         return None
-    return CLIPConfig.from_hugging_face(read_json(config))
+    return read_config(config)
 
 
 def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

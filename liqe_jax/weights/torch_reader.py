@@ -17,7 +17,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import ml_dtypes
 import numpy as np
@@ -108,6 +108,8 @@ def _number_from_bytes(dtype: np.dtype, raw: bytes) -> object:
 class _Dtype:
     """Builds a NumPy dtype from its letter code, without NumPy's own unpickling."""
 
+    code: str
+
     def __new__(cls, code: str, *_: object) -> Any:
         if not (isinstance(code, str) and len(code) == 2 and code[0] in "fiub" and code[1] in "1248"):
             raise ModelError(f"The checkpoint holds a NumPy type {code!r}; expected a plain number type.")
@@ -154,7 +156,7 @@ class _Unpickler(pickle._Unpickler):
     for one, and reserves memory for as many memoised objects as a damaged byte says.
     """
 
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]
 
     def __init__(self, file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str):
         super().__init__(file, encoding="utf-8")
@@ -188,14 +190,15 @@ class _Unpickler(pickle._Unpickler):
         elif not isinstance(built, collections.OrderedDict):  # a module's state dict has `_metadata`, unused here
             raise ModelError(f"{self._path} sets attributes of a {type(built).__name__}; it is refused.")
 
-    dispatch[pickle.BUILD[0]] = load_build
-
     def load_refused(self) -> None:
         raise ModelError(f"{self._path} holds an opcode that no checkpoint needs; it is refused.")
 
     # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to.
-    for opcode in (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.NEXT_BUFFER):
-        dispatch[opcode[0]] = load_refused
+    dispatch: ClassVar[dict] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_build,
+        **dict.fromkeys((*pickle.EXT1, *pickle.EXT2, *pickle.EXT4, *pickle.BYTEARRAY8), load_refused),
+    }
 
 
 def _unpickle(file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, path: str) -> Any:
@@ -204,7 +207,8 @@ def _unpickle(file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, 
     except ModelError:
         raise
     except Exception as error:  # damaged pickles raise all sorts of things
-        raise ModelError(f"{path} is not a readable PyTorch checkpoint: {error}. Download it again.") from error
+        reason = str(error) or "it ends too early"
+        raise ModelError(f"{path} is not a readable PyTorch checkpoint: {reason}. Download it again.") from error
 
 
 def _storage_dtype(kind: Any) -> np.dtype:
@@ -242,11 +246,15 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
         raise ModelError(
             f"{path} is a zip file with {len(pickles)} members called data.pkl; a PyTorch checkpoint has one."
         )
-    # torch.save compresses nothing; a few compressed bytes could unpack to more than the memory holds.
-    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-        raise ModelError(f"{path} is a compressed zip file, which torch.save never writes. Unpack and save it again.")
+
+    def content(member: str) -> bytes:
+        # torch.save compresses nothing; a few compressed bytes could unpack to more than the memory holds.
+        if archive.getinfo(member).compress_type != zipfile.ZIP_STORED:
+            raise ModelError(f"{path} is a compressed zip file, which torch.save never writes. Save it again.")
+        return archive.read(member)
+
     prefix = pickles[0][: -len("data.pkl")]
-    big_endian = prefix + "byteorder" in names and archive.read(prefix + "byteorder").strip() == b"big"
+    big_endian = prefix + "byteorder" in names and content(prefix + "byteorder").strip() == b"big"
     storages: dict[str, _Storage] = {}
 
     def load_storage(reference: tuple) -> _Storage:
@@ -257,21 +265,20 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
             if member not in names:
                 raise ModelError(f"{path} lacks {member}: it is cut off. Download it again.")
             stored = dtype.newbyteorder(">") if big_endian else dtype
-            data = np.frombuffer(archive.read(member), stored).astype(dtype, copy=False)
+            data = np.frombuffer(content(member), stored).astype(dtype, copy=False)
             storages[key] = _Storage(dtype, int(length), data)
         return storages[key]
 
-    return _resolve(_unpickle(io.BytesIO(archive.read(pickles[0])), load_storage, path), {})
+    return _resolve(_unpickle(io.BytesIO(content(pickles[0])), load_storage, path), {})
 
 
 def _read_legacy(file: BinaryIO, path: str) -> Any:
-    total = os.fstat(file.fileno()).st_size
     magic = _unpickle(file, None, path)
     protocol = _unpickle(file, None, path)
     if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
         raise ModelError(f"{path} is a pickle but no PyTorch checkpoint. Expected a file written by torch.save.")
     system = _unpickle(file, None, path)
-    order = "<" if system.get("little_endian", True) else ">"
+    order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, _Storage] = {}
 
     def load_storage(reference: tuple) -> _Storage:
@@ -287,12 +294,20 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
         storage = storages[key]
         (length,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
         size = storage.length * storage.dtype.itemsize
-        # Asked for more than there is, Python would reserve all of it.
-        if length != storage.length or not 0 <= size <= total - file.tell():
+        raw = file.read(max(size, 0))
+        if length != storage.length or len(raw) != size:
             raise ModelError(f"{path} ends in the middle of a tensor. Download it again.")
-        raw = file.read(size)
         storage.data = np.frombuffer(raw, storage.dtype.newbyteorder(order)).astype(storage.dtype, copy=False)
     return _resolve(content, {})
+
+
+class _Bounded(io.BufferedReader):
+    """Python reserves as many bytes as it is asked to read, and damaged files ask for gigabytes."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(size)
 
 
 def read_torch(path: str | os.PathLike) -> Any:
@@ -304,10 +319,13 @@ def read_torch(path: str | os.PathLike) -> Any:
     """
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with _Bounded(io.FileIO(path)) as file:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as archive:
                     return _read_zip(archive, name)
+            file.seek(0)
+            if file.read(4) == b"PK\3\4":
+                raise ModelError(f"{name} is a zip file without its end: it is cut off. Download it again.")
             file.seek(0)
             return _read_legacy(file, name)
     except OSError as error:

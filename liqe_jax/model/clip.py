@@ -25,7 +25,7 @@ Params = dict[str, Any]  # nested; leaves are arrays
 
 def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     """RGB in 0..255 to CLIP's normalised pixels, float32, with torchvision's order of operations."""
-    return (pixels.astype(jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
+    return (jnp.asarray(pixels, jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
 
 
 class PatchEmbedding(nn.Module):
@@ -107,7 +107,7 @@ class TextTower(nn.Module):
         read: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R W"]:
         x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
-        x = Encoder(self.config.text, self.dtype, name="encoder")(x, mask, read)
+        x = Encoder(self.config.text, self.dtype, name="encoder")(x, jnp.asarray(mask), jnp.asarray(read))
         return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
 
 

@@ -64,6 +64,7 @@ def marginal(joint: Float[AnyArray, "*batch ..."], tasks: TaskSet, attribute: st
 
 def predict_from_logits(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Prediction:
     """Joint distribution, marginals and expectations for logits that are already averaged."""
+    logits = jnp.asarray(logits)
     joint = joint_distribution(logits, tasks)
     marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
     values = {

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -112,7 +113,7 @@ class Tokenizer:
     def _backend(self):
         with _without_advice():
             from transformers import CLIPTokenizer
-        pairs = [tuple(merge.split(" ")) for merge in self.merges]
+        pairs: Any = [tuple(merge.split(" ")) for merge in self.merges]  # annotated as strings there
         return CLIPTokenizer(vocab=self.vocab, merges=pairs)
 
     def __call__(self, sentences: Sequence[str], context_length: int = 77) -> Int[np.ndarray, "K C"]:

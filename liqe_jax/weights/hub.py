@@ -10,12 +10,12 @@ from liqe_jax.errors import ModelError
 from liqe_jax.weights.known import KNOWN_MODELS
 from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+$")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def is_repository_name(name: str) -> bool:
     """Whether `name` has the form owner/model."""
-    return bool(_REPOSITORY.match(name)) and not name.startswith((".", "/"))
+    return bool(_REPOSITORY.fullmatch(name))
 
 
 def models_folder() -> Path:
@@ -58,9 +58,9 @@ def fetch_repository(name: str) -> Path:
     )
     config = _download(name, "config.json", remedy)
     for optional in ("liqe.json", "text_features.safetensors", "vocab.json", "merges.txt"):
-        _download(name, optional, remedy, required=False)
+        _optional(name, optional)
     for weights in HUGGING_FACE_WEIGHTS:
-        found = _download(name, weights, remedy, required=False)
+        found = _optional(name, weights)
         if found and weights.endswith(".index.json"):
             for shard in shard_names(found):
                 _download(name, shard, remedy)
@@ -69,19 +69,28 @@ def fetch_repository(name: str) -> Path:
     raise ModelError(f"The repository {name} holds none of {', '.join(HUGGING_FACE_WEIGHTS)}. {remedy}")
 
 
-def _download(repository: str, file: str, remedy: str, required: bool = True) -> Path | None:
+class _NotThereError(ModelError):
+    """The repository has no such file, or the cache has none and there is no network."""
+
+
+def _optional(repository: str, file: str) -> Path | None:
+    try:
+        return _download(repository, file, "")
+    except _NotThereError:
+        return None
+
+
+def _download(repository: str, file: str, remedy: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file))
     except LocalEntryNotFoundError as error:  # an EntryNotFoundError too, but it means: offline
-        if not required:
-            return None
-        raise ModelError(f"{repository}/{file} is not in the cache and the hub cannot be reached. {remedy}") from error
+        raise _NotThereError(
+            f"{repository}/{file} is not in the cache and the hub cannot be reached. {remedy}"
+        ) from error
     except EntryNotFoundError as error:
-        if not required:
-            return None
-        raise ModelError(f"The repository {repository} has no {file}. {remedy}") from error
+        raise _NotThereError(f"The repository {repository} has no {file}. {remedy}") from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"Cannot fetch {repository}/{file}: {error}. {remedy}") from error

@@ -17,12 +17,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from liqe_jax.errors import ModelError
+from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
@@ -33,7 +34,8 @@ from liqe_jax.weights.provenance import Provenance
 MANIFEST = "liqe.json"
 WEIGHTS = "model.safetensors"
 TEXT_FEATURES = "text_features.safetensors"
-FORMAT = {"name": "liqe_jax", "version": 1}
+FILES = ("config.json", WEIGHTS, TEXT_FEATURES, "vocab.json", "merges.txt")
+FORMAT: dict[str, Any] = {"name": "liqe_jax", "version": 1}
 
 
 def _prompts_sha256(tasks: TaskSet) -> str:
@@ -49,13 +51,27 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
       dtype: of the stored weights, float32 or float16 (half the size, rounded).
 
     Raises:
-      ModelError: the folder exists, or the checkpoint lacks tasks or features.
+      ModelError: the folder exists or cannot be written, the checkpoint lacks tasks or
+        features, or its values overflow `dtype`.
     """
     folder = Path(folder)
     if checkpoint.tasks is None or checkpoint.text_features is None:
         raise ModelError("Our own format needs a task set and its text features; give the task set (--tasks joint).")
+    expected_shape = (len(checkpoint.tasks.prompts), checkpoint.config.projection_dim)
+    if checkpoint.text_features.shape != expected_shape:
+        raise ModelError(
+            f"The text features have shape {checkpoint.text_features.shape}; the task set and the model make "
+            f"{expected_shape}. Compute them again with liqe_jax.scoring.load.with_text_features."
+        )
     if folder.exists():
         raise ModelError(f"{folder} exists already. Remove it, or choose another name.")
+    try:
+        _write(folder, checkpoint, checkpoint.tasks, checkpoint.text_features, dtype)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"Cannot write {folder} ({error}). Check the disk and your permissions.") from error
+
+
+def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: np.ndarray, dtype: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         partial = Path(scratch) / "model"
@@ -66,15 +82,15 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
         (checkpoint.tokenizer or Tokenizer.default()).save(partial)
         weights_sha256 = sha256_of_file(partial / WEIGHTS)
         save_file(
-            {"text_features": np.ascontiguousarray(checkpoint.text_features, np.float32)},
+            {"text_features": np.ascontiguousarray(text_features, np.float32)},
             partial / TEXT_FEATURES,
-            metadata={"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(checkpoint.tasks)},
+            metadata={"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)},
         )
         write_json(
             partial / MANIFEST,
             {
                 "format": FORMAT,
-                "tasks": checkpoint.tasks.to_dict(),
+                "tasks": tasks.to_dict(),
                 "provenance": checkpoint.provenance.to_dict(),
                 "sha256": {entry.name: sha256_of_file(entry) for entry in sorted(partial.iterdir())},
             },
@@ -92,7 +108,7 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     folder = Path(folder)
     manifest = _manifest(folder)
     for name, expected in manifest["sha256"].items():
-        if Path(name).name != name:
+        if Path(name).name != name or name in ("", ".."):
             raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is no plain file name. It is refused.")
         if not (folder / name).is_file():
             raise ModelError(f"{folder} lacks {name}. Copy the whole folder again.")
@@ -102,7 +118,11 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
                 f"{folder / name} is cut or altered: expected sha256 {expected}, got {got}. Copy the folder again, or "
                 "convert the model anew if you meant to change it."
             )
-    tasks = TaskSet.from_dict(manifest["tasks"])
+    try:
+        tasks = TaskSet.from_dict(manifest["tasks"])
+        provenance = Provenance.from_dict(manifest["provenance"])
+    except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     config = read_config(folder / "config.json")
     flat = to_flax(read_safetensors(folder / WEIGHTS), "hugging_face", str(folder / WEIGHTS))
     check_against_config(flat, config, str(folder))
@@ -110,7 +130,6 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     expected_shape = (len(tasks.prompts), config.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
-    provenance = Provenance.from_dict(manifest["provenance"])
     return Checkpoint(flat, config, provenance, tasks, Tokenizer.from_folder(folder), features)
 
 
@@ -118,13 +137,20 @@ def _manifest(folder: Path) -> dict:
     manifest = read_json(folder / MANIFEST)
     try:
         version = manifest["format"]["version"]
-        complete = {"tasks", "provenance", "sha256"} <= manifest.keys() and WEIGHTS in manifest["sha256"]
+        if not isinstance(version, int):
+            raise TypeError(f"the version is {version!r}")
+        complete = {"tasks", "provenance"} <= manifest.keys() and manifest["sha256"].keys() >= set(FILES)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read ({error}). Copy the folder again.") from error
-    if manifest["format"].get("name") != FORMAT["name"] or version > FORMAT["version"] or not complete:
+    if manifest["format"].get("name") != FORMAT["name"] or version > FORMAT["version"]:
         raise ModelError(
             f"{folder / MANIFEST} has format {manifest['format']}; this version reads {FORMAT} and older. "
             "Update liqe_jax, or copy the folder again."
+        )
+    if not complete:
+        raise ModelError(
+            f"{folder / MANIFEST} lacks the task set, the provenance or the sha256 of one of {', '.join(FILES)}. Copy "
+            "the folder again."
         )
     return manifest
 

@@ -85,7 +85,7 @@ def _read_file(path: Path, name: str) -> Checkpoint:
     if config is None:
         try:
             config = infer_config(flat)
-        except (ArithmeticError, LookupError, ValueError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ModelError(f"{path} has arrays of shapes or names that no CLIP has ({error!r}).") from error
     check_against_config(flat, config, str(path))
     one_file = not path.name.endswith(".index.json")

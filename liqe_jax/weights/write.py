@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import ml_dtypes
 import numpy as np
 from flax.serialization import msgpack_serialize
 from flax.traverse_util import unflatten_dict
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from liqe_jax.errors import ModelError, UsageError
@@ -59,7 +61,7 @@ def _openai_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
     save_file(_stored(checkpoint, "openai", dtype), path, metadata={"format": "pt"})
 
 
-def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Callable[[Path], None]) -> None:
+def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Callable[[Path], object]) -> None:
     path.mkdir(parents=True)
     write_weights(path)
     write_json(path / "config.json", checkpoint.config.to_hugging_face())
@@ -89,7 +91,7 @@ def _hf_flax(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
 # Name on the command line -> writer. Folders unless the name ends in a file's suffix.
 FORMATS: Mapping[str, Callable[[Path, Checkpoint, str], None]] = MappingProxyType(
     {
-        "liqe": lambda path, checkpoint, dtype: write_native(path, checkpoint, dtype),
+        "liqe": write_native,
         "hf-safetensors": _hf_safetensors,
         "hf-pytorch": _hf_pytorch,
         "hf-flax": _hf_flax,
@@ -140,5 +142,12 @@ def write_model(
             f"be QuickGELU. This model would come back as {inferred} instead of {checkpoint.config}. Choose liqe or "
             "one of the hf- formats."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FORMATS[form](path, checkpoint, dtype)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FORMATS[form](path, checkpoint, dtype)
+    except (OSError, SafetensorError) as error:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        raise ModelError(f"Cannot write {path} ({error}). Check the disk and your permissions.") from error

@@ -1,0 +1,353 @@
+"""Models by name: fetched from a hub (a small local one), cached, put there by hand, or missing with advice."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liqe_jax.errors import ModelError
+from liqe_jax.scoring.load import open_checkpoint
+from liqe_jax.taxonomy import QUALITY_ONLY
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.hub import is_repository_name, models_folder
+from liqe_jax.weights.write import write_model
+
+KNOWN = "chaofengc/IQA-PyTorch-Weights"
+
+# huggingface_hub reads its environment when imported, so every look-up runs in a process of its own.
+SCRIPT = """
+import json, sys
+from liqe_jax.errors import ModelError
+from liqe_jax.scoring.load import open_checkpoint
+try:
+    found = open_checkpoint(sys.argv[1])
+except ModelError as error:
+    print(json.dumps({"error": str(error)}))
+else:
+    tasks = found.tasks and found.tasks.name
+    description = {"provenance": found.provenance.to_dict(), "config": found.config.to_hugging_face()}
+    print(json.dumps(description | {"tasks": tasks, "scale": float(found.flat["logit_scale"])}))
+"""
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """Answers /owner/model/resolve/main/file from a folder, as the Hugging Face hub does."""
+
+    def __init__(self, folder: Path):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder, self.requests = folder, []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.respond(with_body=False)
+
+    def do_GET(self) -> None:
+        self.respond(with_body=True)
+
+    def respond(self, with_body: bool) -> None:
+        parts = self.path.lstrip("/").split("/")
+        repository, file = "/".join(parts[:2]), "/".join(parts[4:])
+        self.server.requests.append(f"{repository}/{file}")
+        if parts[2:3] != ["resolve"] or not (self.server.folder / repository).is_dir():
+            self.refuse("RepoNotFound")
+        elif not (self.server.folder / repository / file).is_file():
+            self.refuse("EntryNotFound")
+        else:
+            content = (self.server.folder / repository / file).read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0123456789" * 4)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if with_body:
+                self.wfile.write(content)
+
+    def refuse(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", "0123456789" * 4)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@dataclasses.dataclass
+class Client:
+    """Looks names up in processes whose caches lie in a folder."""
+
+    folder: Path
+    endpoint: str
+
+    def __call__(self, name: str, **environment: str) -> dict:
+        names = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_OFFLINE")
+        inherited = {key: value for key, value in os.environ.items() if key not in names and "proxy" not in key.lower()}
+        run = subprocess.run(
+            [sys.executable, "-W", "error", "-c", SCRIPT, name],
+            env=inherited
+            | {
+                "HF_ENDPOINT": self.endpoint,
+                "HF_HOME": str(self.folder / "hub"),
+                "LIQE_HOME": str(self.folder / "home"),
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_ETAG_TIMEOUT": "5",
+            }
+            | environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+
+@pytest.fixture(scope="module")
+def repositories(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hub holds. The logit scale tells which file was read."""
+    folder = tmp_path_factory.mktemp("repositories")
+
+    def scaled(scale: float) -> Checkpoint:
+        return dataclasses.replace(checkpoint, flat=checkpoint.flat | {"logit_scale": np.array(scale, np.float32)})
+
+    write_model(folder / KNOWN / "liqe_mix.pt", scaled(1.0), "pyiqa-pt")
+    write_model(folder / KNOWN / "liqe_koniq.pt", scaled(2.0), "pyiqa-pt")
+    write_model(folder / "someone" / "clip-safetensors", scaled(3.0), "hf-safetensors")
+    write_model(folder / "someone" / "clip-flax", scaled(4.0), "hf-flax")
+    write_model(folder / "someone" / "clip-pytorch", scaled(5.0), "hf-pytorch")
+    write_model(folder / "someone" / "liqe", scaled(6.0), "liqe")
+    (folder / "someone" / "empty").mkdir()
+    (folder / "someone" / "no-weights").mkdir()
+    (folder / "someone" / "no-weights" / "config.json").write_text(json.dumps(checkpoint.config.to_hugging_face()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(repositories: Path) -> Iterator[Hub]:
+    """A running hub."""
+    with Hub(repositories) as server:
+        thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.05))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(hub: Hub, tmp_path: Path) -> Client:
+    """A client with empty caches."""
+    hub.requests.clear()
+    return Client(tmp_path, hub.url)
+
+
+def test_a_known_model_is_fetched_once_and_works_offline(client: Client, hub: Hub, repositories: Path) -> None:
+    first = client("liqe_mix")
+    assert (first["tasks"], first["scale"]) == ("joint", 1.0)
+    provenance = first["provenance"]
+    assert (provenance["name"], provenance["source"]) == ("liqe_mix", f"{KNOWN}/liqe_mix.pt")
+    content = (repositories / KNOWN / "liqe_mix.pt").read_bytes()
+    assert provenance["source_sha256"] == hashlib.sha256(content).hexdigest()
+    assert "CC BY-NC-SA 4.0" in provenance["licence"]
+    assert {entry["dataset"] for entry in provenance["trained_on"]} >= {"KADID-10k", "KonIQ-10k", "LIVE"}
+    assert all("session 1" in entry["split"] for entry in provenance["trained_on"])
+    assert any("official test images" in note for note in provenance["notes"])
+    assert hub.requests
+
+    hub.requests.clear()
+    assert client("liqe_mix", HF_HUB_OFFLINE="1") == first
+    assert not hub.requests
+    # Nobody listens on port 9: a network that is down without anybody having said so.
+    assert dataclasses.replace(client, endpoint="http://127.0.0.1:9")("liqe_mix") == first
+
+
+def test_the_koniq_model_predicts_quality_only(client: Client) -> None:
+    got = client("liqe_koniq")
+    assert (got["tasks"], got["scale"]) == (QUALITY_ONLY.name, 2.0)
+    assert got["provenance"]["trained_on"] == [{"dataset": "KonIQ-10k", "split": "unknown split"}]
+
+
+@pytest.mark.parametrize(("name", "scale"), [("clip-safetensors", 3.0), ("clip-flax", 4.0), ("clip-pytorch", 5.0)])
+def test_repositories_of_any_format_are_fetched(
+    client: Client, hub: Hub, checkpoint: Checkpoint, name: str, scale: float
+) -> None:
+    got = client(f"someone/{name}")
+    assert (got["tasks"], got["scale"]) == (None, scale)
+    assert got["config"] == checkpoint.config.to_hugging_face()
+    assert got["provenance"]["name"] == f"someone/{name}"
+    assert got["provenance"]["source"] == f"huggingface.co/someone/{name}"
+    assert got["provenance"]["licence"] == "unknown"
+    hub.requests.clear()
+    assert client(f"someone/{name}", HF_HUB_OFFLINE="1") == got
+    assert not hub.requests
+
+
+def test_repositories_in_our_own_format_are_fetched(client: Client, checkpoint: Checkpoint) -> None:
+    got = client("someone/liqe")
+    assert (got["tasks"], got["scale"]) == ("joint", 6.0)
+    assert got["provenance"] == json.loads(json.dumps(checkpoint.provenance.to_dict()))
+    assert client("someone/liqe", HF_HUB_OFFLINE="1") == got
+
+
+def test_only_one_file_of_weights_is_fetched(client: Client, hub: Hub, repositories: Path) -> None:
+    (repositories / "someone" / "clip-safetensors" / "pytorch_model.bin").write_bytes(b"never read")
+    client("someone/clip-safetensors")
+    assert not any("pytorch_model.bin" in request for request in hub.requests)
+
+
+def test_offline_with_an_empty_cache_says_what_to_put_where(client: Client) -> None:
+    away = dataclasses.replace(client, endpoint="http://127.0.0.1:9")
+    for offline in ("", "1"):  # a dead network is found out, an offline setting is believed
+        error = away("liqe_mix", HF_HUB_OFFLINE=offline)["error"]
+        assert f"{KNOWN}/liqe_mix.pt is not in the cache and the hub cannot be reached" in error
+        assert str(client.folder / "home" / "models" / "liqe_mix.pt") in error
+    error = away("someone/clip", HF_HUB_OFFLINE="1")["error"]
+    assert "someone/clip/config.json is not in the cache" in error
+    assert "model.safetensors" in error
+    assert "give the folder as the model" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("someone/absent", "Cannot fetch someone/absent/config.json"),
+        ("someone/empty", "The repository someone/empty has no config.json"),
+        ("someone/no-weights", "The repository someone/no-weights holds none of model.safetensors"),
+        ("someone/bad..name", "Cannot fetch someone/bad..name/config.json"),
+    ],
+)
+def test_repositories_without_a_model_are_refused(client: Client, name: str, message: str) -> None:
+    error = client(name)["error"]
+    assert message in error
+    assert "give the folder as the model" in error
+
+
+def test_a_file_that_the_repository_lost_says_what_to_put_where(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "other" / KNOWN).mkdir(parents=True)
+    with Hub(tmp_path / "other") as server:
+        thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.05))
+        thread.start()
+        error = dataclasses.replace(client, endpoint=server.url)("liqe_mix")["error"]
+        server.shutdown()
+        thread.join()
+    assert f"The repository {KNOWN} has no liqe_mix.pt" in error
+    assert str(client.folder / "home" / "models" / "liqe_mix.pt") in error
+
+
+def test_a_download_that_is_no_model_is_refused(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "other" / KNOWN).mkdir(parents=True)
+    (tmp_path / "other" / KNOWN / "liqe_mix.pt").write_text("<html>Too many requests</html>")
+    with Hub(tmp_path / "other") as server:
+        thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.05))
+        thread.start()
+        error = dataclasses.replace(client, endpoint=server.url)("liqe_mix")["error"]
+        server.shutdown()
+        thread.join()
+    assert "liqe_mix.pt is not a readable PyTorch checkpoint" in error
+
+
+def test_a_file_put_there_by_hand_needs_no_network(client: Client, hub: Hub, checkpoint: Checkpoint) -> None:
+    by_hand = dataclasses.replace(checkpoint, flat=checkpoint.flat | {"logit_scale": np.array(7, np.float32)})
+    write_model(client.folder / "home" / "models" / "liqe_mix.pt", by_hand, "pyiqa-pt")
+    got = client("liqe_mix")
+    assert (got["tasks"], got["scale"]) == ("joint", 7.0)
+    assert got["provenance"]["name"] == "liqe_mix"
+    assert "CC BY-NC-SA 4.0" in got["provenance"]["licence"]
+    assert not hub.requests
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any look-up on the hub fails the test."""
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("asked the hub"))
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_an_existing_path_is_never_looked_up(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("someone").mkdir()
+    Path("someone/clip").symlink_to(model_folder)
+    Path("liqe_mix").symlink_to(model_folder)
+    for name in ("someone/clip", "liqe_mix", str(model_folder), model_folder):
+        assert open_checkpoint(name).provenance.name == "tiny"
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "absent",
+        "absent.pt",
+        "here/absent",
+        "here/absent.pt",
+        "./a/b",
+        "../a/b",
+        "/a/b",
+        "a/b/c",
+        "",
+        "a/",
+        "a b/c",
+        "~/a",
+    ],
+)
+def test_what_is_neither_path_nor_name_is_refused_without_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ModelError, match=r"No model|holds no weights"):
+        open_checkpoint(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("openai/clip-vit-base-patch32", True),
+        ("a/b.c_d-e", True),
+        ("a", False),
+        ("a/b/c", False),
+        ("/a/b", False),
+        ("../b", False),
+        ("./b", False),
+        ("a/b\n", False),
+        ("a/..", False),
+        ("é/b", False),
+    ],
+)
+def test_repository_names_are_told_from_paths(name: str, expected: bool) -> None:
+    assert is_repository_name(name) == expected
+
+
+def test_the_folder_for_files_put_there_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path / "home"))
+    assert models_folder() == tmp_path / "home" / "models"
+    monkeypatch.delenv("LIQE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert models_folder() == tmp_path / "cache" / "liqe_jax" / "models"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert models_folder() == tmp_path / ".cache" / "liqe_jax" / "models"

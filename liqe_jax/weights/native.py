@@ -11,6 +11,7 @@ other weights are refused instead of silently used.
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -107,24 +108,29 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     """
     folder = Path(folder)
     manifest = _manifest(folder)
-    for name, expected in manifest["sha256"].items():
+    for name in manifest["sha256"]:
         if Path(name).name != name or name in ("", ".."):
             raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is no plain file name. It is refused.")
         if not (folder / name).is_file():
             raise ModelError(f"{folder} lacks {name}. Copy the whole folder again.")
-        got = sha256_of_file(folder / name)
-        if got != expected:
-            raise ModelError(
-                f"{folder / name} is cut or altered: expected sha256 {expected}, got {got}. Copy the folder again, or "
-                "convert the model anew if you meant to change it."
-            )
+    # The weights are read while they are hashed, and used only if the hash is right.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_safetensors, folder / WEIGHTS)
+        for name, expected in manifest["sha256"].items():
+            got = sha256_of_file(folder / name)
+            if got != expected:
+                raise ModelError(
+                    f"{folder / name} is cut or altered: expected sha256 {expected}, got {got}. Copy the folder again, "
+                    "or convert the model anew if you meant to change it."
+                )
+        state = reading.result()
     try:
         tasks = TaskSet.from_dict(manifest["tasks"])
         provenance = Provenance.from_dict(manifest["provenance"])
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     config = read_config(folder / "config.json")
-    flat = to_flax(read_safetensors(folder / WEIGHTS), "hugging_face", str(folder / WEIGHTS))
+    flat = to_flax(state, "hugging_face", str(folder / WEIGHTS))
     check_against_config(flat, config, str(folder))
     features = _read_features(folder, manifest["sha256"].get(WEIGHTS, ""), tasks)
     expected_shape = (len(tasks.prompts), config.projection_dim)
@@ -136,11 +142,9 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
 def _manifest(folder: Path) -> dict:
     manifest = read_json(folder / MANIFEST)
     try:
-        version = manifest["format"]["version"]
-        if not isinstance(version, int):
-            raise TypeError(f"the version is {version!r}")
+        version = int(manifest["format"]["version"])
         complete = {"tasks", "provenance"} <= manifest.keys() and manifest["sha256"].keys() >= set(FILES)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read ({error}). Copy the folder again.") from error
     if manifest["format"].get("name") != FORMAT["name"] or version > FORMAT["version"]:
         raise ModelError(

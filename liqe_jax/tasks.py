@@ -42,6 +42,8 @@ class Attribute:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        if not all(isinstance(text, str) for text in (self.name, *self.labels)):
+            raise UsageError(f"An attribute's name and labels must be strings; got {self.name!r}: {self.labels!r}.")
         if not self.name.isidentifier():
             raise UsageError(
                 f"An attribute's name must be a Python identifier, since it names a template field; got {self.name!r}."
@@ -74,7 +76,10 @@ class TaskSet:
     def __post_init__(self) -> None:
         object.__setattr__(self, "attributes", tuple(self.attributes))
         names = [attribute.name for attribute in self.attributes]
-        fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None}
+        try:
+            fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None}
+        except (TypeError, ValueError) as error:  # a brace without its partner
+            raise UsageError(f"Task set {self.name!r}: {self.template!r} is no template ({error}).") from error
         if not names or len(set(names)) != len(names) or set(names) != fields:
             raise UsageError(
                 f"Task set {self.name!r}: the template must use each attribute's name as a field, and no other field; "
@@ -107,7 +112,7 @@ class TaskSet:
         try:
             attributes = tuple(Attribute(**attribute) for attribute in description["attributes"])
             return cls(**{**description, "attributes": attributes})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 "A task set needs exactly the keys name, attributes (each: name, labels, values) and template; "
                 f"got {dict(description)!r} ({error})."

@@ -80,6 +80,22 @@ def test_recursive_and_patterns(folder, model_folder, capsys):
     assert "No file matches" in rows[1]["error"]
 
 
+def test_a_folder_that_cannot_be_listed_is_a_row(folder, model_folder, capsys, monkeypatch):
+    # Permissions do not stop root, so the refusal is made up.
+    listed = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "sub folder":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert run("score", folder, "--recursive", "--model", model_folder, "--format", "jsonl") == 1
+    last = rows_of(capsys.readouterr().out)[-1]
+    assert last["image"].endswith("sub folder")
+    assert "Permission denied" in last["error"]
+
+
 def test_a_list_on_standard_input(folder, model_folder, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{folder}/a.png\n\n{folder}/sub folder/c.png\n"))
     assert run("score", "-", "--model", model_folder, "--format", "jsonl") == 0

@@ -124,7 +124,7 @@ def test_images_with_room_for_few_patches(height: int, width: int, room: int, pr
         room = 52  # 2x26 at a stride of 32
     assert len(image.corners) == min(room, 15)
     assert len(np.unique(image.corners, axis=0)) == len(image.corners)
-    assert (f"room for {room} patches instead of 15" in image.warnings) == (room < 15)
+    assert (f"room for only {room} of 15 patches" in image.warnings) == (room < 15)
 
 
 @pytest.mark.parametrize(("height", "width"), [(2532, 1170), (2796, 1290), (2400, 1080)])

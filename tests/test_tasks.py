@@ -44,6 +44,8 @@ def test_any_number_of_attributes():
         ((Attribute("a", ("x",)),), "{a} {b}", "template must use"),
         ((Attribute("a", ("x",)), Attribute("a", ("y",))), "{a}", "template must use"),
         ((), "nothing", "template must use"),
+        ((Attribute("a", ("x",)),), "{a", "is no template"),
+        ((Attribute("a", ("x",)),), None, "is no template"),
     ],
 )
 def test_template_and_attributes_have_to_agree(attributes, template, complaint):
@@ -55,6 +57,7 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
     ("arguments", "complaint"),
     [
         (("two words", ("x",)), "Python identifier"),
+        (("a", (1, 2)), "must be strings"),
         (("a", ()), "at least one label"),
         (("a", ("x", "x")), "no label twice"),
         (("a", ("x", "y"), (1,)), "2 labels but 1 values"),
@@ -65,7 +68,17 @@ def test_attributes_are_checked(arguments, complaint):
         Attribute(*arguments)
 
 
-@pytest.mark.parametrize("description", [{}, {"name": "x"}, {"name": "x", "attributes": [{}], "template": "t"}])
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"name": "x"},
+        {"name": "x", "attributes": [{}], "template": "t"},
+        {"name": "x", "attributes": [["quality"]], "template": "t"},
+        {"name": "x", "attributes": 3, "template": "t"},
+        {"name": "x", "attributes": [{"name": "a", "labels": ["b"], "values": ["c"]}], "template": "{a}"},
+    ],
+)
 def test_incomplete_descriptions_are_refused(description):
     with pytest.raises(UsageError, match="exactly the keys"):
         TaskSet.from_dict(description)

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -86,8 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.scoring.load import load
+    from liqe_jax.weights.known import KNOWN_MODELS
 
     use_compilation_cache()
+    # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     model = load(arguments.model, tasks=tasks, dtype=arguments.dtype)
     done: set[str] = set()
     if arguments.resume:
@@ -95,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
+        if arguments.model in KNOWN_MODELS and not arguments.quiet:
+            print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
         writer = WRITERS[form](stream, model.tasks, not continued)
         results = _score_all(model, arguments, done)

@@ -158,7 +158,7 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
 def _coverage_warnings(corners: np.ndarray, height: int, width: int, count: int, patch: int) -> list[str]:
     warnings = []
     if len(corners) < count:
-        warnings.append(f"room for {len(corners)} patches instead of {count}")
+        warnings.append(f"room for only {len(corners)} of {count} patches")
     down, across = covered_share(corners, height, width, patch)
     for share, side in ((down, "height"), (across, "width")):
         if share < LEAST_SHARE:

@@ -48,7 +48,9 @@ def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
 
 def render(quality_map: QualityMap, title: str = "") -> Image.Image:
     """The picture: photograph, heat map on top, colour bar from 1 to 5 at the right, caption below."""
-    blended = (1 - OPACITY) * quality_map.pixels + OPACITY * colours_of(per_pixel(quality_map))
+    # The photograph is shown in grey, so that all colour in the picture means quality.
+    grey = np.asarray(Image.fromarray(quality_map.pixels).convert("L"))[..., None]
+    blended = (1 - OPACITY) * grey + OPACITY * colours_of(per_pixel(quality_map))
     photo = Image.fromarray(np.rint(blended).astype(np.uint8))
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     size = int(np.clip(min(photo.size) / 24, 12, 32))

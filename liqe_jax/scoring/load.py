@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -21,8 +22,10 @@ from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import JOINT, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
-from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name
+from liqe_jax.weights.files import sha256_of_file
+from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
 from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.native import write_native
 from liqe_jax.weights.read import read_model
 
 
@@ -73,17 +76,7 @@ def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     if Path(name).exists():
         return read_model(name)
     if name in KNOWN_MODELS:
-        known = KNOWN_MODELS[name]
-        checkpoint = read_model(fetch_known(name))
-        provenance = dataclasses.replace(
-            checkpoint.provenance,
-            name=name,
-            source=f"{known.repository}/{known.file}",
-            licence=known.licence,
-            trained_on=known.trained_on,
-            notes=(*known.notes, *checkpoint.provenance.notes),
-        )
-        return dataclasses.replace(checkpoint, provenance=provenance, tasks=known.tasks)
+        return _open_known(name)
     # A relative path that does not exist looks like owner/model too; its parent gives it away.
     if is_repository_name(name) and not Path(name).parent.exists():
         checkpoint = read_model(fetch_repository(name))
@@ -95,6 +88,32 @@ def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
         f"No model {name!r}. Expected an existing folder or file, a known name ({', '.join(KNOWN_MODELS)}), or a "
         "Hugging Face repository such as openai/clip-vit-base-patch32."
     )
+
+
+def _open_known(name: str) -> Checkpoint:
+    """A known model, converted to our format when it is met first: that loads in a third of the time."""
+    known, converted = KNOWN_MODELS[name], models_folder() / name
+    by_hand = models_folder() / known.file
+    if converted.exists():
+        checkpoint = read_model(converted)
+        if not by_hand.exists() or sha256_of_file(by_hand) == checkpoint.provenance.source_sha256:
+            return checkpoint
+        # Somebody has put another file there since.
+    checkpoint = read_model(fetch_known(name))
+    provenance = dataclasses.replace(
+        checkpoint.provenance,
+        name=name,
+        source=f"{known.repository}/{known.file}",
+        licence=known.licence,
+        trained_on=known.trained_on,
+        notes=(*known.notes, *checkpoint.provenance.notes),
+    )
+    checkpoint = with_text_features(dataclasses.replace(checkpoint, provenance=provenance), known.tasks)
+    # A home that is read-only or full costs time at every start, and nothing else.
+    with contextlib.suppress(ModelError, OSError):
+        if not converted.exists():
+            write_native(converted, checkpoint)
+    return checkpoint
 
 
 def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:

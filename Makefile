@@ -16,7 +16,7 @@ else
 endif
 
 test: $(VENV)/.test ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

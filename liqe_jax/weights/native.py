@@ -142,9 +142,11 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
 def _manifest(folder: Path) -> dict:
     manifest = read_json(folder / MANIFEST)
     try:
-        version = int(manifest["format"]["version"])
+        version = manifest["format"]["version"]
+        if not isinstance(version, int):
+            raise TypeError(f"the version is {version!r}")
         complete = {"tasks", "provenance"} <= manifest.keys() and manifest["sha256"].keys() >= set(FILES)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read ({error}). Copy the folder again.") from error
     if manifest["format"].get("name") != FORMAT["name"] or version > FORMAT["version"]:
         raise ModelError(

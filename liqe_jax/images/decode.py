@@ -203,7 +203,8 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
                 continue
             return factory(io.BytesIO(encoded), "")
         except Exception as error:
-            if accepts:  # otherwise (TGA) every file gets here, and the reason tells nothing
+            # TGA takes every file and DIB nearly every one, so their reasons tell nothing.
+            if accepts and name != "DIB":
                 reasons.append(f"{name}: {error}")
     raise UnidentifiedImageError("; ".join(reasons) or "no known signature")
 

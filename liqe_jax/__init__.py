@@ -12,6 +12,7 @@ How the package is divided; a part imports only from parts above it:
     text, images              tokens; decoding, resizing, choice of patches (NumPy, Pillow)
     model                     CLIP, prompt sharing, head: pure functions over pytrees
     weights                   every checkpoint format, the hub, provenance
+    train                     losses, learning rates, task weights (so far)
     scoring                   the public scorer
     cli                       the `liqe` command
 """

@@ -15,6 +15,7 @@ import time
 import pytest
 from PIL import Image
 
+from liqe_jax.cli import convert
 from liqe_jax.cli.main import main
 from liqe_jax.weights.write import FORMATS
 
@@ -251,6 +252,11 @@ def test_convert_there_and_back(form, model_folder, folder, tmp_path, capsys):
     assert got[0]["quality"] == pytest.approx(expected[0]["quality"], abs=1e-6)
     assert run("convert", model_folder, back) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_every_format_that_can_be_written_can_be_asked_for():
+    # The command lists them by itself, since importing the writers takes a second.
+    assert list(convert.FORMATS) == list(FORMATS)
 
 
 def test_converting_to_half_precision_keeps_features_and_weights_together(model_folder, folder, tmp_path, capsys):

@@ -17,8 +17,11 @@ from PIL import Image
 import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
+from liqe_jax.scoring.load import open_checkpoint
 from liqe_jax.scoring.model import Model
 from liqe_jax.scoring.stream import map_ahead
+from liqe_jax.weights.read import read_model
+from liqe_jax.weights.write import write_model
 
 from .conftest import SAMPLES, photograph
 
@@ -285,6 +288,26 @@ def test_arguments_are_checked(model_folder, model):
         model.batch_size(0)
     with pytest.raises(ModelError, match="No model 'nowhere'"):
         liqe_jax.load("nowhere")
+
+
+def test_the_conversion_of_a_known_model_heals(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    source, converted = tmp_path / "models" / "liqe_mix.pt", tmp_path / "models" / "liqe_mix"
+    write_model(source, checkpoint, "pyiqa-pt")
+    first = open_checkpoint("liqe_mix")
+    assert open_checkpoint("liqe_mix").text_features is not None
+    weights = converted / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert open_checkpoint("liqe_mix").provenance == first.provenance
+    assert read_model(converted).provenance == first.provenance
+    # Another file put in the place of the first one must not be answered by the old conversion.
+    other = {name: array * np.float32(1.5) for name, array in checkpoint.flat.items()}
+    source.unlink()
+    write_model(source, dataclasses.replace(checkpoint, flat=other), "pyiqa-pt")
+    second = open_checkpoint("liqe_mix")
+    assert second.provenance.source_sha256 != first.provenance.source_sha256
+    np.testing.assert_array_equal(read_model(converted).flat["logit_scale"], other["logit_scale"])
 
 
 def test_the_sample_photographs_can_be_scored(model):

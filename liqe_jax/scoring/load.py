@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import sha256_of_file
 from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
 from liqe_jax.weights.known import KNOWN_MODELS
-from liqe_jax.weights.native import write_native
+from liqe_jax.weights.native import MANIFEST, write_native
 from liqe_jax.weights.read import read_model
 
 
@@ -95,10 +96,11 @@ def _open_known(name: str) -> Checkpoint:
     known, converted = KNOWN_MODELS[name], models_folder() / name
     by_hand = models_folder() / known.file
     if converted.exists():
-        checkpoint = read_model(converted)
-        if not by_hand.exists() or sha256_of_file(by_hand) == checkpoint.provenance.source_sha256:
-            return checkpoint
-        # Somebody has put another file there since.
+        # A damaged conversion is made again, and so is one of a file that was replaced since.
+        with contextlib.suppress(ModelError):
+            checkpoint = read_model(converted)
+            if not by_hand.exists() or sha256_of_file(by_hand) == checkpoint.provenance.source_sha256:
+                return checkpoint
     checkpoint = read_model(fetch_known(name))
     provenance = dataclasses.replace(
         checkpoint.provenance,
@@ -111,8 +113,9 @@ def _open_known(name: str) -> Checkpoint:
     checkpoint = with_text_features(dataclasses.replace(checkpoint, provenance=provenance), known.tasks)
     # A home that is read-only or full costs time at every start, and nothing else.
     with contextlib.suppress(ModelError, OSError):
-        if not converted.exists():
-            write_native(converted, checkpoint)
+        if (converted / MANIFEST).exists():
+            shutil.rmtree(converted)
+        write_native(converted, checkpoint)
     return checkpoint
 
 

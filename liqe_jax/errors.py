@@ -20,3 +20,7 @@ class ImageError(LiqeError):
 
 class UsageError(LiqeError):
     """An argument or a combination of arguments makes no sense."""
+
+
+class DataError(LiqeError):
+    """A data set is missing, incomplete or damaged, or a part of it was asked for that it does not have."""

@@ -1,0 +1,1 @@
+"""Data sets: labels, builders and pipelines. The only part that imports TensorFlow."""

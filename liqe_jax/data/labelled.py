@@ -1,0 +1,73 @@
+"""A data set in memory but for its images: what builders give and pipelines take.
+
+Letters: N images of a set, S scenes (`taxonomy.SCENE`), T distortions (`taxonomy.DISTORTION`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from liqe_jax.errors import DataError
+
+# Parts of a data set that a session (one of LIQE's ten random splits, "1" to "10") or an
+# official split tells apart; images that belong to none have "".
+PARTS = ("train", "val", "test")
+
+# The category of an image whose distortion nobody named.
+UNKNOWN = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSet:
+    """One data set: every label as an array, images by random access.
+
+    Attributes:
+      name: of the data set, a key of `weights.provenance.DATASET_PATHS` or any other.
+      names: image names relative to the set's folder, unique.
+      mos: opinion scores, higher is better, on the set's own scale.
+      mos_range: lowest and highest value of that scale, as documented.
+      raw_distortion: the set's own name of each image's distortion, "" where unknown.
+      distortion: index into `DISTORTION.labels`, or `UNKNOWN`.
+      scenes: which scenes each photograph has; all False where nobody said.
+      reference: id of the pristine original, "" where there is none.
+      parts: split name ("1" to "10", "official", ...) -> part of each image.
+      read: indices -> encoded bytes of those images, JPEG, PNG or BMP, ready for patches.
+    """
+
+    name: str
+    names: Sequence[str]
+    mos: Float[np.ndarray, " N"]
+    mos_range: tuple[float, float]
+    raw_distortion: Sequence[str]
+    distortion: Int[np.ndarray, " N"]
+    scenes: Bool[np.ndarray, "N S"]
+    reference: Sequence[str]
+    read: Callable[[Sequence[int]], list[bytes]]
+    parts: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def indices(self, split: str, part: str) -> Int[np.ndarray, " M"]:
+        """Positions of the images of one part of one split, ascending; split "all" is the whole set.
+
+        Raises:
+          DataError: the set has no such split, or the part is empty.
+        """
+        if split == "all":
+            return np.arange(len(self))
+        if split not in self.parts:
+            raise DataError(
+                f"{self.name} has no split {split!r}; it has {', '.join([*self.parts, 'all'])}. Choose one of those."
+            )
+        chosen = np.flatnonzero(np.asarray(self.parts[split]) == part)
+        if not len(chosen):
+            raise DataError(
+                f"Split {split!r} of {self.name} has no image in part {part!r} (parts: {', '.join(PARTS)})."
+            )
+        return chosen

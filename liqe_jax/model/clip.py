@@ -65,6 +65,7 @@ class VisionTower(nn.Module):
 
     config: CLIPConfig
     dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
     def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
@@ -72,7 +73,7 @@ class VisionTower(nn.Module):
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = LayerNorm(eps, name="pre_layrnorm")(x)
         class_token = jnp.zeros((x.shape[0], 1), jnp.int32)
-        x = Encoder(self.config.vision, self.dtype, name="encoder")(x, None, class_token)
+        x = Encoder(self.config.vision, self.dtype, self.remat, name="encoder")(x, None, class_token)
         return LayerNorm(eps, name="post_layernorm")(x[:, 0])
 
 
@@ -97,6 +98,7 @@ class TextTower(nn.Module):
 
     config: CLIPConfig
     dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -107,7 +109,7 @@ class TextTower(nn.Module):
         read: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R W"]:
         x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
-        x = Encoder(self.config.text, self.dtype, name="encoder")(x, jnp.asarray(mask), jnp.asarray(read))
+        x = Encoder(self.config.text, self.dtype, self.remat, name="encoder")(x, jnp.asarray(mask), jnp.asarray(read))
         return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
 
 
@@ -120,15 +122,17 @@ class CLIP(nn.Module):
     """Both towers, their projections and the logit scale.
 
     `dtype` is the type of the operands of matrix products (float32 or bfloat16); sums,
-    normalisations, softmax and outputs are float32 in either case.
+    normalisations, softmax and outputs are float32 in either case. `remat` trades time for
+    memory in backward passes and changes no value.
     """
 
     config: CLIPConfig
     dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
     def setup(self) -> None:
-        self.vision_model = VisionTower(self.config, self.dtype)
-        self.text_model = TextTower(self.config, self.dtype)
+        self.vision_model = VisionTower(self.config, self.dtype, self.remat)
+        self.text_model = TextTower(self.config, self.dtype, self.remat)
         self.visual_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
         self.text_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
         # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
@@ -171,7 +175,11 @@ def param_shapes(config: CLIPConfig) -> Params:
 
 
 def encode_image(
-    params: Params, patches: Num[AnyArray, "*batch H H 3"], config: CLIPConfig, dtype: DTypeLike = jnp.float32
+    params: Params,
+    patches: Num[AnyArray, "*batch H H 3"],
+    config: CLIPConfig,
+    dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
 ) -> Float[Array, "*batch D"]:
     """Unit image features; any leading axes.
 
@@ -180,7 +188,8 @@ def encode_image(
       patches: RGB, 0..255, uint8 or float, sides `config.image_size`.
       config: the model's shape.
       dtype: operand type of the matrix products.
+      remat: keep little for the backward pass and compute it again.
     """
     flat = patches.reshape(-1, *patches.shape[-3:])
-    features = jnp.asarray(CLIP(config, dtype).apply({"params": params}, flat, method=CLIP.image_features))
+    features = jnp.asarray(CLIP(config, dtype, remat).apply({"params": params}, flat, method=CLIP.image_features))
     return features.reshape(*patches.shape[:-3], -1)

@@ -158,20 +158,25 @@ class EncoderLayer(nn.Module):
 
 
 class Layers(nn.Module):
-    """The blocks, named "0", "1", ... in the parameter tree."""
+    """The blocks, named "0", "1", ... in the parameter tree.
+
+    With `remat`, a backward pass keeps only the input of each block and computes the rest again.
+    """
 
     config: TowerConfig
     dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, read: Int[Array, "B R"]
     ) -> Float[Array, "B R W"]:
+        block = nn.remat(EncoderLayer) if self.remat else EncoderLayer
         for index in range(self.config.layers):
             # Only the tokens that are read need the last block's output; for a ViT-B/32 that
             # leaves out one fourteenth of all arithmetic, and changes no result.
             last = index == self.config.layers - 1
-            x = EncoderLayer(self.config, self.dtype, name=str(index))(x, mask, read if last else None)
+            x = block(self.config, self.dtype, name=str(index))(x, mask, read if last else None)
         return x
 
 
@@ -180,9 +185,10 @@ class Encoder(nn.Module):
 
     config: TowerConfig
     dtype: DTypeLike
+    remat: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, read: Int[Array, "B R"]
     ) -> Float[Array, "B R W"]:
-        return Layers(self.config, self.dtype, name="layers")(x, mask, read)
+        return Layers(self.config, self.dtype, self.remat, name="layers")(x, mask, read)

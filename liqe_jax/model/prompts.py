@@ -101,13 +101,58 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
     return PackedPrompts(ids, positions, mask, read, order)
 
 
+def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> PackedPrompts:
+    """Packs prompts into rows that divide evenly among devices, with the least work for each.
+
+    Args:
+      token_ids, eos_token_id: as in `pack_prompts`.
+      devices: the number of rows is a multiple of it; rows of padding fill up.
+      width: of the text tower, which says what attention costs beside the rest.
+    """
+    longest = max(map(len, _until_end(token_ids, eos_token_id)))
+    tokens = sum(map(len, set(_until_end(token_ids, eos_token_id))))
+    candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)
+
+    def cost(packed: PackedPrompts) -> int:
+        # Per token 24 W^2 operations in products with weights and 4 L W in attention.
+        rows, length = packed.token_ids.shape
+        return -(-rows // devices) * length * (6 * width + length)
+
+    packed = min((pack_prompts(token_ids, eos_token_id, length) for length in candidates), key=cost)
+    rows, length = packed.token_ids.shape
+    missing = -rows % devices
+
+    def pad(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+
+    mask = pad(packed.mask)
+    mask[rows:] = np.eye(length, dtype=bool)
+    return PackedPrompts(pad(packed.token_ids), pad(packed.positions), mask, pad(packed.read), packed.order)
+
+
+def encode_rows(
+    params: Params,
+    token_ids: Int[AnyArray, "B L"],
+    positions: Int[AnyArray, "B L"],
+    mask: Bool[AnyArray, "B L L"],
+    read: Int[AnyArray, "B R"],
+    *,
+    config: CLIPConfig,
+    dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
+) -> Float[Array, "B R D"]:
+    """Unit features of the tokens that `read` names in rows of packed prompts, any rows of them."""
+    rows = map(jnp.asarray, (token_ids, positions, mask, read))
+    return jnp.asarray(CLIP(config, dtype, remat).apply({"params": params}, *rows, method=CLIP.text_features))
+
+
 def encode_prompts(
     params: Params, packed: PackedPrompts, config: CLIPConfig, dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "K D"]:
     """Unit text features of packed prompts; differentiable with respect to `params`."""
-    apply = functools.partial(CLIP(config, dtype).apply, method=CLIP.text_features)
-    rows = map(jnp.asarray, (packed.token_ids, packed.positions, packed.mask, packed.read))
-    features_BxRxD = jnp.asarray(apply({"params": params}, *rows))
+    features_BxRxD = encode_rows(
+        params, packed.token_ids, packed.positions, packed.mask, packed.read, config=config, dtype=dtype
+    )
     return features_BxRxD.reshape(-1, config.projection_dim)[packed.order]
 
 

@@ -1,0 +1,132 @@
+"""Training against the reference: whole trajectories, step by step."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.images.grid import cut
+from liqe_jax.images.preprocess import resize_short_side
+from liqe_jax.model.prompts import pack_for_devices
+from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
+from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.objective import Labels, terms_of
+from liqe_jax.train.schedule import dynamic_weights, reference_learning_rate
+from liqe_jax.train.step import Batch, Plan, gradients, initial_state, rows_per_device, train_step
+from liqe_jax.weights.layouts import from_flax
+from liqe_jax.weights.read import read_model
+
+# design.md's tolerances: what a perturbation of 1e-7 moves, with room.
+TRAJECTORIES = {"0": 1e-5, "1": 1e-5, "2": 1e-5, "3": 1e-5, "0_lr1e-4": 1e-4}
+
+REFERENCE_ORDER = {
+    "joint": ("quality", "distortion", "scene"),
+    "quality_scene": ("quality", "scene"),
+    "quality_distortion": ("quality", "distortion"),
+    "quality": ("quality",),
+}
+
+
+@pytest.fixture(scope="module")
+def figures(golden) -> dict:
+    return golden("training.json")
+
+
+@pytest.fixture(scope="module")
+def start(goldens):
+    return read_model(goldens / "tiny_openai_layout.pt")
+
+
+@functools.cache
+def pixels(path: Path) -> np.ndarray:
+    return resize_short_side(decode(path, DecodeOptions()).pixels)
+
+
+def batch_of(rows: list[dict], images: Path) -> Batch:
+    """A golden batch: the whole image is flipped first, corners index the flipped one."""
+    patches = []
+    for row in rows:
+        image = pixels(images / row["image"])
+        patches.append(cut(image[:, ::-1] if row["flip"] else image, np.asarray(row["top_left"])))
+    categories = [DISTORTION.labels.index(CATEGORY_OF_RAW_DISTORTION[row["distortion"]]) for row in rows]
+    return Batch(
+        np.stack(patches),
+        Labels(
+            np.asarray([row["mos"] for row in rows], np.float32),
+            np.asarray([row["group"] for row in rows], np.int32),
+            np.eye(len(DISTORTION.labels), dtype=np.float32)[categories],
+            np.asarray([[label in row["scenes"] for label in SCENE.labels] for row in rows], np.float32),
+        ),
+    )
+
+
+def plan_and_rows(config, task_set: str, groups: int):
+    tasks = TASK_SETS[task_set]
+    packed = pack_for_devices(Tokenizer.default()(tasks.prompts), config.eos_token_id, 1, config.text.width)
+    plan = Plan(config, tasks, terms_of(tasks), packed.order, groups)
+    return plan, jax.tree.map(lambda a: a[0], rows_per_device(packed, 1))
+
+
+@pytest.mark.goldens
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_a_whole_trajectory_is_the_reference_s(name, figures, start, golden_images):
+    expected, tolerance = figures[name], TRAJECTORIES[name]
+    plan, rows = plan_and_rows(start.config, expected["task_set"], len(expected["group_sizes"]))
+    state = initial_state(start.params, plan)
+    batches = [batch_of(batch, golden_images) for batch in expected["batches"]]
+
+    if "grad_norms" in expected["first_step"]:
+        ones = np.ones(len(plan.terms), np.float32)
+        grads, _, metrics = jax.jit(functools.partial(gradients, plan=plan))(
+            state.params, state.weighting, batches[0], rows, ones
+        )
+        np.testing.assert_allclose(metrics.quality, expected["first_step"]["quality"], atol=5e-5)
+        np.testing.assert_allclose(metrics.grad_norm, expected["first_step"]["grad_global_norm"], rtol=1e-4)
+        norms = norms_by_reference_name({**grads, "logit_scale": np.zeros((), np.float32)})
+        for parameter, norm in expected["first_step"]["grad_norms"].items():
+            # The gradient of a key bias is zero but for rounding; so is a part of in_proj's.
+            assert norms[parameter] == pytest.approx(norm, rel=1e-4, abs=1e-6), parameter
+
+    step = jax.jit(functools.partial(train_step, plan=plan))
+    moved_from = state.params
+    lambdas = expected["lambdas_per_epoch"]
+    epoch_means: list[np.ndarray] = []
+    history = iter(expected["history"])
+    for epoch in range(expected["epochs"]):
+        weights = dynamic_weights(epoch_means, len(plan.terms))
+        if lambdas is not None:
+            named = dict(zip(REFERENCE_ORDER[expected["task_set"]], lambdas[epoch], strict=True))
+            np.testing.assert_allclose(weights, [named[term] for term in plan.terms], atol=1e-5)
+        rate = reference_learning_rate(epoch, expected["initial_lr"])
+        losses = []
+        for index in range(expected["steps_per_epoch"]):
+            reference = next(history)
+            assert (reference["epoch"], reference["step"]) == (epoch, index)
+            assert rate == pytest.approx(reference["lr"], abs=1e-12)
+            # The reference lists distortion before scene.
+            reference["losses"] = dict(zip(REFERENCE_ORDER[expected["task_set"]], reference["losses"], strict=True))
+            wanted = [reference["losses"][term] for term in plan.terms]
+            state, metrics = step(state, batches[index], rows, np.float32(rate), weights.astype(np.float32))
+            np.testing.assert_allclose(metrics.losses, wanted, rtol=tolerance, err_msg=str(reference))
+            np.testing.assert_allclose(float(metrics.losses @ weights), reference["weighted"], rtol=tolerance)
+            losses.append(np.asarray(metrics.losses, np.float64))
+        epoch_means.append(np.mean(losses, axis=0))
+    assert next(history, None) is None
+
+    _, _, metrics = jax.jit(functools.partial(gradients, plan=plan))(
+        state.params, state.weighting, batches[0], rows, np.ones(len(plan.terms), np.float32)
+    )
+    np.testing.assert_allclose(metrics.quality, expected["final_quality_batch0"], atol=5e-5 * tolerance / 1e-5)
+    moves = norms_by_reference_name({path: state.params[path] - moved_from[path] for path in moved_from})
+    for parameter, move in expected["param_delta_norms"].items():
+        assert moves[parameter] == pytest.approx(move, rel=1e-2, abs=1e-9), parameter
+
+
+def norms_by_reference_name(flat: dict) -> dict[str, float]:
+    arrays = from_flax({path: np.asarray(leaf) for path, leaf in flat.items()}, "openai")
+    return {name: float(np.linalg.norm(np.asarray(array, np.float64))) for name, array in arrays.items()}

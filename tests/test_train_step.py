@@ -1,0 +1,289 @@
+"""The training step: what devices, micro-batches and options may change, and what they may not."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from liqe_jax import UsageError
+from liqe_jax.model.clip import encode_image
+from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_logits
+from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
+from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
+from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
+from liqe_jax.train.objective import Labels, named_terms, terms_of
+from liqe_jax.train.step import (
+    Batch,
+    Metrics,
+    Plan,
+    TrainState,
+    gradients,
+    initial_state,
+    pmapped_step,
+    rows_per_device,
+    train_step,
+)
+from liqe_jax.train.weighting import WEIGHT_RATE, fixed_weights
+
+IMAGES, PATCHES, GROUPS = 8, 2, 2
+RATE = np.float32(1e-4)
+
+
+@pytest.fixture(scope="module")
+def token_ids() -> np.ndarray:
+    return Tokenizer.default()(QUALITY_DISTORTION.prompts)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    rng = np.random.default_rng(0)
+    return Batch(
+        rng.integers(0, 256, (IMAGES, PATCHES, 224, 224, 3), np.uint8),
+        Labels(
+            rng.normal(size=IMAGES).astype(np.float32),
+            np.asarray([0, 1, 0, 1, 1, 1, 1, 1], np.int32),
+            np.eye(11, dtype=np.float32)[rng.integers(0, 11, IMAGES)],
+            rng.integers(0, 2, (IMAGES, 9)).astype(np.float32),
+        ),
+    )
+
+
+def plan_for(checkpoint, token_ids, devices: int = 1, **options) -> tuple[Plan, jax.Array]:
+    packed = pack_for_devices(token_ids, checkpoint.config.eos_token_id, devices, checkpoint.config.text.width)
+    tasks = options.pop("tasks", QUALITY_DISTORTION)
+    terms = options.pop("terms", None) or terms_of(tasks)
+    plan = Plan(checkpoint.config, tasks, terms, packed.order, GROUPS, **options)
+    return plan, rows_per_device(packed, devices)
+
+
+def first(tree):
+    return jax.tree.map(lambda a: a[0], tree)
+
+
+def run(checkpoint, token_ids, batch, steps: int = 1, **options) -> tuple[TrainState, Metrics]:
+    plan, rows = plan_for(checkpoint, token_ids, **options)
+    state = initial_state(checkpoint.params, plan)
+    step = jax.jit(functools.partial(train_step, plan=plan))
+    weights = np.asarray(fixed_weights(plan.weighting, tuple(plan.terms)), np.float32)
+    for _ in range(steps):
+        state, metrics = step(state, batch, first(rows), RATE, weights)
+    return state, metrics
+
+
+def run_on(devices: int, checkpoint, token_ids, batch, steps: int, **options) -> tuple[TrainState, list[np.ndarray]]:
+    plan, rows = plan_for(checkpoint, token_ids, devices, **options)
+    local = jax.local_devices()[:devices]
+    state = jax.tree.map(lambda a: jnp.stack([a] * devices), initial_state(checkpoint.params, plan))
+    step = pmapped_step(plan, local)
+    spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+    losses = []
+    for _ in range(steps):
+        state, metrics = step(state, spread, rows, RATE, np.ones(len(plan.terms), np.float32))
+        losses.append(np.asarray(metrics.losses))
+    return state, losses
+
+
+def test_the_gradient_is_that_of_the_plain_model(checkpoint, token_ids, batch):
+    """Prompts encoded one by one and one differentiation of everything: the oracle."""
+    plan, rows = plan_for(checkpoint, token_ids)
+    state = initial_state(checkpoint.params, plan)
+    weights = np.asarray([1.0, 0.3], np.float32)
+
+    def loss(params):
+        text = encode_prompts_plainly(params, token_ids, checkpoint.config)
+        features = encode_image(params, batch.patches, checkpoint.config)
+        prediction = predict_from_logits(
+            mean_over_patches(patch_logits(features, text, params["logit_scale"])), QUALITY_DISTORTION
+        )
+        return sum(
+            w * term(prediction, batch.labels, GROUPS) for w, term in zip(weights, plan.terms.values(), strict=True)
+        )
+
+    expected = jax.jit(jax.grad(loss))(checkpoint.params)
+    expected = flatten_dict(expected, sep="/")
+    grads, _, metrics = jax.jit(functools.partial(gradients, plan=plan))(
+        state.params, state.weighting, batch, first(rows), weights
+    )
+    assert set(grads) == set(expected) - {"logit_scale"}
+    largest = max(float(jnp.abs(leaf).max()) for leaf in grads.values())
+    for path, leaf in grads.items():
+        np.testing.assert_allclose(leaf, expected[path], rtol=1e-4, atol=2e-6 * largest, err_msg=path)
+    assert metrics.finite
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_the_number_of_devices_changes_nothing(checkpoint, token_ids, batch, devices):
+    start = initial_state(checkpoint.params, plan_for(checkpoint, token_ids)[0]).params
+    one, losses_one = run_on(1, checkpoint, token_ids, batch, steps=10)
+    many, losses_many = run_on(devices, checkpoint, token_ids, batch, steps=10)
+    for expected, got in zip(losses_one, losses_many, strict=True):
+        np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), rtol=1e-5)
+    for path, leaf in many.params.items():
+        copies = np.asarray(leaf)
+        assert (copies == copies[:1]).all(), path  # every device holds the same parameters
+        if not path.endswith("k_proj/bias"):
+            move = np.linalg.norm(np.asarray(one.params[path][0]) - np.asarray(start[path]))
+            apart = np.linalg.norm(copies[0] - np.asarray(one.params[path][0]))
+            assert apart <= 5e-3 * move + 1e-12, path
+
+
+def test_pairs_are_formed_across_devices(checkpoint, token_ids, batch):
+    """With one image per device there is no pair within any device."""
+    _, (losses,) = run_on(8, checkpoint, token_ids, batch, steps=1)
+    assert losses[0, 0] > 0.05
+
+
+@pytest.mark.parametrize("options", [{"micro_batches": 4}, {"remat": True}, {"micro_batches": 2, "remat": True}])
+def test_saving_memory_changes_nothing(checkpoint, token_ids, batch, options):
+    plain_state, plain = run(checkpoint, token_ids, batch)
+    state, metrics = run(checkpoint, token_ids, batch, **options)
+    np.testing.assert_allclose(metrics.losses, plain.losses, rtol=1e-6)
+    np.testing.assert_allclose(metrics.grad_norm, plain.grad_norm, rtol=1e-5)
+    np.testing.assert_allclose(metrics.quality, plain.quality, rtol=1e-5)
+    for path, leaf in state.moments[1].mu.items():
+        expected = plain_state.moments[1].mu[path]
+        np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-5 * float(plain.grad_norm), err_msg=path)
+
+
+def test_micro_batches_must_divide(checkpoint, token_ids, batch):
+    with pytest.raises(UsageError, match="8 images do not divide into 3"):
+        run(checkpoint, token_ids, batch, micro_batches=3)
+
+
+def test_bfloat16_is_close_and_keeps_float32_masters(checkpoint, token_ids, batch):
+    _, exact = run(checkpoint, token_ids, batch)
+    state, metrics = run(checkpoint, token_ids, batch, dtype=jnp.bfloat16)
+    np.testing.assert_allclose(metrics.losses, exact.losses, rtol=3e-2)
+    np.testing.assert_allclose(metrics.grad_norm, exact.grad_norm, rtol=6e-2)
+    assert {leaf.dtype for leaf in state.params.values()} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("freeze", ["text_model", "vision_model"])
+def test_frozen_towers_stay_and_have_no_moments(checkpoint, token_ids, batch, freeze):
+    before = initial_state(checkpoint.params, plan_for(checkpoint, token_ids)[0]).params
+    state, _ = run(checkpoint, token_ids, batch, freeze=(freeze,))
+    for path, leaf in state.params.items():
+        moved = not np.array_equal(leaf, before[path])
+        frozen = path.startswith(freeze) or path == "logit_scale"
+        assert moved != frozen or path.endswith(("k_proj/bias", "position_embedding/embedding")), path
+    assert not any(path.startswith(freeze) for path in state.moments[1].mu)
+
+
+def test_freezing_nothing_or_everything_is_refused(checkpoint, token_ids, batch):
+    with pytest.raises(UsageError, match="no parameter begins so"):
+        run(checkpoint, token_ids, batch, freeze=("txt",))
+    with pytest.raises(UsageError, match="nothing to train"):
+        everything = ("text_model", "vision_model", "text_projection", "visual_projection")
+        run(checkpoint, token_ids, batch, freeze=everything)
+
+
+def test_a_step_that_is_not_finite_is_not_taken(checkpoint, token_ids, batch):
+    plan, rows = plan_for(checkpoint, token_ids)
+    before = initial_state(checkpoint.params, plan)
+    step = jax.jit(functools.partial(train_step, plan=plan))
+    broken = batch._replace(labels=batch.labels._replace(distortion=np.full((IMAGES, 11), np.inf, np.float32)))
+    state, metrics = step(before, broken, first(rows), RATE, np.ones(2, np.float32))
+    assert not metrics.finite
+    assert state.step == 1
+    for path, leaf in state.params.items():
+        assert np.array_equal(leaf, before.params[path]), path
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_single_task_trains_for_it_alone(checkpoint, token_ids, batch):
+    assert fixed_weights("quality", ("quality", "distortion")) == [1.0, 0.0]
+    alone, _ = run(checkpoint, token_ids, batch, weighting="quality")
+    terms = named_terms(("quality",), QUALITY_DISTORTION)
+    only, _ = run(checkpoint, token_ids, batch, terms=terms)
+    for path, leaf in alone.params.items():
+        if not path.endswith("k_proj/bias"):
+            np.testing.assert_allclose(leaf, only.params[path], atol=1e-6 + 0.05 * RATE, err_msg=path)
+
+
+def test_uncertainty_weights_follow_their_gradient(checkpoint, token_ids, batch):
+    state, metrics = run(checkpoint, token_ids, batch, weighting="uncertainty")
+    np.testing.assert_array_equal(metrics.weights, 1.0)  # exp(-0)
+    np.testing.assert_allclose(state.weighting.values, WEIGHT_RATE * (metrics.losses - 0.5), rtol=1e-5)
+
+
+def test_gradnorm_raises_the_weight_of_the_weaker_gradient(checkpoint, token_ids, batch):
+    state, metrics = run(checkpoint, token_ids, batch, weighting="gradnorm")
+    np.testing.assert_array_equal(metrics.weights, 1.0)
+    assert float(state.weighting.values.sum()) == pytest.approx(2, rel=1e-5)
+    plan, rows = plan_for(checkpoint, token_ids)
+    start = initial_state(checkpoint.params, plan)
+    grad = jax.jit(functools.partial(gradients, plan=plan))
+    norms = [
+        float(grad(start.params, start.weighting, batch, first(rows), one_hot)[2].grad_norm)
+        for one_hot in np.eye(2, dtype=np.float32)
+    ]
+    weaker = int(np.argmin(norms))
+    assert state.weighting.values[weaker] > 1 > state.weighting.values[1 - weaker]
+    np.testing.assert_allclose(state.weighting.first_losses, metrics.losses)
+
+
+def test_cosine_weights_drop_a_task_that_disagrees(checkpoint, token_ids, batch):
+    terms = {
+        "quality": lambda p, y, g: p.values["quality"].mean(),
+        "same": lambda p, y, g: 3 * p.values["quality"].mean(),
+        "against": lambda p, y, g: -p.values["quality"].mean(),
+    }
+    _, metrics = run(checkpoint, token_ids, batch, terms=terms, weighting="cosine")
+    np.testing.assert_allclose(metrics.weights, [1, 1, 0], atol=1e-5)
+
+
+def test_unknown_names_are_refused(checkpoint, token_ids):
+    with pytest.raises(UsageError, match="weighting must be one of"):
+        plan_for(checkpoint, token_ids, weighting="pcgrad")
+    with pytest.raises(UsageError, match="No loss 'scene'"):
+        named_terms(("scene",), QUALITY_DISTORTION)
+    with pytest.raises(UsageError, match="do not divide among"):
+        packed = pack_for_devices(token_ids, checkpoint.config.eos_token_id, 1, 128)
+        rows_per_device(packed, packed.token_ids.shape[0] + 1)
+
+
+def test_fp16_round_trip_rounds_what_clip_keeps_in_half(checkpoint, token_ids, batch):
+    state, _ = run(checkpoint, token_ids, batch, fp16_round_trip=True)
+
+    def is_half(path):
+        return np.array_equal(state.params[path], np.asarray(state.params[path]).astype(np.float16))
+
+    layer = "vision_model/encoder/layers/0"
+    assert is_half(f"{layer}/mlp/fc1/kernel")
+    assert is_half(f"{layer}/self_attn/q_proj/bias")
+    assert is_half("visual_projection/kernel")
+    assert is_half("vision_model/embeddings/patch_embedding/kernel")
+    for kept in (f"{layer}/layer_norm1/bias", "vision_model/pre_layrnorm/bias", "text_model/final_layer_norm/bias"):
+        assert not is_half(kept)
+    assert not is_half("text_model/embeddings/token_embedding/embedding")
+
+
+def test_images_without_a_label_do_not_count():
+    p = jnp.asarray([[0.9, 0.1], [0.2, 0.8]])
+    target = jnp.asarray([[1.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(label_cross_entropy(p, target), -np.log(0.9), rtol=1e-5)
+    np.testing.assert_allclose(scene_fidelity_loss(p, target), scene_fidelity_loss(p[:1], target[:1]), rtol=1e-6)
+    assert float(scene_fidelity_loss(p, jnp.zeros((2, 2)))) == 0
+    assert np.isfinite(jax.grad(lambda q: label_cross_entropy(q, target))(p)).all()
+
+
+def test_every_term_is_finite_for_the_joint_task_set(checkpoint, batch):
+    joint_ids = Tokenizer.default()(JOINT.prompts)
+    names = ("quality", "scene", "distortion", "opinion", "distortion_entropy", "scene_entropy")
+    _, metrics = run(checkpoint, joint_ids, batch, tasks=JOINT, terms=named_terms(names, JOINT))
+    assert metrics.finite
+    assert (np.asarray(metrics.losses) > 0).all()
+
+
+def test_plans_can_be_varied(checkpoint, token_ids):
+    plan, _ = plan_for(checkpoint, token_ids)
+    assert dataclasses.replace(plan, micro_batches=2).micro_batches == 2
+    with pytest.raises(UsageError, match="micro_batches"):
+        dataclasses.replace(plan, micro_batches=0)

@@ -59,3 +59,16 @@ def dynamic_weights(
     exponents = last / before / temperature
     weights = np.exp(exponents - exponents.max())
     return tasks * weights / weights.sum()
+
+
+def cosine_learning_rate(step: int, steps: int, initial: float, warmup_steps: int = 0) -> float:
+    """One clean half cosine from `initial` to zero over `steps`, after a linear rise.
+
+    Raises:
+      UsageError: the rise is not shorter than the whole.
+    """
+    if not 0 <= warmup_steps < steps:
+        raise UsageError(f"warmup_steps must lie between 0 and the {steps} steps of the run; got {warmup_steps}.")
+    if step < warmup_steps:
+        return initial * (step + 1) / warmup_steps
+    return initial * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2

@@ -310,6 +310,13 @@ def _through_fp16(path: str, leaf: Array) -> Array:
     return leaf.astype(jnp.float16).astype(jnp.float32) if linear else leaf
 
 
+def encode_share(params: Flat, rows: PromptRows, plan: Plan, axis: str | None = None) -> Float[Array, "K E"]:
+    """Text features of all prompts, each device encoding its rows."""
+    gather, _ = _collectives(axis)
+    features = gather(encode_rows(unflatten_dict(params, sep="/"), *rows, config=plan.config, dtype=plan.dtype))
+    return features.reshape(-1, features.shape[-1])[plan.order]
+
+
 def pmapped_step(plan: Plan, devices: list[jax.Device] | None = None) -> Callable[..., tuple[TrainState, Metrics]]:
     """`train_step` on all devices: arguments gain a leading device axis, the state is donated.
 

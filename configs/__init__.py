@@ -1,0 +1,1 @@
+"""Settings of training and evaluation runs; each file's docstring is its receipt."""

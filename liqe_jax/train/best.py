@@ -1,0 +1,56 @@
+"""The best models of a run, each exported whenever it improves, ready for `liqe score`."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from liqe_jax.scoring.load import with_text_features
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.native import write_native
+
+
+def export_best(
+    folder: Path,
+    averages: Mapping[str, float],
+    best: dict[str, float],
+    make: Callable[[], Checkpoint],
+    epoch: int,
+) -> list[str]:
+    """Writes `folder/best_NAME` for every average that is better than before; updates `best`.
+
+    Args:
+      folder: the run's.
+      averages: of this epoch's validation (`validate.averages`).
+      best: the best so far.
+      make: the model as it is now, with provenance; called if there is anything to write.
+      epoch: for the notes of the exported model.
+
+    Returns:
+      The names that improved.
+    """
+    improved = [name for name, value in averages.items() if value > best.get(name, float("-inf"))]
+    if not improved:
+        return []
+    checkpoint = make()
+    checkpoint = with_text_features(checkpoint, checkpoint.tasks)
+    for name in improved:
+        best[name] = averages[name]
+        note = f"best by {name} on validation: {averages[name]:.4f} after epoch {epoch}"
+        provenance = dataclasses.replace(checkpoint.provenance, notes=(*checkpoint.provenance.notes, note))
+        replace_native(folder / f"best_{name}", dataclasses.replace(checkpoint, provenance=provenance))
+    return improved
+
+
+def replace_native(folder: Path, checkpoint: Checkpoint) -> None:
+    """Writes a model folder in place of an older one, which stays until the new one is complete."""
+    fresh, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_native(fresh, checkpoint)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,313 @@
+"""A whole training run: data, steps, validation, checkpoints, logs.
+
+Everything that a run remembers is in its checkpoints, and the batch of a step depends on the seed
+and the number of the step alone; so a run that was killed goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from liqe_jax.data.training import TrainingBatch, training_batches
+from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.taxonomy import DISTORTION
+from liqe_jax.train.best import export_best
+from liqe_jax.train.checkpoints import Checkpoints, Progress
+from liqe_jax.train.logs import Clock, Logs, scatter_picture
+from liqe_jax.train.objective import Labels, Term
+from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
+from liqe_jax.train.settings import check_config
+from liqe_jax.train.sources import load_sets
+from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
+from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step
+from liqe_jax.train.validate import averages, figures, make_predictor, replicated
+from liqe_jax.train.weighting import fixed_weights
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.provenance import Provenance, TrainingSet
+
+
+class NotFinite(LiqeError):
+    """A loss or gradient became NaN or Inf, and the run was told to stop."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str, terms: dict[str, Term] | None = None) -> dict[str, float]:
+    """Trains, or goes on where an interrupted run in the same folder stopped.
+
+    Args:
+      config: see `settings.default_config`.
+      workdir: local folder or gs:// for checkpoints and logs; exported models are local.
+      terms: losses of one's own, name -> function; default those that the configuration names.
+
+    Returns:
+      The best validation averages.
+
+    Raises:
+      UsageError: the configuration makes no sense.
+      ModelError, DataError: weights or data sets are missing.
+      NotFinite: a loss was NaN or Inf, with `on_nan` "stop".
+    """
+    check_config(config)
+    run = _Run(config, workdir, terms)
+    try:
+        run.go()
+    finally:
+        run.close()
+    return run.best
+
+
+class _Run:
+    """The state of the loop on this process."""
+
+    def __init__(self, config: ConfigDict, workdir: str, terms: dict[str, Term] | None):
+        self.config, self.workdir = config, workdir
+        self.devices = jax.local_devices()[: config.devices or None]
+        self.first_process = jax.process_index() == 0
+        self._write_config()
+        self.start = starting_checkpoint(config)
+        self.plan, self.rows = make_plan(config, self.start, len(self.devices), terms)
+        self.sets = load_sets([name for name, _ in config.data.sets], config)
+        self.steps = config.epochs * config.steps_per_epoch
+        self.best: dict[str, float] = {}
+        self.epoch_means: list[list[float]] = []
+        self.sums, self.counted, self.skipped = np.zeros(len(self.plan.terms)), 0, 0
+        self.checkpoints = Checkpoints(f"{workdir}/checkpoints", config.checkpoint.keep)
+        self.step, state = self._restored()
+        self.state = replicated(state, len(self.devices))
+        self.logs = Logs(workdir, self.first_process, self.step)
+        self.predict = make_predictor(self.plan, self.devices, config.validation_batch)
+        self.told_to_stop = False
+
+    def _write_config(self) -> None:
+        if self.first_process:
+            folder = epath.Path(self.workdir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(self.config.to_json(indent=2) + "\n")
+
+    def _restored(self) -> tuple[int, TrainState]:
+        state = jax.device_get(initial_state(self.start.params, self.plan))
+        found = self.checkpoints.restore(state)
+        if found is None:
+            return 0, state
+        state, progress = found
+        self.best = dict(progress["best"])
+        self.epoch_means = [list(row) for row in progress["epoch_means"]]
+        self.sums = np.asarray(progress["sums"], np.float64)
+        self.counted, self.skipped = progress["counted"], progress["skipped"]
+        return progress["step"], state
+
+    def _save(self) -> None:
+        progress: Progress = {
+            "step": self.step,
+            "best": self.best,
+            "epoch_means": self.epoch_means,
+            "sums": self.sums.tolist(),
+            "counted": self.counted,
+            "skipped": self.skipped,
+        }
+        self.checkpoints.save(self.step, self._host_state(), progress)
+
+    def _host_state(self) -> TrainState:
+        return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], self.state)
+
+    def go(self) -> None:
+        """Trains to the end, or until the process is told to stop."""
+        config = self.config
+        before = _on_sigterm(self._stop)
+        clock = Clock(self.step, self.steps, sum(count for _, count in config.data.sets))
+        step = pmapped_step(self.plan, self.devices)
+        if self.step:
+            self.logs.say(f"Going on after step {self.step} of {self.steps}.")
+        weights = self._weights()
+        try:
+            for batch in self._batches():
+                rate = self._rate()
+                arguments = (_spread(batch, len(self.devices)), self.rows, np.float32(rate), weights)
+                self.state, metrics = step(self.state, *arguments)
+                self.step += 1
+                self._count(_first(metrics), batch.names, rate, clock)
+                if self.step % config.steps_per_epoch == 0:
+                    self._end_epoch()
+                    weights = self._weights()
+                if self.step % config.checkpoint.every_steps == 0 or self.step == self.steps:
+                    self._save()
+                if self._must_stop():
+                    self._save()
+                    self.logs.say(f"Told to stop: saved after step {self.step}. Start again to go on.")
+                    return
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        self.logs.say("Done. Best on validation: " + ", ".join(f"{k} {v:.4f}" for k, v in self.best.items()))
+
+    def _stop(self, *_: Any) -> None:
+        self.told_to_stop = True
+
+    def _must_stop(self) -> bool:
+        if jax.process_count() > 1:  # all processes have to stop after the same step
+            return bool(multihost_utils.process_allgather(np.asarray(self.told_to_stop)).any())
+        return self.told_to_stop
+
+    def _batches(self) -> Iterator[TrainingBatch]:
+        data = self.config.data
+        return training_batches(
+            self.sets,
+            [count for _, count in data.sets],
+            split=data.split,
+            seed=self.config.seed,
+            start_step=self.step,
+            steps=self.steps - self.step,
+            patches=data.patches,
+            patch=self.plan.config.image_size,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        settings = self.config.optimizer
+        if settings.schedule == "reference":
+            return reference_learning_rate(self.step // self.config.steps_per_epoch, settings.learning_rate)
+        if settings.schedule == "cosine":
+            return cosine_learning_rate(self.step, self.steps, settings.learning_rate, settings.warmup_steps)
+        return settings.learning_rate
+
+    def _weights(self) -> np.ndarray:
+        """The weights of this epoch, where they do not depend on the step."""
+        if self.plan.weighting == "dwa":
+            means = [np.asarray(row) for row in self.epoch_means]
+            return dynamic_weights(means, len(self.plan.terms), self.config.temperature).astype(np.float32)
+        return np.asarray(fixed_weights(self.plan.weighting, tuple(self.plan.terms)), np.float32)
+
+    def _count(self, metrics: Any, names: Sequence[str], rate: float, clock: Clock) -> None:
+        if not metrics.finite:
+            losses = dict(zip(self.plan.terms, np.asarray(metrics.losses).tolist(), strict=True))
+            message = f"step {self.step} is not finite: losses {losses}, images {', '.join(names)}"
+            if self.config.on_nan == "stop":
+                raise NotFinite(
+                    f"{message}. The last good checkpoint is of step {max(self.checkpoints.steps(), default=0)} in "
+                    f"{self.workdir}/checkpoints. Look at those images, lower the learning rate, or set "
+                    "config.on_nan = 'skip'."
+                )
+            self.skipped += 1
+            self.logs.say(f"Skipped: {message} ({self.skipped} so far)")
+            self.logs.write(self.step, {"skipped": self.skipped, "images": ", ".join(names)})
+            return
+        self.sums += np.asarray(metrics.losses, np.float64)
+        self.counted += 1
+        if self.step % self.config.log_every_steps and self.step != self.steps:
+            return
+        speed, left = clock.describe(self.step)
+        losses = dict(zip(self.plan.terms, np.asarray(metrics.losses).tolist(), strict=True))
+        weights = dict(zip(self.plan.terms, np.asarray(metrics.weights).tolist(), strict=True))
+        self.logs.write(
+            self.step,
+            {
+                **{f"loss/{name}": value for name, value in losses.items()},
+                **{f"weight/{name}": value for name, value in weights.items()},
+                "learning_rate": rate,
+                "gradient_norm": float(metrics.grad_norm),
+                "images_per_second": speed,
+            },
+        )
+        told = "  ".join(f"{name} {value:.4f} (x{weights[name]:.2f})" for name, value in losses.items())
+        self.logs.say(f"step {self.step}/{self.steps}  {told}  lr {rate:.3g}  {speed:.1f} images/s  {left} left")
+
+    def _end_epoch(self) -> None:
+        epoch = self.step // self.config.steps_per_epoch
+        if self.counted:
+            # Steps that were skipped do not count, unlike in the reference (B15 of its faults).
+            self.epoch_means.append((self.sums / self.counted).tolist())
+        self.sums, self.counted = np.zeros(len(self.plan.terms)), 0
+        if epoch % self.config.validate_every_epochs and self.step != self.steps:
+            return
+        validation = self._figures(self.config.data.validate, "val", epoch)
+        if not validation:
+            return
+        means = averages(validation)
+        self.logs.write(self.step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
+        self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        self._figures(self.config.data.test, "test", epoch)
+        if self.first_process:
+            folder = Path(self.workdir) if "://" not in self.workdir else Path.cwd() / self.config.name
+            export_best(folder, means, self.best, self._export, epoch)
+
+    def _figures(self, names: Sequence[str], part: str, epoch: int) -> dict[str, dict[str, float]]:
+        """Figures of one part of every set that has it."""
+        if tuple(names) == ("none",):
+            return {}
+        sets = load_sets(list(names), self.config) if names else self.sets
+        results = {}
+        for dataset in sets:
+            split = self.config.data.split if self.config.data.split in dataset.parts else "all"
+            if split == "all" and part == "val":
+                continue  # a set without parts has nothing that was held back
+            indices = dataset.indices(split, part)
+            predictions = self.predict((self.state.params, self.rows), dataset, indices)
+            results[dataset.name] = figures(dataset, predictions)
+            values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
+            self.logs.write(self.step, {"epoch": epoch, **values})
+            if self.first_process:
+                picture = scatter_picture(dataset.mos[predictions.index], predictions.quality, dataset.name)
+                self.logs.picture(f"{part}/{dataset.name}", picture, self.step)
+        return results
+
+    def _export(self) -> Checkpoint:
+        split = self.config.data.split
+        named = f"session {split}" if split.isdigit() else split
+        provenance = Provenance(
+            self.config.name,
+            source=f"liqe_jax train.py from {self.config.init}",
+            licence=self.start.provenance.licence,
+            trained_on=(
+                *(self.start.provenance.trained_on or ()),
+                *(TrainingSet(dataset.name, named) for dataset in self.sets),
+            ),
+            notes=(f"step {self.step} of {self.steps}, seed {self.config.seed}, weighting {self.config.weighting}",),
+        )
+        return with_params(self.start, self._host_state().params, self.plan.tasks, provenance)
+
+    def close(self) -> None:
+        """Waits for files to be complete."""
+        self.checkpoints.close()
+        self.logs.close()
+
+
+def _first(tree: Any) -> Any:
+    """The first local device's copy, on the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
+
+
+def _spread(batch: TrainingBatch, devices: int) -> Batch:
+    """A host's share of a batch, cut for its devices.
+
+    Raises:
+      UsageError: the images do not divide among the devices.
+    """
+    images = len(batch.mos)
+    if images % devices:
+        raise UsageError(
+            f"A step's {images} images per process do not divide among its {devices} devices. Change config.data.sets, "
+            "or use fewer devices (config.devices)."
+        )
+    one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
+    known = (batch.distortion >= 0)[:, None]
+    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes)
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), Batch(batch.patches, labels))
+
+
+def _on_sigterm(handler: Any) -> Any:
+    """Installs a handler for SIGTERM, which is how machines announce that they will be taken away."""
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        handler(signum, frame)
+
+    return signal.signal(signal.SIGTERM, handle)

@@ -1,0 +1,116 @@
+"""Every setting of a training run, with its default: LIQE's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from liqe_jax.errors import UsageError
+from liqe_jax.model.config import CLIPConfig, TowerConfig
+
+# Images of each data set per step (train_unique_clip_weight.py:730-800).
+LIQE_SETS = (("LIVE", 4), ("CSIQ", 4), ("BID", 4), ("CLIVE", 4), ("KonIQ-10k", 16), ("KADID-10k", 16))
+
+
+def default_config() -> ConfigDict:
+    """LIQE as the paper trained it, on session 1; locked, so that a misspelt key is an error."""
+    config = ConfigDict(
+        {
+            "name": "liqe",  # in provenance and tables
+            "seed": 19901116,  # train_unique_clip_weight.py:65
+            "init": "openai/clip-vit-base-patch32",  # anything that liqe_jax.load reads; "random" with architecture
+            "architecture": {  # of a random start; the ViT-B/32 by default
+                "image_size": 224,
+                "patch_size": 32,
+                "projection_dim": 512,
+                "vision": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
+                "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
+            },
+            "tasks": "joint",
+            "losses": (),  # names from train.objective.TERMS; () takes LIQE's for the task set
+            "data": {
+                "folder": "data",  # as given to `liqe data prepare --data-dir`
+                "sets": LIQE_SETS,  # (name, images per step)
+                "split": "1",  # a session, "official" or "all"
+                "validate": (),  # names; () takes the training sets
+                "test": (),  # names, or ("none",); () takes the training sets
+                "patches": 3,  # per image
+                "workers": 0,  # decoding threads; 0 leaves it to tf.data
+            },
+            "epochs": 80,
+            "steps_per_epoch": 200,
+            "optimizer": {
+                "learning_rate": 5e-6,
+                "schedule": "reference",  # reference, cosine, constant
+                "warmup_steps": 0,  # for cosine
+                "weight_decay": 1e-3,
+                "betas": (0.9, 0.999),
+                "epsilon": 1e-8,
+                "clip_norm": 0.0,  # 0: none
+            },
+            "weighting": "dwa",  # equal, dwa, uncertainty, gradnorm, cosine, or a loss's name
+            "temperature": 2.0,  # of dwa
+            "freeze": (),  # vision_model, text_model, ...
+            "dtype": "float32",  # or bfloat16: operands of matrix products
+            "remat": False,
+            "micro_batches": 1,
+            "fp16_round_trip": False,
+            "on_nan": "stop",  # or skip
+            "checkpoint": {"every_steps": 200, "keep": 3},
+            "validate_every_epochs": 1,
+            "validation_batch": 8,  # images per device
+            "log_every_steps": 10,
+            "devices": 0,  # local devices to use; 0: all
+        }
+    )
+    config.lock()
+    return config
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses settings that make no sense, and keys that nobody reads.
+
+    Raises:
+      UsageError: names the key, what it may be and what it was.
+    """
+    known = default_config()
+    _check_keys(config, known, "")
+    for key, values in (("on_nan", ("stop", "skip")), ("dtype", ("float32", "bfloat16"))):
+        if config[key] not in values:
+            raise UsageError(f"config.{key} must be one of {', '.join(values)}; got {config[key]!r}.")
+    schedules = ("reference", "cosine", "constant")
+    if config.optimizer.schedule not in schedules:
+        raise UsageError(
+            f"config.optimizer.schedule must be one of {', '.join(schedules)}; got {config.optimizer.schedule!r}."
+        )
+    for key in ("epochs", "steps_per_epoch", "micro_batches", "validate_every_epochs", "log_every_steps"):
+        if config[key] < 1:
+            raise UsageError(f"config.{key} must be at least 1; got {config[key]}.")
+    if not config.data.sets:
+        raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')
+    for entry in config.data.sets:
+        if len(entry) != 2 or not isinstance(entry[1], int) or entry[1] < 1:
+            raise UsageError(f"config.data.sets holds pairs (name, images per step); got {entry!r}.")
+
+
+def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
+    unknown = [f"{path}{key}" for key in config if key not in known]
+    missing = [f"{path}{key}" for key in known if key not in config]
+    if unknown or missing:
+        raise UsageError(
+            f"The configuration has unknown keys {unknown} and lacks {missing}. Start from "
+            "liqe_jax.train.settings.default_config() and change its values."
+        )
+    for key, value in known.items():
+        if isinstance(value, ConfigDict):
+            if not isinstance(config[key], ConfigDict):
+                raise UsageError(f"config.{path}{key} must be a group of settings; got {config[key]!r}.")
+            _check_keys(config[key], value, f"{path}{key}.")
+
+
+def architecture(config: ConfigDict, vocab_size: int, eos_token_id: int) -> CLIPConfig:
+    """The model that a random start makes."""
+    section: dict[str, Any] = config.architecture.to_dict()
+    towers = {name: TowerConfig(**section.pop(name)) for name in ("vision", "text")}
+    return CLIPConfig(**towers, **section, vocab_size=vocab_size, eos_token_id=eos_token_id)

@@ -1,0 +1,27 @@
+"""The data sets of a run, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from liqe_jax.data.generated import GENERATED, generated_set
+from liqe_jax.data.labelled import LabelledSet
+
+
+def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
+    """Prepared data sets; `generated` and `generated-2`, ... are made on the spot for trials.
+
+    Raises:
+      DataError: a set is unknown or was not prepared.
+    """
+    from liqe_jax.data.prepared import load_set
+
+    sets = []
+    for name in names:
+        if name.startswith(GENERATED):
+            sets.append(generated_set(name))
+        else:
+            sets.append(load_set(name, config.data.folder))
+    return sets

@@ -1,0 +1,228 @@
+"""Whole runs, as a user starts them: killed and resumed, on several processes, told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import smoke
+from liqe_jax import UsageError, load
+from liqe_jax.train.checkpoints import Checkpoints, digest
+from liqe_jax.train.loop import NotFinite, train_and_evaluate
+from liqe_jax.train.settings import check_config, default_config
+from liqe_jax.train.start import make_plan, starting_checkpoint
+from liqe_jax.train.step import initial_state
+
+ROOT = Path(__file__).parent.parent
+
+
+def tiny_config() -> ConfigDict:
+    """The smoke run, shorter still."""
+    config = smoke.get_config()
+    config.architecture.vision.layers = config.architecture.text.layers = 1
+    config.data.validate = ("none",)
+    config.epochs, config.steps_per_epoch = 2, 6
+    config.checkpoint.every_steps = 2
+    config.log_every_steps = 1
+    config.devices = 1
+    return config
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def command(workdir: Path, *options: str) -> list[str]:
+    overrides = [
+        "--config.architecture.vision.layers=1",
+        "--config.architecture.text.layers=1",
+        "--config.data.validate=('none',)",
+        "--config.epochs=2",
+        "--config.steps_per_epoch=6",
+        "--config.checkpoint.every_steps=2",
+        "--config.log_every_steps=1",
+    ]
+    return [sys.executable, "train.py", "--config=configs/smoke.py", f"--workdir={workdir}", *overrides, *options]
+
+
+def final_state(workdir: Path, config: ConfigDict):
+    start = starting_checkpoint(config)
+    like = jax.device_get(initial_state(start.params, make_plan(config, start, 1)[0]))
+    checkpoints = Checkpoints(str(workdir / "checkpoints"), config.checkpoint.keep)
+    state, progress = checkpoints.restore(like)
+    checkpoints.close()
+    return state, progress
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=300)
+    return workdir
+
+
+def losses_of(workdir: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if "loss/quality" in line]
+    assert len(steps) == len(set(steps))
+    return {line["step"]: line["loss/quality"] for line in lines if "loss/quality" in line}
+
+
+def wait_for_step(process: subprocess.Popen, step: int) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if re.match(rf"step {step}/", line):
+            return
+    raise AssertionError(f"the run ended before step {step}")
+
+
+def test_a_killed_run_ends_where_an_uninterrupted_one_does(uninterrupted, tmp_path):
+    workdir = tmp_path / "killed"
+    step = int(np.random.default_rng().integers(3, 12))  # any step will do, so take any
+    process = subprocess.Popen(command(workdir), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    wait_for_step(process, step)
+    process.kill()
+    process.wait()
+    subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=300)
+    config = tiny_config()
+    expected, got = final_state(uninterrupted, config), final_state(workdir, config)
+    assert digest(got[0]) == digest(expected[0]), f"killed after step {step}"
+    assert got[1] == expected[1]
+    assert losses_of(workdir) == losses_of(uninterrupted)
+
+
+def test_sigterm_saves_and_exits_with_0(tmp_path):
+    workdir = tmp_path / "told"
+    process = subprocess.Popen(
+        command(workdir, "--config.epochs=2000", "--config.checkpoint.every_steps=100000"),
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(process, 3)
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 0
+    stopped = int(re.search(r"saved after step (\d+)", rest).group(1))
+    assert Checkpoints(str(workdir / "checkpoints"), 3).steps() == [stopped]
+
+
+def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path, caplog):
+    config = tiny_config()
+    workdir = tmp_path / "damaged"
+    train_and_evaluate(config, str(workdir))
+    newest = workdir / "checkpoints" / "12"
+    largest = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = bytes(64)
+    largest.write_bytes(content)
+    state, progress = final_state(workdir, config)
+    assert progress["step"] == 10
+    assert "is damaged and is removed" in caplog.text
+    train_and_evaluate(config, str(workdir))
+    state, progress = final_state(workdir, config)
+    assert progress["step"] == 12
+    assert digest(state) == digest(final_state(uninterrupted, config)[0])
+
+
+def test_two_processes_train_as_one(uninterrupted, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    workdir = tmp_path / "two"
+    processes = [
+        subprocess.Popen(
+            command(workdir, f"--coordinator=localhost:{port}", "--processes=2", f"--process_id={number}"),
+            cwd=ROOT,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    errors = [process.communicate(timeout=400)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    expected, got = losses_of(uninterrupted), losses_of(workdir)
+    assert expected.keys() == got.keys()
+    np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-4)
+    config = tiny_config()
+    one, two = final_state(uninterrupted, config)[0], final_state(workdir, config)[0]
+    start = starting_checkpoint(config).flat
+    for path, leaf in one.params.items():
+        if not path.endswith("k_proj/bias") and path != "logit_scale":
+            assert np.linalg.norm(two.params[path] - leaf) <= 5e-3 * np.linalg.norm(leaf - start[path]) + 1e-9, path
+
+
+def test_a_run_exports_models_that_score(tmp_path, photo):
+    config = tiny_config()
+    config.data.validate = ()
+    config.epochs, config.steps_per_epoch = 1, 2
+    best = train_and_evaluate(config, str(tmp_path / "run"))
+    assert set(best) == {"quality", "distortion", "average"}
+    model = load(tmp_path / "run" / "best_average", devices=jax.devices()[:1])
+    assert [entry.dataset for entry in model.provenance.trained_on] == ["generated", "generated-2"]
+    assert 1 <= model.score(photo).quality <= 5
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("val/generated/srcc" in line for line in lines)
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == config.seed
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_loss_that_is_not_finite(tmp_path, on_nan):
+    config = tiny_config()
+    config.on_nan = on_nan
+    config.epochs, config.steps_per_epoch = 1, 3
+    terms = {"broken": lambda p, y, g: p.values["quality"].sum() / 0.0}
+    config.weighting = "equal"
+    if on_nan == "stop":
+        with pytest.raises(NotFinite, match=r"step 1 is not finite.*\.png.*last good checkpoint"):
+            train_and_evaluate(config, str(tmp_path / "run"), terms)
+        return
+    train_and_evaluate(config, str(tmp_path / "run"), terms)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["skipped"] for line in lines] == [1, 2, 3]
+
+
+def test_settings_are_checked():
+    config = default_config()
+    with pytest.raises(AttributeError):
+        config.lerning_rate = 1.0  # locked
+    with config.unlocked():
+        config.lerning_rate = 1.0
+    with pytest.raises(UsageError, match=r"unknown keys \['lerning_rate'\]"):
+        check_config(config)
+    for key, value in (("on_nan", "ignore"), ("dtype", "float16"), ("epochs", 0)):
+        config = default_config()
+        config[key] = value
+        with pytest.raises(UsageError, match=f"config.{key}"):
+            check_config(config)
+
+
+def test_a_wrong_flag_is_an_error():
+    options = [sys.executable, "train.py", "--config=configs/smoke.py", "--workdir=x", "--config.lr=1"]
+    result = subprocess.run(options, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "lr" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke"])
+def test_every_configuration_is_valid(name):
+    module = __import__(f"configs.{name}", fromlist=["get_config"])
+    check_config(module.get_config())
+    assert "python train.py --config=configs/" in module.__doc__
+    assert "Verified here" in module.__doc__

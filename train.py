@@ -1,0 +1,40 @@
+"""Trains LIQE: `python train.py --config=configs/liqe_mix.py --workdir=W [--config.KEY=VALUE ...]`.
+
+Started again with the same workdir, a run goes on where it stopped. Several hosts: start the same
+command on each; on TPU pods they find each other, elsewhere give --coordinator, --processes and
+--process_id.
+"""
+
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from liqe_jax.errors import LiqeError
+from liqe_jax.train.loop import train_and_evaluate
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and models; local or gs://.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, for several hosts.")
+PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a TPU pod or cluster.")
+
+
+def main(_: list[str]) -> None:
+    """Flags, then the library."""
+    if DISTRIBUTED.value or COORDINATOR.value:
+        if jax.config.jax_platforms == "cpu":
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS_ID.value)
+    try:
+        train_and_evaluate(CONFIG.value, WORKDIR.value)
+    except LiqeError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -29,8 +29,8 @@ from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, refer
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import load_sets
 from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
-from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step
-from liqe_jax.train.validate import averages, figures, make_predictor, replicated
+from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step, replicated
+from liqe_jax.train.validate import averages, figures, make_predictor
 from liqe_jax.train.weighting import fixed_weights
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet

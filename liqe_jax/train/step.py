@@ -337,3 +337,8 @@ def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
         raise UsageError(f"{rows} rows of prompts do not divide among {devices} devices; pack them for that number.")
     arrays = (packed.token_ids, packed.positions, packed.mask, packed.read)
     return PromptRows(*(array.reshape(devices, -1, *array.shape[1:]) for array in arrays))
+
+
+def replicated(tree: Any, devices: int) -> Any:
+    """A copy of every leaf for each local device, with a leading device axis."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (devices, *jnp.shape(leaf))), tree)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
@@ -131,8 +130,3 @@ def averages(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
             means[name] = float(np.mean(values))
     means["average"] = float(np.mean(list(means.values())))
     return means
-
-
-def replicated(tree: Any, devices: int) -> Any:
-    """A copy of every leaf for each local device, with a leading device axis."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (devices, *jnp.shape(leaf))), tree)

@@ -1,0 +1,132 @@
+"""Finding a data set's files below a folder, whatever the case of their names and the folders around them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from liqe_jax.errors import DataError
+
+# Left behind by archives and file managers; never part of a data set.
+JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+ARCHIVE_SUFFIXES = (".zip", ".rar", ".tar", ".tgz", ".gz", ".7z", ".z01")
+
+# How much of a folder an error message shows.
+SHOWN_ENTRIES = 25
+
+
+class FileIndex:
+    """All files below a folder, found by the end of their path without regard to case.
+
+    A path ends with another when its last components are equal, so it makes no difference
+    whether the folder given is the set's own, one above or one of its parts.
+    """
+
+    def __init__(self, root: str | os.PathLike, title: str = "the data set", tree: str = ""):
+        """Walks through `root`; `title` and `tree` are for errors.
+
+        Raises:
+          DataError: there is no such folder.
+        """
+        self.root = Path(root).expanduser().absolute()
+        self._title, self._tree = title, tree
+        if not self.root.is_dir():
+            raise DataError(f"No folder {self.root}. Give the folder that holds {title}.{self._expected()}")
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            folders[:] = sorted(f for f in folders if f not in JUNK_FOLDERS and not f.startswith("."))
+            for file in sorted(files):
+                if not file.startswith("."):
+                    self._by_name[file.lower()].append(Path(folder, file))
+
+    def all(self, end: str) -> list[Path]:
+        """Files whose path ends with `end`; equal case first, then those nearest to the root."""
+        wanted = PurePosixPath(end).parts
+        lower = tuple(part.lower() for part in wanted)
+        size = len(wanted)
+        found = [
+            path
+            for path in self._by_name.get(lower[-1], ())
+            if tuple(part.lower() for part in path.parts[-size:]) == lower
+        ]
+        return sorted(found, key=lambda path: (path.parts[-size:] != wanted, len(path.parts), path))
+
+    def find(self, ends: Iterable[str]) -> Path | None:
+        """The first file that ends with one of `ends`, in their order.
+
+        A bare file name is only taken where one file has it: folders of originals and copies,
+        or of different sizes, must not be mixed up.
+        """
+        for end in ends:
+            found = self.all(end)
+            if found and ("/" in end or len(found) == 1):
+                return found[0]
+        return None
+
+    def first(self, *ends: str) -> Path | None:
+        """The label file that ends with one of `ends`; None where there is none.
+
+        Raises:
+          DataError: several different files do.
+        """
+        for end in ends:
+            found = self.all(end)
+            if len({path.read_bytes() for path in found}) > 1:
+                shown = ", ".join(str(path.relative_to(self.root)) for path in found)
+                raise DataError(
+                    f"{len(found)} different files {end} below {self.root}: {shown}. Give a folder with one of them."
+                )
+            if found:
+                return found[0]
+        return None
+
+    def require(self, *ends: str) -> Path:
+        """As `first`, but a missing file is an error that shows what was expected and what is there.
+
+        Raises:
+          DataError: no such file, or several different ones.
+        """
+        found = self.first(*ends)
+        if found is None:
+            raise self.missing(" or ".join(ends))
+        return found
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """Files with one of these lower-case suffixes, sorted."""
+        return sorted(path for paths in self._by_name.values() for path in paths if path.suffix.lower() in suffixes)
+
+    def missing(self, what: str) -> DataError:
+        """The error for a file that is not there."""
+        archives = [str(path.relative_to(self.root)) for path in self.with_suffix(*ARCHIVE_SUFFIXES)]
+        hint = f"\nThere are archives that have not been unpacked: {', '.join(archives[:6])}." if archives else ""
+        return DataError(f"No {what} for {self._title} below {self.root}.{hint}{self._expected()}\n{self.describe()}")
+
+    def _expected(self) -> str:
+        return f"\nExpected:\n{_indent(self._tree)}" if self._tree else ""
+
+    def describe(self) -> str:
+        """What there is: the upper folders, with the number of files by type."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for paths in self._by_name.values():
+            for path in paths:
+                below = path.relative_to(self.root)
+                folder = "/".join(below.parts[:-1][:2])
+                counts[folder][path.name if not folder else (path.suffix or "(no suffix)")] += 1
+        if not counts:
+            return "Found: no files at all."
+        lines = []
+        for folder, kinds in sorted(counts.items()):
+            if folder:
+                lines.append(f"{folder}/  " + ", ".join(f"{number} {kind}" for kind, number in kinds.most_common(4)))
+            else:
+                lines += sorted(kinds)
+        more = [f"... and {len(lines) - SHOWN_ENTRIES} more"] if len(lines) > SHOWN_ENTRIES else []
+        return "Found:\n" + _indent("\n".join(lines[:SHOWN_ENTRIES] + more))
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.strip("\n").split("\n"))

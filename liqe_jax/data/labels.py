@@ -1,0 +1,143 @@
+"""LIQE's label files: its six data sets with scene and distortion labels in ten random splits.
+
+A checkout of zwx8981/LIQE has them in IQA_Database/<set>/splits2/<session>/<set>_<part>_clip.txt: tab
+separated image name, MOS (higher is better), raw distortion and three scenes ("invalid" where
+there are fewer).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.spec import SESSIONS, Row
+from liqe_jax.data.tables import number
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
+
+NO_SCENE = "invalid"
+
+HELP = "Give the root of a checkout of github.com/zwx8981/LIQE with --labels."
+
+
+def find_labels(folder: str, prefix: str, checkout: Path | None, index: FileIndex) -> Path | None:
+    """The folder with the sessions of one set, in `checkout` or else below the manual directory.
+
+    Args:
+      folder: of the set in IQA_Database, such as "kadid10k".
+      prefix: of the names of its label files.
+      checkout: the checkout's root, its IQA_Database, or the set's folder.
+      index: of the manual directory, searched where `checkout` is None.
+
+    Raises:
+      DataError: `checkout` holds no such files.
+    """
+    last = f"splits2/1/{prefix}_train_clip.txt"
+    if checkout is None:
+        found = index.find([last])
+        return found.parent.parent if found else None
+    root = Path(checkout).expanduser()
+    for base in (root / "IQA_Database" / folder, root / folder, root):
+        if (base / last).is_file():
+            return base / "splits2"
+    raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{folder}/{last}. {HELP}")
+
+
+def read_labels(splits: Path, prefix: str) -> list[Row]:
+    """All images of one set, in the order of session 1 (train, val, test).
+
+    Raises:
+      DataError: a file is missing or malformed, or sessions contradict each other.
+    """
+    rows: dict[str, Row] = {}
+    parts: dict[str, dict[str, str]] = {}
+    for session in SESSIONS:
+        for part in PARTS:
+            path = splits / session / f"{prefix}_{part}_clip.txt"
+            for row in _read_file(path):
+                known = rows.setdefault(row.name, row)
+                if known != row:
+                    raise DataError(f"{path}: {row.name} has other labels than in session 1. Fetch the files again.")
+                if parts.setdefault(row.name, {}).setdefault(session, part) != part:
+                    raise DataError(f"{path}: {row.name} is in two parts of session {session}. Fetch the files again.")
+        absent = [name for name in rows if session not in parts[name]]
+        if absent:
+            raise DataError(f"{splits / session}: {len(absent)} images of other sessions are missing, as {absent[0]}.")
+    return [dataclasses.replace(row, parts=parts[name]) for name, row in rows.items()]
+
+
+def _read_file(path: Path) -> list[Row]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}. {HELP}") from error
+    rows = []
+    for position, line in enumerate(lines, start=1):
+        where = f"{path}, line {position}"
+        fields = line.split("\t")
+        if len(fields) != 6:
+            raise DataError(f"{where}: expected 6 fields between tabs, got {len(fields)}. Is it the right file?")
+        name, mos, raw, *scenes = fields
+        named = tuple(scene for scene in scenes if scene != NO_SCENE)
+        if unknown := [scene for scene in named if scene not in SCENE.labels]:
+            raise DataError(f"{where}: unknown scene {unknown[0]!r}; known are {', '.join(SCENE.labels)}.")
+        if raw not in CATEGORY_OF_RAW_DISTORTION:
+            raise DataError(
+                f"{where}: unknown distortion {raw!r}; known are {', '.join(sorted(CATEGORY_OF_RAW_DISTORTION))}."
+            )
+        rows.append(Row(name, number(mos, where), raw, named))
+    return rows
+
+
+def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
+    """LIQE's rows with the references of the official ones, and a sentence about each disagreement.
+
+    Args:
+      official: of the official label files; empty where they are not at hand.
+      liqe: rows of `read_labels`; their scores, labels and order stay.
+      tolerance: by which scores may differ unreported.
+    """
+    if not official:
+        return liqe, ["The official label file was not found: scores are those of LIQE's label files, unchecked."]
+    by_name = {row.name.lower(): row for row in official}
+    joined, moved, alone = [], [], []
+    for row in liqe:
+        other = by_name.pop(row.name.lower(), None)
+        if other is None:
+            alone.append(row.name)
+            joined.append(row)
+            continue
+        if abs(other.mos - row.mos) > tolerance:
+            moved.append(f"{row.name} ({row.mos:g}, official {other.mos:g})")
+        parts = {**other.parts, **row.parts}
+        joined.append(dataclasses.replace(row, reference=other.reference, parts=parts))
+    notes = []
+    for names, meaning in (
+        (moved, "have another score in LIQE's label files than in the official one; LIQE's is kept"),
+        (alone, "are in LIQE's label files only; they are kept"),
+        ([row.name for row in by_name.values()], "are in the official label file only; they are left out"),
+    ):
+        if names:
+            notes.append(f"{len(names)} images {meaning}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
+    return joined, notes
+
+
+def with_liqe(
+    spec_folder: str, prefix: str, official: list[Row], index: FileIndex, checkout: Path | None, tolerance: float
+) -> tuple[list[Row], list[str], bool]:
+    """LIQE's labels where they are at hand, the official ones otherwise.
+
+    Returns:
+      rows, sentences about them, and whether LIQE's labels were used.
+
+    Raises:
+      DataError: neither is there, or LIQE's are malformed.
+    """
+    splits = find_labels(spec_folder, prefix, checkout, index)
+    if splits is None:
+        note = f"Without LIQE's label files there are no scenes and no sessions. {HELP}"
+        return official, [note], False
+    rows, notes = join(official, read_labels(splits, prefix), tolerance)
+    return rows, notes, True

@@ -1,0 +1,71 @@
+"""LIVE In the Wild Image Quality Challenge Database (CLIVE)."""
+
+from __future__ import annotations
+
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.labels import with_liqe
+from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.tables import read_mat
+from liqe_jax.errors import DataError
+
+# The study's participants practised on these; they come first in the arrays and lie in a folder of their own.
+TRAINING_IMAGES = 7
+
+TOLERANCE = 1e-5
+
+TREE = """\
+ChallengeDB_release/
+  Data/AllImages_release.mat
+  Data/AllMOS_release.mat
+  Images/                       3.bmp ... 1164.JPG (1,162 images); trainingImages/ below it is not used"""
+
+
+def read(index: FileIndex, options: Options) -> Labels:
+    """Official scores, and LIQE's labels where they are at hand.
+
+    Raises:
+      DataError: files are missing or malformed.
+    """
+    official = _official(index)
+    rows, notes, _ = with_liqe("ChallengeDB_release", "clive", official, index, options.liqe_labels, TOLERANCE)
+    if not rows:
+        raise index.missing("AllImages_release.mat and no LIQE label files")
+    return Labels(rows, tuple(notes))
+
+
+def _official(index: FileIndex) -> list[Row]:
+    path = index.first("AllImages_release.mat")
+    if path is None:
+        return []
+    scores = index.require("AllMOS_release.mat")
+    (names,) = read_mat(path, "AllImages_release")
+    (mos,) = read_mat(scores, "AllMOS_release")
+    if len(names) != len(mos):
+        raise DataError(f"{path} has {len(names)} names but {scores} {len(mos)} scores. Fetch both again.")
+    return [
+        Row(f"Images/{name}", float(score))
+        for name, score in zip(names[TRAINING_IMAGES:], mos[TRAINING_IMAGES:], strict=True)
+    ]
+
+
+SPEC = DataSetSpec(
+    name="CLIVE",
+    slug="clive",
+    title="LIVE In the Wild Image Quality Challenge Database (Ghadiyaram, Bovik, 2016)",
+    count=1162,
+    url="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
+    terms="Notice of the University of Texas at Austin: any use with notice and citation; asked for with a form.",
+    tree=TREE,
+    mos_range=(0.0, 100.0),
+    score="`AllMOS_release`.",
+    liqe="Training and test, ten random sessions (813 / 116 / 233 images). Four images a step.",
+    quirks=(
+        f"The first {TRAINING_IMAGES} of the 1,169 entries are images that participants practised on, t1.bmp to "
+        "t7.bmp in Images/trainingImages; they are left out.",
+        "535 files are .bmp and 627 .JPG; all are 500x500 but 1113.JPG and 1124.JPG.",
+    ),
+    read=read,
+    liqe_folder="ChallengeDB_release",
+    liqe_prefix="clive",
+    command="--labels LIQE",
+)

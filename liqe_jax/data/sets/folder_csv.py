@@ -1,0 +1,127 @@
+"""Anyone's folder of images with a CSV file of scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.tables import number, read_csv
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
+
+# Names of the split of a column "split"; a column "split_<name>" names its own.
+SPLIT = "own"
+
+TREE = """\
+my_photos/
+  labels.csv                    image,mos and, where there are any, distortion,scenes,reference,split
+  any/folders/photo.jpg ..."""
+
+# Categories are names of their own here, so that either LIQE's names or its categories can be given.
+CATEGORIES = {label: label for label in DISTORTION.labels}
+
+
+def read(index: FileIndex, options: Options) -> Labels:
+    """Rows of the user's table.
+
+    Raises:
+      DataError: no table or several, a column is missing, or a value is none of those allowed.
+    """
+    path = _table(index, options)
+    rows = []
+    seen: dict[str, int] = {}
+    for position, row in enumerate(read_csv(path, ("image", "mos")), start=2):
+        where = f"{path}, row {position}"
+        name = row["image"].replace("\\", "/").removeprefix("./")
+        if name in seen:
+            raise DataError(f"{where}: {name} is in row {seen[name]} already. Keep one of them.")
+        seen[name] = position
+        rows.append(
+            Row(
+                name,
+                number(row["mos"], where),
+                _distortion(row.get("distortion", ""), where),
+                _scenes(row.get("scenes", ""), where),
+                row.get("reference", ""),
+                _parts(row, where),
+            )
+        )
+    if not rows:
+        raise DataError(f"{path} has no rows below its header. It should have one for each image.")
+    scores = [row.mos for row in rows]
+    low, high = options.mos_range or (min(scores), max(scores))
+    outside = [row for row in rows if not low <= row.mos <= high]
+    if outside:
+        raise DataError(
+            f"{len(outside)} scores lie outside of --mos-range {low:g} {high:g}, as {outside[0].mos:g} of "
+            f"{outside[0].name}. Correct one or the other."
+        )
+    return Labels(rows, mos_range=(low, high))
+
+
+def _table(index: FileIndex, options: Options) -> Path:
+    if options.table:
+        path = Path(options.table).expanduser()
+        if not path.is_file():
+            raise DataError(f"No file {path}. Give the CSV file with --table.")
+        return path
+    tables = index.with_suffix(".csv")
+    if len(tables) == 1:
+        return tables[0]
+    if not tables:
+        raise index.missing("CSV file")
+    shown = ", ".join(str(path.relative_to(index.root)) for path in tables[:6])
+    raise DataError(f"{len(tables)} CSV files below {index.root}: {shown}. Choose one with --table.")
+
+
+def _distortion(text: str, where: str) -> str:
+    if text and text not in CATEGORY_OF_RAW_DISTORTION and text not in CATEGORIES:
+        known = ", ".join([*DISTORTION.labels, *CATEGORY_OF_RAW_DISTORTION])
+        raise DataError(f"{where}: unknown distortion {text!r}; leave it empty or take one of: {known}.")
+    return text
+
+
+def _scenes(text: str, where: str) -> tuple[str, ...]:
+    scenes = tuple(scene.strip() for scene in text.replace(";", "|").split("|") if scene.strip())
+    if unknown := [scene for scene in scenes if scene not in SCENE.labels]:
+        raise DataError(
+            f"{where}: unknown scene {unknown[0]!r}; separate scenes with '|' and take: {', '.join(SCENE.labels)}."
+        )
+    return scenes
+
+
+def _parts(row: dict[str, str], where: str) -> dict[str, str]:
+    parts = {}
+    for column, value in row.items():
+        if column == "split" or column.startswith("split_"):
+            if value not in ("", *PARTS):
+                raise DataError(f"{where}: {column} is {value!r}; expected {', '.join(PARTS)} or nothing.")
+            parts[column.removeprefix("split_") if column != "split" else SPLIT] = value
+    return parts
+
+
+SPEC = DataSetSpec(
+    name="folder_csv",
+    slug="folder_csv",
+    title="Your own images: a folder with a CSV file",
+    count=None,
+    url="",
+    terms="Yours.",
+    tree=TREE,
+    mos_range=(0.0, 0.0),
+    score="The column mos: higher is better, on any scale. `--mos-range LOW HIGH` states the scale, which is otherwise "
+    "taken to end at the lowest and highest score that occur.",
+    liqe="Nothing; train and test on it as on any other set.",
+    quirks=(
+        "`image` is a path below the folder. `distortion` is one of LIQE's raw names or categories, `scenes` are "
+        "separated by `|`, `reference` is any id of a pristine original: all three may be absent or empty.",
+        "`split` (train, val, test or nothing) becomes the split `own`; a column `split_NAME` the split NAME, and "
+        "there may be several.",
+        "`--name NAME` keeps several such sets apart.",
+    ),
+    read=read,
+    categories=CATEGORIES,
+    command="--table labels.csv --name my_photos",
+)

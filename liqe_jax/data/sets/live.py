@@ -1,0 +1,143 @@
+"""LIVE Image Quality Assessment Database, release 2."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.labels import with_liqe
+from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.tables import read_mat
+from liqe_jax.errors import DataError
+
+# Folder, images in it, LIQE's name of its distortion; in the order of the label arrays (readme.txt).
+FOLDERS = (
+    ("jp2k", 227, "jpeg2000 compression"),
+    ("jpeg", 233, "jpeg compression"),
+    ("wn", 174, "white noise"),
+    ("gblur", 174, "gaussian blur"),
+    ("fastfading", 174, "fastfading"),
+)
+
+# Half a unit in the last place of LIQE's six decimals.
+TOLERANCE = 1e-5
+
+TREE = """\
+databaserelease2/
+  jp2k/img1.bmp ... img227.bmp
+  jpeg/img1.bmp ... img233.bmp
+  wn/  gblur/  fastfading/      img1.bmp ... img174.bmp each
+  refimgs/                      29 originals (not needed)
+  refnames_all.mat              names of the originals
+dmos_realigned.mat              a separate download on the same page"""
+
+
+def read(index: FileIndex, options: Options) -> Labels:
+    """Official scores, and LIQE's labels where they are at hand.
+
+    Raises:
+      DataError: files are missing or malformed.
+    """
+    official = _official(index)
+    rows, notes, labelled = with_liqe("databaserelease2", "live", official, index, options.liqe_labels, TOLERANCE)
+    if not rows:
+        raise index.missing("dmos_realigned.mat and no LIQE label files")
+    if labelled:
+        references = _references(index)
+        rows = [dataclasses.replace(row, reference=references.get(row.name, "")) for row in rows]
+        wrong = [row for row in rows if row.name.startswith("fastfading/") and row.raw_distortion != "fastfading"]
+        if options.fix_live_fastfading:
+            rows = _fixed(rows, index)
+            notes.append(f"{len(wrong)} fast-fading images were given their own distortion and scenes, as asked for.")
+        elif wrong:
+            notes.append(
+                f"{len(wrong)} fast-fading images carry the distortion and scenes of the white-noise image of the "
+                "same number, as in LIQE's label files; --fix-live-fastfading corrects them."
+            )
+    return Labels(rows, tuple(notes))
+
+
+def _names() -> list[tuple[str, str]]:
+    return [(f"{folder}/img{i}.bmp", raw) for folder, count, raw in FOLDERS for i in range(1, count + 1)]
+
+
+def _references(index: FileIndex) -> dict[str, str]:
+    path = index.first("refnames_all.mat")
+    if path is None:
+        return {}
+    (references,) = read_mat(path, "refnames_all")
+    names = _names()
+    _check(path, "refnames_all", len(references))
+    return {name: str(reference) for (name, _), reference in zip(names, references, strict=True)}
+
+
+def _check(path: object, variable: str, length: int) -> None:
+    expected = sum(count for _, count, _ in FOLDERS)
+    if length != expected:
+        raise DataError(f"{path}: {variable} has {length} entries, expected {expected}. Fetch release 2's file.")
+
+
+def _official(index: FileIndex) -> list[Row]:
+    path = index.first("dmos_realigned.mat")
+    if path is None:
+        return []
+    dmos, copies = read_mat(path, "dmos_new", "orgs")
+    _check(path, "dmos_new", len(dmos))
+    _check(path, "orgs", len(copies))
+    references = _references(index)
+    # The 203 copies of originals are told by `orgs` alone: distorted images can have a DMOS of 0.
+    distorted = copies == 0
+    worst = float(dmos[distorted].max())
+    return [
+        Row(name, worst - float(score), raw, reference=references.get(name, ""))
+        for (name, raw), score, kept in zip(_names(), dmos, distorted, strict=True)
+        if kept
+    ]
+
+
+def _fixed(rows: list[Row], index: FileIndex) -> list[Row]:
+    """Fast-fading rows with their own distortion, and the scenes that the original has in the other folders."""
+    if not any(row.reference for row in rows):
+        raise DataError(
+            "To correct the fast-fading labels it must be known which original each image comes from: "
+            f"refnames_all.mat is missing below {index.root}."
+        )
+    scenes = {row.reference: row.scenes for row in rows if not row.name.startswith("fastfading/")}
+    fixed = []
+    for row in rows:
+        if row.name.startswith("fastfading/"):
+            if row.reference not in scenes:
+                raise DataError(f"No other image of {row.reference} to take the scenes of {row.name} from.")
+            row = dataclasses.replace(row, raw_distortion="fastfading", scenes=scenes[row.reference])  # noqa: PLW2901
+        fixed.append(row)
+    return fixed
+
+
+SPEC = DataSetSpec(
+    name="LIVE",
+    slug="live",
+    title="LIVE Image Quality Assessment Database, release 2 (Sheikh, Sabir, Bovik, 2006)",
+    count=779,
+    url="https://live.ece.utexas.edu/research/quality/subjective.htm",
+    terms="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
+    "not be used outside the database. The archive is protected by a password that the laboratory gives.",
+    tree=TREE,
+    mos_range=(0.0, 114.42),
+    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not cut at 100: 77 "
+    "images lie above.",
+    liqe="Training and test, ten sessions by original (about 538 / 80 / 161 images). Four images a step.",
+    quirks=(
+        "982 images, of which 203 are copies of the 29 originals; `orgs` marks them, and they are left out.",
+        "In LIQE's files all 145 fast-fading images carry the distortion (white noise) and the scenes of the "
+        "white-noise image of the same number. Kept by default, since the released weights were trained with them; "
+        "`--fix-live-fastfading` gives them `fastfading` (category jpeg2000 compression) and the scenes that their "
+        "original has in the other folders. The scores are right.",
+        "`dmos.mat` in the archive holds older scores; LIQE uses `dmos_realigned.mat`.",
+    ),
+    read=read,
+    # Five folders use the same file names, so the folder always counts.
+    places=lambda name: (),
+    liqe_folder="databaserelease2",
+    liqe_prefix="live",
+    command="--labels LIQE",
+)

@@ -1,0 +1,94 @@
+"""Smartphone Photography Attribute and Quality database (SPAQ)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.tables import number, read_xlsx, require_columns
+
+MOS_TABLE = "MOS and Image attribute scores.xlsx"
+SCENE_TABLE = "Scene category labels.xlsx"
+
+# Columns of the scene table -> LIQE's scenes, which were made after them.
+SCENES = {
+    "Animal": "animal",
+    "Cityscape": "cityscape",
+    "Human": "human",
+    "Indoor scene": "indoor",
+    "Landscape": "landscape",
+    "Night scene": "night",
+    "Plant": "plant",
+    "Still-life": "still_life",
+    "Others": "others",
+}
+
+TREE = f"""\
+SPAQ/
+  Annotations/{MOS_TABLE}
+  Annotations/{SCENE_TABLE}     (optional)
+  TestImage/                    00001.jpg ... 11125.jpg"""
+
+
+def read(index: FileIndex, options: Options) -> Labels:
+    """Official scores and scenes.
+
+    Raises:
+      DataError: the score table is missing, or a table is malformed.
+    """
+    path = index.require(MOS_TABLE)
+    scores = _table(path, ("MOS",))
+    scene_path = index.first(SCENE_TABLE)
+    scenes: dict[str, tuple[str, ...]] = {}
+    notes = [f"{SCENE_TABLE} was not found: no scenes."]
+    if scene_path:
+        table = _table(scene_path, tuple(SCENES))
+        scenes = {
+            name: tuple(label for column, label in SCENES.items() if values[column] > 0)
+            for name, values in table.items()
+        }
+        unlabelled = [name for name in scores if not scenes.get(name)]
+        notes = [f"{len(unlabelled)} images have no scene, as {unlabelled[0]}."] if unlabelled else []
+    rows = [Row(f"TestImage/{name}", values["MOS"], scenes=scenes.get(name, ())) for name, values in scores.items()]
+    return Labels(rows, tuple(notes))
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Image name -> the numbers in `columns`; empty cells of probabilities count as 0."""
+    cells = read_xlsx(path)
+    header = [str(value).strip() for value in next(cells, ())]
+    require_columns(path, header, ("Image name", *columns))
+    table = {}
+    for position, values in enumerate(cells, start=2):
+        cell = dict(zip(header, values, strict=False))
+        name = cell["Image name"]
+        if name is None:
+            continue
+        where = f"{path}, row {position}"
+        table[str(name).strip()] = {
+            column: 0.0 if cell[column] is None and column != "MOS" else number(cell[column], where)
+            for column in columns
+        }
+    return table
+
+
+SPEC = DataSetSpec(
+    name="SPAQ",
+    slug="spaq",
+    title="Smartphone Photography Attribute and Quality database (Fang, Zhu, Zeng, Ma, Wang, 2020)",
+    count=11125,
+    url="https://github.com/h4nwei/SPAQ",
+    terms="Education and research only (its Readme).",
+    tree=TREE,
+    mos_range=(0.0, 100.0),
+    score="The column MOS.",
+    liqe="Test across data sets only, all images. Its scenes are the set's own: every one with a probability above 0.",
+    quirks=(
+        "A split archive: `zip -FF SPAQ.zip --out all.zip` joins SPAQ.z01 to SPAQ.zip before unpacking. Damaged "
+        "copies occur; preparation decodes every image and names those that fail.",
+        "Photographs of full size: preparation shrinks them as the reference does (about 35 GB become 14 GB).",
+        "Some have an EXIF orientation. The reference does not apply it, and neither does preparation.",
+    ),
+    read=read,
+)

@@ -1,0 +1,132 @@
+"""Reading the file types that official labels come in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liqe_jax.errors import DataError
+
+INSTALL = "Install what reads it: pip install 'liqe_jax[data]'."
+
+
+def number(text: Any, where: str) -> float:
+    """A finite number.
+
+    Raises:
+      DataError: it is none; `where` says where it stands.
+    """
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f"{where}: expected a number, got {text!r}. Correct the file or fetch it again.")
+    return value
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header, keys and values stripped.
+
+    Raises:
+      DataError: a column is missing, or a row has too few values.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        require_columns(path, header, columns)
+        rows = []
+        for values in reader:
+            if not any(value.strip() for value in values):
+                continue
+            if len(values) < len(header):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: expected {len(header)} values, got {len(values)}. "
+                    "Correct the file or fetch it again."
+                )
+            rows.append({key: value.strip() for key, value in zip(header, values, strict=False)})
+        return rows
+
+
+def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Checks a header.
+
+    Raises:
+      DataError: a column is missing.
+    """
+    if absent := [column for column in columns if column not in header]:
+        raise DataError(
+            f"{path} has no column {', '.join(absent)}; it has {', '.join(map(str, header)) or 'nothing'}. "
+            "Is it the right file?"
+        )
+
+
+def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]:
+    """Rows of cell values of one sheet of an .xlsx file; None takes the first sheet.
+
+    Raises:
+      DataError: openpyxl is missing, the sheet is, or the file is none.
+    """
+    try:
+        import openpyxl
+    except ImportError as error:
+        raise DataError(f"{path} is an Excel file. {INSTALL}") from error
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # zip and XML errors of many kinds
+        raise DataError(f"{path} is no readable .xlsx file: {error}. Fetch it again.") from error
+    try:
+        if sheet is not None and sheet not in book.sheetnames:
+            raise DataError(f"{path} has no sheet {sheet!r}; it has {', '.join(book.sheetnames)}.")
+        yield from book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
+    finally:
+        book.close()
+
+
+def read_xls(path: Path) -> list[list[Any]]:
+    """Rows of cell values of the first sheet of an old .xls file, or of an .xlsx file.
+
+    Raises:
+      DataError: xlrd is missing, or the file is no such thing.
+    """
+    if path.suffix.lower() == ".xlsx":
+        return [list(row) for row in read_xlsx(path)]
+    try:
+        import xlrd
+    except ImportError as error:
+        raise DataError(f"{path} is an old Excel file. {INSTALL}") from error
+    try:
+        sheet = xlrd.open_workbook(path).sheet_by_index(0)
+    except Exception as error:  # of many kinds
+        raise DataError(f"{path} is no readable .xls file: {error}. Fetch it again.") from error
+    return [sheet.row_values(row) for row in range(sheet.nrows)]
+
+
+def read_mat(path: Path, *names: str) -> list[np.ndarray]:
+    """Variables of a MATLAB file, flattened; cells of strings become arrays of str.
+
+    Raises:
+      DataError: scipy is missing, a variable is, or the file is none.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise DataError(f"{path} is a MATLAB file. {INSTALL}") from error
+    try:
+        variables = loadmat(path, variable_names=names)
+    except Exception as error:  # of many kinds
+        raise DataError(f"{path} is no readable .mat file: {error}. Fetch it again.") from error
+    if absent := [name for name in names if name not in variables]:
+        raise DataError(f"{path} has no variable {', '.join(absent)}. Is it the right file?")
+    return [_flat(variables[name]) for name in names]
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    flat = np.asarray(array).ravel()
+    if flat.dtype != object:
+        return flat
+    return np.array([str(np.asarray(cell).ravel()[0]) for cell in flat])

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import liqe_jax
-from liqe_jax.cli import convert, info, score
+from liqe_jax.cli import convert, gmad, info, score
 from liqe_jax.errors import LiqeError
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
@@ -18,6 +18,7 @@ examples:
   liqe score photo.jpg --model liqe_mix
   liqe convert LIQE.pt my_liqe
   liqe info my_liqe
+  liqe gmad photos/ --first liqe_mix --second my_liqe --output gmad/
 
 `liqe COMMAND --help` shows more.
 """
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in (score, convert, info):
+    for command in (score, convert, info, gmad):
         command.add_parser(commands)
     return top
 

@@ -1,0 +1,224 @@
+"""`liqe gmad`: the pairs of images that tell two scorers apart."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by
+from liqe_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from liqe_jax.evaluate.gmad import Competition
+
+EXAMPLES = """\
+examples:
+  liqe gmad photos/ --first liqe_mix --second my_model --output gmad/
+  liqe gmad photos/ --first liqe_mix --second niqe.csv --lower-is-better second --output gmad/
+  liqe gmad photos/ --first a.jsonl --second b.jsonl --levels 6 --ranking ranking.csv --output gmad/
+
+Open gmad/index.html, judge the pairs, save ranking.csv, and run the last line.
+Score files: CSV with a header or JSONL, as `liqe score` writes, with the columns image and quality (or score).
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "gmad",
+        help="find the pairs of images on which two scorers differ most",
+        description="gMAD competition: each scorer defends levels of equal quality, the other attacks them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the images")
+    parser.add_argument("--first", required=True, metavar="M|FILE", help="a model, or a CSV or JSONL file of scores")
+    parser.add_argument("--second", required=True, metavar="M|FILE", help="the other one")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
+    parser.add_argument("--levels", type=int, default=6, metavar="L", help="level sets per defender (default 6)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        nargs=2,
+        metavar=("T1", "T2"),
+        help="half widths of the level sets on the first's and the second's scale "
+        "(default: 5%% of the scores' spread between their 5th and 95th percentiles)",
+    )
+    parser.add_argument(
+        "--lower-is-better", choices=("first", "second"), action="append", default=[], help="whose scores are turned"
+    )
+    parser.add_argument("--columns", nargs=2, metavar=("C1", "C2"), help="score columns of the two files")
+    parser.add_argument("--ranking", metavar="CSV", help="judgements of the pairs: pair, better, strength")
+    parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
+    parser.add_argument("--seed", type=int, default=0, help="of the sides on which images are shown (default 0)")
+    add_scoring_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Scores, competes and writes; returns the exit status.
+
+    Raises:
+      LiqeError: wrong use, no such model or file, or too few images with both scores.
+    """
+    from liqe_jax.evaluate.gmad import ROLES, compete
+    from liqe_jax.evaluate.gmad_page import page, write_pictures
+
+    names = images_in(arguments.folder, arguments.recursive)
+    output = make_folder(arguments.output)
+    columns = arguments.columns or (None, None)
+    labels, scores = [], []
+    for role, column in zip(ROLES, columns, strict=True):
+        destination = output / f"{role}.jsonl"
+        label, values = scores_by(getattr(arguments, role), arguments.folder, names, destination, arguments, column)
+        labels.append(label)
+        scores.append(-values if role in arguments.lower_is_better else values)
+    if labels[0] == labels[1]:
+        labels = [f"{label} ({role})" for label, role in zip(labels, ROLES, strict=True)]
+    competition = compete(
+        names,
+        scores[0],
+        scores[1],
+        levels=arguments.levels,
+        tolerances=tuple(arguments.tolerance or (None, None)),
+        seed=arguments.seed,
+    )
+    result = describe(competition, labels)
+    if arguments.ranking:
+        result["ranking"] = judge(competition, arguments.ranking, labels)
+    summary = _markdown(result)
+    _write_pairs(competition, output / "pairs.csv")
+    write_pictures(competition, arguments.folder, output / "pairs")
+    (output / "index.html").write_text(
+        page(competition, arguments.folder, (labels[0], labels[1]), _ranking_html(result)), "utf-8"
+    )
+    (output / "gmad.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    (output / "gmad.md").write_text(summary, "utf-8", errors="replace")
+    print(summary, end="")
+    if not arguments.quiet:
+        print(f"{len(competition.pairs)} pairs: open {output / 'index.html'}", file=sys.stderr)
+    return 1 if competition.left_out else 0
+
+
+def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
+    """Pairs, levels and what was left out, as a JSON-ready object."""
+    return {
+        "scorers": labels,
+        "images": len(competition.names),
+        "left_out": list(competition.left_out),
+        "without_pair": competition.without_pair,
+        "pairs": [
+            {
+                "pair": pair.id,
+                "defender": labels[pair.defender],
+                "attacker": labels[pair.attacker],
+                "level": pair.level,
+                "center": pair.level_set.center,
+                "tolerance": pair.level_set.tolerance,
+                "members": len(pair.level_set.members),
+                **{
+                    which: {
+                        "image": competition.names[index],
+                        "defender": float(competition.scores[pair.defender, index]),
+                        "attacker": float(competition.scores[pair.attacker, index]),
+                    }
+                    for which, index in (("better", pair.better), ("worse", pair.worse))
+                },
+            }
+            for pair in competition.pairs
+        ],
+    }
+
+
+def judge(competition: Competition, path: str, labels: list[str]) -> dict[str, Any]:
+    """Aggressiveness, resistance and global ranks from a file of judgements.
+
+    Raises:
+      DataError: the file does not fit the pairs.
+    """
+    from liqe_jax.evaluate.gmad_ranking import global_ranking, strengths_of, tally, verdicts_of
+    from liqe_jax.evaluate.scorefiles import read_rows
+
+    strengths = strengths_of(read_rows(path), competition)
+    aggressive, resistant = tally(verdicts_of(competition, strengths), 2)
+    result: dict[str, Any] = {"judged": len(strengths), "judgements": sum(map(len, strengths.values()))}
+    for name, matrix in (("aggressiveness", aggressive), ("resistance", resistant)):
+        of_label = dict(zip(labels, (matrix[0, 1], matrix[1, 0]), strict=True))
+        result[name] = {label: None if math.isnan(value) else float(value) for label, value in of_label.items()}
+        prior = None
+        try:
+            ranks = global_ranking(matrix)
+        except DataError:  # nothing speaks for one of them, so the likelihood grows for ever
+            prior = 1.0
+            ranks = global_ranking(matrix, prior)
+        result[f"{name}_rank"] = dict(zip(labels, ranks.tolist(), strict=True))
+        result[f"{name}_prior_sd"] = prior
+    return result
+
+
+def _write_pairs(competition: Competition, path: Path) -> None:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("pair", "left", "right", "better", "strength"))
+        for pair in competition.pairs:
+            # The last two are for people to fill in.
+            rows.writerow((pair.id, competition.names[pair.left], competition.names[pair.right], "", ""))
+
+
+def _ranking_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    found = result["ranking"]
+    keys = ("aggressiveness", "aggressiveness_rank", "resistance", "resistance_rank")
+    return [(label, *(cell(found[key][label]) for key in keys)) for label in result["scorers"]]
+
+
+RANKING_HEADER = ("scorer", "aggressiveness", "global rank", "resistance", "global rank")
+
+
+def _note(result: dict[str, Any]) -> str:
+    found = result["ranking"]
+    priors = [name for name in ("aggressiveness", "resistance") if found[f"{name}_prior_sd"]]
+    prior = f" Rank of {' and '.join(priors)} with a normal prior of sd 1: without it none is finite." if priors else ""
+    return f"{found['judged']} of {len(result['pairs'])} pairs judged, {found['judgements']} judgements.{prior}"
+
+
+def _ranking_html(result: dict[str, Any]) -> str:
+    import html
+
+    if "ranking" not in result:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in RANKING_HEADER)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in _ranking_rows(result)
+    )
+    return f"<table><tr>{head}</tr>{body}</table><p>{html.escape(_note(result))}</p>"
+
+
+def _markdown(result: dict[str, Any]) -> str:
+    from liqe_jax.evaluate.markdown import markdown_table
+
+    rows = [
+        (
+            pair["pair"],
+            f"{pair['center']:.3f} ± {pair['tolerance']:.3f}",
+            str(pair["members"]),
+            *(f"{pair[which]['image']} ({pair[which]['attacker']:.3f})" for which in ("better", "worse")),
+        )
+        for pair in result["pairs"]
+    ]
+    header = ("pair", "level", "images", "attacker's better", "attacker's worse")
+    parts = [f"# gMAD: {' and '.join(result['scorers'])}", markdown_table(header, rows)]
+    if result["without_pair"]:
+        parts.append("\n".join(f"- {key}: no pair, {why}." for key, why in result["without_pair"].items()))
+    if result["left_out"]:
+        parts.append("Left out, without a score of both: " + ", ".join(result["left_out"]))
+    if "ranking" in result:
+        parts += [markdown_table(RANKING_HEADER, _ranking_rows(result)), _note(result)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,142 @@
+"""A scorer as users name it for comparisons: a model that scores now, or a file of scores made before."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from liqe_jax.cli.inputs import expand
+from liqe_jax.errors import UsageError
+from liqe_jax.scoring.result import Failure
+
+if TYPE_CHECKING:
+    from liqe_jax.scoring.model import Model
+    from liqe_jax.scoring.result import Score
+
+SCORE_FILES = (".csv", ".jsonl")
+
+
+def is_score_file(argument: str) -> bool:
+    """Whether this names a file of scores rather than a model."""
+    return Path(argument).suffix.lower() in SCORE_FILES
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """--preprocess, --dtype, --batch-size, --quiet: how models score here."""
+    parser.add_argument(
+        "--preprocess", choices=("paper", "pyiqa", "even"), default="paper", help="how models choose patches"
+    )
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of matrix products")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
+    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def images_in(folder: str, recursive: bool) -> list[str]:
+    """Names of the images of a folder, relative to it, sorted.
+
+    Raises:
+      UsageError: no such folder, or none in it.
+    """
+    if not os.path.isdir(folder):
+        raise UsageError(f"{folder} is no folder. Expected a folder of images.")
+    names = []
+    for item in expand([folder], recursive):
+        if isinstance(item, Failure):
+            raise UsageError(f"{item.image}: {item.error}")
+        names.append(os.path.relpath(item, folder))
+    if not names:
+        hint = "" if recursive else " Add --recursive to look into sub-folders."
+        raise UsageError(f"No images in {folder}.{hint}")
+    return sorted(names)
+
+
+def make_folder(path: str) -> Path:
+    """The folder of a command's results, made if it is not there.
+
+    Raises:
+      UsageError: it cannot be made.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"Cannot write to {path}: {error.strerror or error}.") from error
+    return folder
+
+
+def load_model(name: str, arguments: argparse.Namespace) -> Model:
+    """The model of this name or path, as the options of `add_scoring_options` say.
+
+    Raises:
+      LiqeError: no such model.
+    """
+    from liqe_jax.cli.settings import use_compilation_cache
+    from liqe_jax.scoring.load import load
+
+    use_compilation_cache()
+    return load(name, dtype=arguments.dtype)
+
+
+def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
+    """Scores images into a JSONL file as `liqe score` writes it, leaving out those that it holds.
+
+    Raises:
+      UsageError: the file holds results of another model or preset.
+    """
+    from liqe_jax.cli import output
+    from liqe_jax.cli.writers import JsonlWriter
+
+    done = output.take_up(str(destination), "jsonl", model.tasks, model.name, arguments.preprocess)
+    waiting = [path for path in paths if path not in done]
+    with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        writer = JsonlWriter(stream, model.tasks)
+        results = model.score_many(waiting, batch_size=arguments.batch_size, preprocess=arguments.preprocess)
+        for result in progress(results, len(waiting), f"scoring with {model.name}", arguments.quiet):
+            writer.write(result)
+
+
+def progress(results: Iterable[Score | Failure], total: int, what: str, quiet: bool) -> Iterable[Score | Failure]:
+    """The results, with a bar on a terminal."""
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    return tqdm(results, total=total, unit="image", desc=what, disable=hidden, dynamic_ncols=True, leave=False)
+
+
+def scores_by(
+    argument: str,
+    folder: str,
+    names: Sequence[str],
+    destination: Path,
+    arguments: argparse.Namespace,
+    column: str | None,
+) -> tuple[str, Float[np.ndarray, " N"]]:
+    """What a scorer is called, and its scores of these images: NaN where it has none.
+
+    A model writes to `destination`, and takes up there where an earlier run stopped.
+
+    Args:
+      argument: a CSV or JSONL file, or a model.
+      folder, names: the images, relative to the folder.
+      destination: JSONL file for a model's results.
+      arguments: with the options of `add_scoring_options`.
+      column: of a file; default the usual ones.
+
+    Raises:
+      LiqeError: no such model or file, or one that does not fit the images.
+    """
+    from liqe_jax.evaluate.scorefiles import matched, numbers
+
+    if is_score_file(argument):
+        return Path(argument).stem, matched(numbers(argument, column), names, folder)
+    model = load_model(argument, arguments)
+    paths = [os.path.join(folder, name) for name in names]
+    score_into(model, paths, destination, arguments)
+    return model.name, matched(numbers(destination), names, folder)

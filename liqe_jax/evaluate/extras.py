@@ -1,0 +1,23 @@
+"""Optional packages, asked for where they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from liqe_jax.errors import UsageError
+
+
+def require(module: str, extra: str = "evaluate") -> ModuleType:
+    """Imports a module that the base install does not bring.
+
+    Raises:
+      UsageError: it is not installed; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"This needs {module.partition('.')[0]}, which cannot be imported ({error}). "
+            f"Install it with: pip install 'liqe_jax[{extra}]'"
+        ) from error

@@ -1,0 +1,182 @@
+"""gMAD pairs to look at: pictures side by side, and one page that people judge them on."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from liqe_jax.errors import ImageError
+from liqe_jax.evaluate.gmad import ROLES, Competition, Pair
+from liqe_jax.images.decode import DecodeOptions, decode
+
+PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
+THUMBNAIL_SIDE = 560  # on the page
+GAP = 16  # pixels between the two
+
+STYLE = """
+body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1b1b1b; }
+table { border-collapse: collapse; } td, th { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
+td:first-child, th:first-child { text-align: left; }
+section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: .5rem; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } figure { margin: 0; }
+.pair img { width: 100%; height: 26rem; object-fit: contain; background: #eee; } figcaption { text-align: center; }
+fieldset { border: 0; padding: .6rem 0; display: flex; gap: 1.4rem; justify-content: center; flex-wrap: wrap; }
+summary { cursor: pointer; color: #555; } .bar { position: sticky; top: 0; background: #fff; padding: .6rem 0; }
+button { font: inherit; padding: .3rem .9rem; }
+"""
+
+# Five answers, worth strengths 1, 0.5, 0, 0.5 and 1 (ours; the paper asks for a degree of certainty).
+CHOICES = (
+    ("left", 1.0, "left clearly better"),
+    ("left", 0.5, "left slightly better"),
+    ("same", 1.0, "same"),
+    ("right", 0.5, "right slightly better"),
+    ("right", 1.0, "right clearly better"),
+)
+
+SCRIPT = """
+const quote = text => '"' + String(text).replaceAll('"', '""') + '"';
+const chosen = () => PAIRS.map(p => [p, document.querySelector('input[name="' + p.pair + '"]:checked')])
+  .filter(([, input]) => input);
+const count = document.getElementById('count');
+const show = () => { count.textContent = chosen().length + ' of ' + PAIRS.length + ' judged'; };
+document.addEventListener('change', show); show();
+document.getElementById('save').addEventListener('click', () => {
+  const rows = chosen().map(([p, input]) => [p.pair, p.left, p.right, ...input.value.split(' ')].map(quote).join(','));
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([['pair,left,right,better,strength', ...rows].join('\\n') + '\\n']));
+  link.download = 'ranking.csv';
+  link.click();
+});
+"""
+
+
+def open_small(path: str | os.PathLike, side: int) -> Image.Image:
+    """The image upright, no side longer than `side`.
+
+    Raises:
+      ImageError: it cannot be decoded.
+    """
+    picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
+
+
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Both images on white, on the left and on the right."""
+    height = max(left.height, right.height)
+    canvas = Image.new("RGB", (left.width + GAP + right.width, height), "white")
+    canvas.paste(left, (0, (height - left.height) // 2))
+    canvas.paste(right, (left.width + GAP, (height - right.height) // 2))
+    return canvas
+
+
+def write_pictures(competition: Competition, folder: str | os.PathLike, destination: Path) -> None:
+    """One JPEG per pair in `destination`, named by its id; pictures of earlier runs are removed.
+
+    Raises:
+      ImageError: an image cannot be decoded any more.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    for role in ROLES:
+        for old in destination.glob(f"{role}-defends-*.jpg"):
+            old.unlink()
+    for pair in competition.pairs:
+        left, right = (_open(competition, index, folder, PICTURE_SIDE) for index in (pair.left, pair.right))
+        side_by_side(left, right).save(destination / f"{pair.id}.jpg", quality=92)
+
+
+def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str, str], summary_html: str = "") -> str:
+    """A page that needs nothing but itself: the pairs, buttons to judge them, and a ranking.csv to save.
+
+    Scores and roles are hidden until asked for, so that judgements are blind.
+
+    Args:
+      competition: the pairs.
+      folder: what image names are relative to.
+      labels: what the two scorers are called.
+      summary_html: put above the pairs, as it is.
+
+    Raises:
+      ImageError: an image cannot be decoded any more.
+    """
+    pairs = [
+        {"pair": p.id, "left": competition.names[p.left], "right": competition.names[p.right]}
+        for p in competition.pairs
+    ]
+    # "</script>" in a file name must not end the script.
+    data = json.dumps(pairs).replace("<", "\\u003c")
+    sections = "\n".join(_section(competition, pair, folder, labels) for pair in competition.pairs)
+    left_out = ""
+    if competition.left_out:
+        items = "".join(f"<li>{_text(name)}</li>" for name in competition.left_out)
+        left_out = f"<details><summary>{len(competition.left_out)} images left out</summary><ul>{items}</ul></details>"
+    title = f"gMAD: {_text(labels[0])} and {_text(labels[1])}"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>{STYLE}</style>
+<h1>{title}</h1>
+<p>In every pair one scorer finds both images equally good and the other tells them apart as far as it can.
+Which image looks better to you?</p>
+{summary_html}
+{left_out}
+<p class="bar"><button id="save">Save ranking.csv</button> <span id="count"></span></p>
+{sections}
+<script>const PAIRS = {data};{SCRIPT}</script>
+</html>
+"""
+
+
+def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, labels: tuple[str, str]) -> str:
+    sides = (("left", pair.left), ("right", pair.right))
+    figures = "".join(
+        f'<figure><img alt="{side} image of {pair.id}" '
+        f'src="{_inline(_open(competition, index, folder, THUMBNAIL_SIDE))}">'
+        f"<figcaption>{side}</figcaption></figure>"
+        for side, index in sides
+    )
+    choices = "".join(
+        f'<label><input type="radio" name="{pair.id}" value="{side} {strength:g}"> {text}</label>'
+        for side, strength, text in CHOICES
+    )
+    rows = "".join(
+        f"<tr><td>{side}: {_text(competition.names[index])}</td>"
+        + "".join(f"<td>{competition.scores[scorer, index]:.4g}</td>" for scorer in (0, 1))
+        + "</tr>"
+        for side, index in sides
+    )
+    chosen, preferred = pair.level_set, "left" if pair.better_is_left else "right"
+    return f"""<section id="{pair.id}"><h2>{pair.id.split("-")[0]} defends, level {pair.level}</h2>
+<div class="pair">{figures}</div><fieldset>{choices}</fieldset>
+<details><summary>scores</summary>
+<p>{_text(labels[pair.defender])} defends: {len(chosen.members)} images within {chosen.center:.4g} &plusmn;
+{chosen.tolerance:.3g}. {_text(labels[pair.attacker])} attacks, and prefers the {preferred} one.</p>
+<table><tr><th></th><th>{_text(labels[0])}</th><th>{_text(labels[1])}</th></tr>{rows}</table></details></section>"""
+
+
+def _open(competition: Competition, index: int, folder: str | os.PathLike, side: int) -> Image.Image:
+    name = competition.names[index]
+    try:
+        return open_small(os.path.join(folder, name), side)
+    except ImageError as error:
+        raise ImageError(f"{name} has scores but no picture: {error}") from error
+
+
+def _inline(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _text(text: str) -> str:
+    """Any file name as HTML; surrogates (names that are no UTF-8) become question marks."""
+    return html.escape(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,143 @@
+"""Scores and labels from files: what `liqe score` writes, and the tables that other people have."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from liqe_jax.errors import DataError
+
+IMAGE_COLUMNS = ("image", "image_name", "filename", "name")
+SCORE_COLUMNS = ("quality", "score", "prediction")
+MOS_COLUMNS = ("mos", "MOS")
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a CSV file with a header, or of a JSONL file (by suffix).
+
+    Raises:
+      DataError: it cannot be read, is no such file, or is empty.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            if Path(path).suffix.lower() in (".jsonl", ".json"):
+                rows = [json.loads(line) for line in file if line.strip()]
+            else:
+                rows = list(csv.DictReader(file, strict=True))
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path} is no table: {error}. Expected CSV with a header, or one JSON object a line."
+        ) from error
+    if not rows:
+        raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
+    if not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} holds lines that are no JSON objects. Expected what `liqe score` writes.")
+    return rows
+
+
+def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Sequence[str], path: object) -> str:
+    """The column `wanted`, or the first of the usual ones that any row has.
+
+    Raises:
+      DataError: there is none.
+    """
+    present = list(dict.fromkeys(str(key) for row in rows for key in row))
+    found = next((name for name in ([wanted] if wanted else usual) if name in present), None)
+    if found is None:
+        raise DataError(f"{path} has no column {wanted or ' or '.join(usual)}; its columns are {', '.join(present)}.")
+    return found
+
+
+def numbers(
+    path: str | os.PathLike, column: str | None = None, usual: Sequence[str] = SCORE_COLUMNS, *, gaps: bool = True
+) -> dict[str, float]:
+    """Image name -> number, in the file's order.
+
+    Args:
+      path: CSV with a header, or JSONL.
+      column: where the numbers are; default the first of `usual`.
+      usual: column names to look for.
+      gaps: whether a row may have no number (a failed image); it becomes NaN.
+
+    Raises:
+      DataError: no such column, something that is no number, or an image that comes twice.
+    """
+    rows = read_rows(path)
+    image_column = find_column(rows, None, IMAGE_COLUMNS, path)
+    # A file in which every image failed has errors, and no scores to find a column by.
+    only_errors = all("error" in row and len(row) == 2 for row in rows)
+    value_column = "" if only_errors else find_column(rows, column, usual, path)
+    values: dict[str, float] = {}
+    for number, row in enumerate(rows, 1):
+        name, raw = row.get(image_column), row.get(value_column)
+        where = f"Row {number} of {path} ({name})"
+        if not isinstance(name, str) or not name:
+            raise DataError(f"Row {number} of {path} names no image.")
+        if name in values:
+            raise DataError(f"{where} repeats an image. Each image takes one row.")
+        try:
+            value = math.nan if raw in (None, "") else float(raw)
+        except (TypeError, ValueError):
+            raise DataError(f"{where} has {value_column} {raw!r}; expected a number.") from None
+        if not (math.isfinite(value) or gaps):
+            raise DataError(f"{where} has no finite {value_column} ({raw!r}). Give a number, or remove the row.")
+        values[name] = value
+    return values
+
+
+def matched(
+    values: Mapping[str, float], names: Sequence[str], folder: str | os.PathLike = ""
+) -> Float[np.ndarray, " N"]:
+    """Numbers for `names`, NaN where there is none.
+
+    A row's image may be the name, a path to it (from the working folder or absolute), or the
+    bare file name, as long as only one image and one row have that.
+
+    Raises:
+      DataError: no name is found at all, which nobody means.
+    """
+    by_path = {os.path.abspath(row): value for row, value in values.items()}
+    by_base = _unique({row: os.path.basename(row) for row in values})
+    bases = _unique({name: os.path.basename(name) for name in names})
+    found = np.full(len(names), np.nan)
+    hits = 0
+    for index, name in enumerate(names):
+        path, base = os.path.abspath(os.path.join(folder, name)), os.path.basename(name)
+        if name in values:
+            found[index] = values[name]
+        elif path in by_path:
+            found[index] = by_path[path]
+        elif base in bases and base in by_base:
+            found[index] = values[by_base[base]]
+        else:
+            continue
+        hits += 1
+    if len(names) and not hits:
+        raise DataError(
+            f"None of the {len(names)} images (such as {names[0]}) has a row; the rows are for {_some(values)}. "
+            "Expected the same file names."
+        )
+    return found
+
+
+def _unique(bases: Mapping[str, str]) -> dict[str, str]:
+    """Base name -> the one name that has it; those of several names are left out."""
+    owners: dict[str, list[str]] = {}
+    for name, base in bases.items():
+        owners.setdefault(base, []).append(name)
+    return {base: found[0] for base, found in owners.items() if len(found) == 1}
+
+
+def _some(values: Mapping[str, float]) -> str:
+    few = ", ".join(list(values)[:2])
+    return f"{few}, ..." if len(values) > 2 else few

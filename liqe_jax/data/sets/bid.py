@@ -53,8 +53,8 @@ def _official(path) -> tuple[list[Row], list[str]]:
         ):
             odd.append(file)
     note = (
-        f"{len(odd)} images have single grades that disagree with the stated number or mean of grades; the stated "
-        f"mean is used: {', '.join(odd)}."
+        f"Rows whose single grades disagree with their stated number or mean, of which the stated mean "
+        f"is used: {', '.join(odd)}."
     )
     return rows, [note] if odd else []
 

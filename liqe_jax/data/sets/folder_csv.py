@@ -64,9 +64,10 @@ def read(index: FileIndex, options: Options) -> Labels:
 def _table(index: FileIndex, options: Options) -> Path:
     if options.table:
         path = Path(options.table).expanduser()
-        if not path.is_file():
-            raise DataError(f"No file {path}. Give the CSV file with --table.")
-        return path
+        for candidate in (path, index.root / path):
+            if candidate.is_file():
+                return candidate
+        raise DataError(f"No file {path}, here or in {index.root}. Give the CSV file with --table.")
     tables = index.with_suffix(".csv")
     if len(tables) == 1:
         return tables[0]

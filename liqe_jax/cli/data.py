@@ -1,0 +1,158 @@
+"""`liqe data`: prepare, list, verify and preview data sets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLES = """\
+examples:
+  liqe data list
+  liqe data prepare kadid10k --manual-dir ~/downloads/kadid10k --data-dir ~/iqa --labels ~/LIQE
+  liqe data prepare folder_csv --manual-dir photos --data-dir ~/iqa --name my_photos
+  liqe data verify kadid10k --data-dir ~/iqa
+  liqe data preview kadid10k --data-dir ~/iqa --output sheet.png
+
+Most data sets have to be asked for or fetched by hand; `liqe data list NAME` says where. --labels is
+a checkout of github.com/zwx8981/LIQE, whose label files have scenes, distortions and ten sessions.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    data = commands.add_parser(
+        "data",
+        help="prepare data sets",
+        description="Prepare data sets for training and evaluation.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="show what can be prepared, or what is known of one data set")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, for its page of documentation")
+    listing.set_defaults(run=run_list)
+
+    prepare = actions.add_parser("prepare", help="read a data set's files, check them and store them")
+    prepare.add_argument("name", metavar="NAME", help="a name of `liqe data list`")
+    prepare.add_argument("--manual-dir", type=Path, required=True, metavar="D", help="folder with its files, unpacked")
+    _add_data_dir(prepare)
+    prepare.add_argument("--labels", type=Path, metavar="LIQE", help="checkout of zwx8981/LIQE")
+    prepare.add_argument(
+        "--fix-live-fastfading", action="store_true", help="LIVE: do not keep the wrong labels of fast-fading images"
+    )
+    prepare.add_argument("--allow-missing", action="store_true", help="leave missing and unreadable images out")
+    prepare.add_argument("--workers", type=_positive, metavar="N", help="threads (default: one for each core)")
+    prepare.add_argument("--name", dest="own_name", metavar="NAME", help="name of a set of your own")
+    prepare.add_argument("--table", type=Path, metavar="CSV", help="folder_csv: the table, if there are several")
+    prepare.add_argument(
+        "--mos-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="folder_csv: ends of the scale of scores"
+    )
+    prepare.add_argument("--quiet", action="store_true", help="no progress bar")
+    prepare.set_defaults(run=run_prepare)
+
+    verify = actions.add_parser("verify", help="read everything that was stored and compare hashes")
+    verify.add_argument("name", metavar="NAME", help="a prepared data set")
+    _add_data_dir(verify)
+    verify.add_argument("--quiet", action="store_true", help="no progress bar")
+    verify.set_defaults(run=run_verify)
+
+    preview = actions.add_parser("preview", help="write a sheet of images with their labels")
+    preview.add_argument("name", metavar="NAME", help="a prepared data set")
+    _add_data_dir(preview)
+    preview.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG or JPEG to write")
+    preview.add_argument("--count", type=_positive, default=20, metavar="N", help="images (default: 20)")
+    preview.set_defaults(run=run_preview)
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, required=True, metavar="O", help="folder of prepared data sets")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status.
+
+    Raises:
+      DataError: no such data set.
+    """
+    if arguments.name:
+        from liqe_jax.data.docs import page
+        from liqe_jax.data.prepare import find_spec
+
+        print(page(find_spec(arguments.name)), end="")
+        return 0
+
+    from liqe_jax.data.sets import SPECS
+
+    for spec in SPECS.values():
+        count = "" if spec.count is None else f"{spec.count:,} images"
+        labels = "LIQE's labels, ten sessions" if spec.liqe_folder else ""
+        print(f"{spec.slug:<12} {count:>15}  {labels:<28} {spec.url}".rstrip())
+    return 0
+
+
+def run_prepare(arguments: argparse.Namespace) -> int:
+    """Prepares; returns the exit status.
+
+    Raises:
+      DataError: files are missing, malformed or damaged, or the set is prepared already.
+    """
+    from liqe_jax.data.prepare import prepare
+    from liqe_jax.data.spec import Options
+
+    options = Options(
+        liqe_labels=arguments.labels,
+        fix_live_fastfading=arguments.fix_live_fastfading,
+        table=arguments.table,
+        mos_range=tuple(arguments.mos_range) if arguments.mos_range else None,
+    )
+    folder, report = prepare(
+        arguments.name,
+        arguments.manual_dir,
+        arguments.data_dir,
+        options,
+        own_name=arguments.own_name,
+        allow_missing=arguments.allow_missing,
+        workers=arguments.workers,
+        quiet=arguments.quiet,
+    )
+    print(report.text())
+    print(f"Written to {folder}")
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Prints what is damaged; returns 1 if anything is.
+
+    Raises:
+      DataError: there is no such set, or its records cannot be opened.
+    """
+    from liqe_jax.data.prepare import verify
+
+    verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
+    for name, fault in verified.faults.items():
+        print(f"{name}: {fault}")
+    print(f"{verified.count - len(verified.faults)} of {verified.count} images are as they were stored.")
+    return 1 if verified.faults else 0
+
+
+def run_preview(arguments: argparse.Namespace) -> int:
+    """Writes the sheet; returns the exit status.
+
+    Raises:
+      DataError: there is no such set, or the sheet cannot be written.
+    """
+    from liqe_jax.data.preview import write_sheet
+    from liqe_jax.data.store import load_set
+
+    prepared = load_set(arguments.name, arguments.data_dir)
+    shown = write_sheet(prepared, arguments.output, arguments.count)
+    print(f"{arguments.output}: {shown} of {len(prepared)} images of {prepared.name}, worst first")
+    return 0

@@ -1,0 +1,159 @@
+"""tensorflow-datasets builders, one for each data set; importing this registers them with `tfds`.
+
+All have one split, `full` (tfds reserves `all`), stored as array_record in the order of the label
+files: record i is row i of `labels.json`, which lies beside the records and holds the labels at
+full precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from liqe_jax.data.gather import Gathered, gather
+from liqe_jax.data.report import Report
+from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sidecar import write_sidecar
+from liqe_jax.data.spec import DataSetSpec, Options, Row
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import DISTORTION, SCENE
+
+# Keys of records are sorted as numbers of this many bits, into buckets by their highest ones.
+KEY_BITS = 128
+
+SPLIT = "full"
+
+# Finished images of a preparation that is not complete, below the data directory.
+CACHE = ".liqe_prepare"
+
+# The folder of a set of one's own that was given no name.
+UNNAMED = "default"
+
+
+class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """What all builders share; a subclass names its `SPEC`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    SPEC: DataSetSpec
+
+    # tfds would ask importlib_resources, which it does not install on every Python.
+    code_path = epath.Path(__file__)
+
+    def __init__(
+        self,
+        *,
+        options: Options | None = None,
+        allow_missing: bool = False,
+        workers: int | None = None,
+        quiet: bool = False,
+        **kwargs: Any,
+    ):
+        """Takes the arguments of `gather`, and those of tfds."""
+        self._options = options or Options()
+        self._settings: dict[str, Any] = {"allow_missing": allow_missing, "workers": workers, "quiet": quiet}
+        self._gathered: Gathered | None = None
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(**kwargs)
+
+    @property
+    def report(self) -> Report | None:
+        """Of the preparation that this builder did; None before."""
+        return self._gathered.report if self._gathered else None
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where finished images wait for the rest."""
+        return Path(self.data_dir_root, CACHE, self.name, self.builder_config.name if self.builder_config else "")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "name": tfds.features.Text(),
+            "mos": np.float32,
+            "raw_distortion": tfds.features.Text(),
+            "distortion": tfds.features.ClassLabel(names=DISTORTION.labels),
+            "scenes": tfds.features.Tensor(shape=(len(SCENE.labels),), dtype=np.bool_),
+            "reference": tfds.features.Text(),
+            "parts": tfds.features.Sequence({"split": tfds.features.Text(), "part": tfds.features.Text()}),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{self.SPEC.title}. {self.SPEC.terms}",
+            homepage=self.SPEC.url or None,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        self._gathered = gather(self.SPEC, Path(dl_manager.manual_dir), self.cache_dir, self._options, **self._settings)
+        return {SPLIT: self._generate_examples(self._gathered)}
+
+    def _generate_examples(self, gathered: Gathered) -> Iterator[tuple[int, dict[str, Any]]]:
+        # Spread over the range of keys, or tfds would sort a whole data set in one bucket in memory.
+        step = (1 << KEY_BITS) // len(gathered.rows)
+        for position, (row, image) in enumerate(zip(gathered.rows, gathered.images, strict=True)):
+            yield position * step, {"image": Path(image.path).read_bytes(), **_features(self.SPEC, row)}
+
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
+        super()._download_and_prepare(dl_manager, download_config)
+        assert self._gathered is not None
+        # Still inside the folder that becomes the data set only when everything went well.
+        write_sidecar(Path(self.data_dir), self.SPEC, self._label(), self._gathered, self._options)
+        shutil.rmtree(self.cache_dir, ignore_errors=True)
+        for folder in (self.cache_dir.parent, self.cache_dir.parent.parent):
+            if folder.name in (CACHE, self.name):
+                with contextlib.suppress(OSError):  # not empty: other sets are under way
+                    folder.rmdir()
+
+    def _label(self) -> str:
+        own = self.builder_config.name if self.builder_config else UNNAMED
+        return self.SPEC.name if own == UNNAMED else own
+
+
+def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
+    category = spec.category(row.raw_distortion)
+    return {
+        "name": row.name,
+        "mos": row.mos,
+        "raw_distortion": row.raw_distortion,
+        "distortion": category or -1,
+        "scenes": np.array([label in row.scenes for label in SCENE.labels]),
+        "reference": row.reference,
+        "parts": [{"split": split, "part": part} for split, part in row.parts.items()],
+    }
+
+
+def _builder_class(spec: DataSetSpec) -> type[LabelledBuilder]:
+    instructions = f"{spec.url}\nPut the files into the manual directory, unpacked:\n{spec.tree}"
+    attributes = {
+        "name": spec.slug,
+        "SPEC": spec,
+        "MANUAL_DOWNLOAD_INSTRUCTIONS": instructions,
+        "__doc__": f"{spec.title}.",
+        "__module__": __name__,
+    }
+    return type("".join(word.capitalize() for word in spec.slug.split("_")), (LabelledBuilder,), attributes)
+
+
+BUILDERS = MappingProxyType({slug: _builder_class(spec) for slug, spec in SPECS.items()})
+
+
+def builder_for(spec: DataSetSpec, data_dir: Path, name: str | None = None, **settings: Any) -> LabelledBuilder:
+    """The builder of a set; `name` tells several sets of one's own apart.
+
+    Raises:
+      DataError: a name was given for a set that has one.
+    """
+    if spec.count is None:
+        settings["config"] = tfds.core.BuilderConfig(name=name or UNNAMED)
+    elif name:
+        raise DataError(f"{spec.name} has a name already; --name is for sets of your own.")
+    return BUILDERS[spec.slug](data_dir=str(data_dir), **settings)

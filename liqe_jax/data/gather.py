@@ -1,0 +1,107 @@
+"""From label files and images to what will be stored: everything of preparation but the writing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from liqe_jax.data.examine import CONVERTED, RESIZED, Cache, Examined, examine_all
+from liqe_jax.data.files import FileIndex
+from liqe_jax.data.report import Report
+from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.errors import DataError, ImageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """Rows with their images, in the order of the label files, and the report about them."""
+
+    rows: Sequence[Row]
+    images: Sequence[Examined]
+    mos_range: tuple[float, float]
+    report: Report
+
+
+def gather(
+    spec: DataSetSpec,
+    manual_dir: Path,
+    cache_dir: Path,
+    options: Options,
+    allow_missing: bool = False,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Gathered:
+    """Reads the labels, finds and examines the images.
+
+    Args:
+      spec: which data set.
+      manual_dir: where the user put its files.
+      cache_dir: keeps finished images for the next attempt.
+      options: see `Options`.
+      allow_missing: leave missing and unreadable images out instead of refusing.
+      workers: threads; None takes the number of cores.
+      quiet: no progress bar.
+
+    Raises:
+      DataError: label files are missing or malformed, or images are and `allow_missing` is False.
+    """
+    index = FileIndex(manual_dir, spec.title, spec.tree)
+    labels = spec.read(index, options)
+    repeated = [name for name, times in Counter(row.name for row in labels.rows).items() if times > 1]
+    if repeated:
+        raise DataError(f"{len(repeated)} images of {spec.name} have several rows, as {repeated[0]}. Keep one each.")
+    paths = {row.name: index.find([row.name, *spec.places(row.name)]) for row in labels.rows}
+    missing = [name for name, path in paths.items() if path is None]
+    if len(missing) == len(paths):
+        raise index.missing(f"image, such as {missing[0]},")
+    present = [(row, path) for row in labels.rows if (path := paths[row.name]) is not None]
+    with tqdm(total=len(present), desc=spec.name, unit="image", disable=quiet or None) as bar:
+        results = examine_all([path for _, path in present], Cache(cache_dir), workers, bar.update)
+    done = [
+        (row, *result) for (row, _), result in zip(present, results, strict=True) if not isinstance(result, ImageError)
+    ]
+    unreadable = {
+        row.name: str(result)
+        for (row, _), result in zip(present, results, strict=True)
+        if isinstance(result, ImageError)
+    }
+    mos_range = labels.mos_range or spec.mos_range
+    changes = Counter(examined.change for _, examined, _ in done)
+    report = Report(
+        name=spec.name,
+        stored=len(done),
+        labelled=len(labels.rows),
+        expected=spec.count,
+        missing=missing,
+        unreadable=unreadable,
+        anomalies=_anomalies(spec, labels, mos_range),
+        resized=changes[RESIZED],
+        converted=changes[CONVERTED],
+        reused=sum(known for *_, known in done),
+    )
+    if report.problems() and not (allow_missing and done):
+        complete = cache_dir / "problems.txt"
+        complete.write_text(report.problems(limit=None) + "\n", "utf-8")
+        raise DataError(
+            f"{spec.name} is incomplete: {len(done)} of {len(labels.rows)} images are usable.\n{report.problems()}\n"
+            f"The full list is in {complete}. Fetch these files again, or leave them out with --allow-missing; "
+            "what was examined is kept and will not be done again."
+        )
+    return Gathered([row for row, *_ in done], [examined for _, examined, _ in done], mos_range, report)
+
+
+def _anomalies(spec: DataSetSpec, labels: Labels, mos_range: tuple[float, float]) -> tuple[str, ...]:
+    notes = list(labels.anomalies)
+    if spec.count is not None and len(labels.rows) != spec.count:
+        notes.append(f"The label files have {len(labels.rows)} rows; officially there are {spec.count}.")
+    low, high = mos_range
+    outside = [row for row in labels.rows if not low <= row.mos <= high]
+    if outside:
+        notes.append(
+            f"{len(outside)} scores lie outside of {low:g} to {high:g}, as {outside[0].mos:g} of {outside[0].name}."
+        )
+    return tuple(notes)

@@ -1,0 +1,119 @@
+"""Prepared data sets: labels in memory, images by random access."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.sidecar import find_prepared, read_sidecar
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import SCENE
+
+
+def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
+    """A data set that `liqe data prepare` (or its tfds builder) has written.
+
+    Args:
+      name: such as "KADID-10k" or "kadid10k", or the name given to a set of one's own.
+      data_dir: the directory it was prepared in.
+
+    Raises:
+      DataError: there is none, or files of it are missing or damaged.
+    """
+    folder = find_prepared(name, Path(data_dir))
+    content = read_sidecar(folder)
+    count = len(content["names"])
+    records = Records(sorted(str(path) for path in folder.glob("*.array_record*")))
+    if len(records) != count:
+        raise DataError(
+            f"{folder} has {len(records)} records but labels for {count}. Remove it and prepare the set again."
+        )
+    scenes = np.zeros((count, len(SCENE.labels)), bool)
+    for position, indices in enumerate(content["scenes"]):
+        scenes[position, indices] = True
+    return LabelledSet(
+        name=content["name"],
+        names=tuple(content["names"]),
+        mos=np.array(content["mos"], np.float64),
+        mos_range=tuple(content["mos_range"]),
+        raw_distortion=tuple(content["raw_distortion"]),
+        distortion=np.array(content["distortion"], np.int64),
+        scenes=scenes,
+        reference=tuple(content["reference"]),
+        read=records,
+        parts=MappingProxyType({split: tuple(parts) for split, parts in content["parts"].items()}),
+    )
+
+
+class Records:
+    """Encoded images of array_record files by their position; call it with positions.
+
+    Safe to call from several threads, which get readers of their own, and to pickle: a copy
+    opens the files again.
+    """
+
+    def __init__(self, paths: Sequence[str]):
+        """Opens the files once to count their records.
+
+        Raises:
+          DataError: array_record is missing, or a file cannot be read.
+        """
+        self._paths = tuple(paths)
+        self._local = threading.local()
+        self._ends = np.cumsum([reader.num_records() for reader in self._readers()], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __call__(self, positions: Sequence[int]) -> list[bytes]:
+        """Bytes of the images at `positions`, in their order; repetitions are allowed.
+
+        Raises:
+          DataError: there is no such position.
+        """
+        wanted = np.asarray(positions, np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise DataError(f"Positions from {wanted.min()} to {wanted.max()} asked for; there are {len(self)} images.")
+        files = np.searchsorted(self._ends, wanted, side="right")
+        images: list[bytes] = [b""] * len(wanted)
+        for file in np.unique(files):
+            places = np.flatnonzero(files == file)
+            first = self._ends[file - 1] if file else 0
+            records = self._readers()[file].read((wanted[places] - first).tolist())
+            for place, record in zip(places, records, strict=True):
+                images[place] = _image(record)
+        return images
+
+    def _readers(self) -> list[Any]:
+        if not hasattr(self._local, "readers"):
+            try:
+                from array_record.python.array_record_module import ArrayRecordReader
+            except ImportError as error:
+                raise DataError(
+                    "Prepared data sets are read with array_record: pip install 'liqe_jax[data]'"
+                ) from error
+            try:
+                self._local.readers = [ArrayRecordReader(path) for path in self._paths]
+            except Exception as error:
+                raise DataError(f"Cannot read the records: {error}. Prepare the set again.") from error
+        return self._local.readers
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"paths": self._paths}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["paths"])  # type: ignore[misc]
+
+
+def _image(record: bytes) -> bytes:
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    example = tf_example_pb2.Example.FromString(record)
+    return example.features.feature["image"].bytes_list.value[0]

@@ -42,6 +42,8 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} holds lines that are no JSON objects. Expected what `liqe score` writes.")
+    if any(None in row for row in rows):
+        raise DataError(f"{path} has rows with more cells than its header. Quote the cells that hold commas.")
     return rows
 
 

@@ -1,0 +1,202 @@
+"""One quality scale for several data sets: each set's MOS, mapped monotonically onto a model's scores.
+
+LIQE's third claim (Zhang et al., CVPR 2023) is that a model trained on several sets at once puts
+their scales in line. A monotone map per set, from its MOS to the scores of its images, shows how,
+and rewrites the set's labels without changing their order. N images, K knots.
+
+A map is a regression: it gives the expected score of images with a MOS, so a model that tells the
+images of a set apart badly narrows that set's labels towards their mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from liqe_jax.errors import DataError, UsageError
+from liqe_jax.evaluate.extras import require
+
+LOW, HIGH = 1.0, 5.0  # LIQE's scale, bad to perfect
+
+
+@dataclasses.dataclass(frozen=True)
+class MonotoneMap:
+    """From a set's MOS to the common scale; never decreasing in quality.
+
+    Attributes:
+      method: "isotonic" (knots joined by straight lines, constant beyond them) or "logistic".
+      parameters: "isotonic": `mos` and `quality` of the knots, [K] each. "logistic": `low`,
+        `high`, `center`, `width`.
+      lower_is_better: the MOS is a DMOS or the like, so the map falls.
+    """
+
+    method: str
+    parameters: Mapping[str, Any]
+    lower_is_better: bool = False
+
+    def __call__(self, mos_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+        """The labels on the common scale."""
+        mos_N = np.asarray(mos_N, np.float64)
+        turned = -mos_N if self.lower_is_better else mos_N
+        values = self.parameters
+        if self.method == "logistic":
+            return _logistic(turned, values["low"], values["high"], values["center"], values["width"])
+        return np.interp(turned, values["mos"], values["quality"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready object; knots of a falling map are those of the negative MOS."""
+        values = {key: value if isinstance(value, float) else list(value) for key, value in self.parameters.items()}
+        return {"method": self.method, "parameters": values, "lower_is_better": self.lower_is_better}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> MonotoneMap:
+        """What `to_dict` described.
+
+        Raises:
+          DataError: it describes no map.
+        """
+        expected = {"isotonic": {"mos", "quality"}, "logistic": {"low", "high", "center", "width"}}
+        try:
+            method, parameters = description["method"], dict(description["parameters"])
+            arrays = {key: np.asarray(value, np.float64) for key, value in parameters.items()}
+            fits = set(parameters) == expected[method] and all(np.isfinite(a).all() for a in arrays.values())
+            if method == "isotonic" and fits:
+                knots = arrays["mos"]
+                rises = bool((np.diff(knots) > 0).all() and (np.diff(arrays["quality"]) >= 0).all())
+                fits = knots.ndim == 1 and knots.size > 1 and arrays["quality"].shape == knots.shape and rises
+            elif fits:
+                fits = parameters["low"] <= parameters["high"] and parameters["width"] > 0
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"No description of a monotone map ({error!r}). Expected what `liqe realign` wrote."
+            ) from error
+        if not fits:
+            raise DataError(f"The {method} map does not rise, or lacks a part. Expected what `liqe realign` wrote.")
+        return cls(method, MappingProxyType(parameters), bool(description.get("lower_is_better")))
+
+
+def fit_isotonic(
+    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
+) -> MonotoneMap:
+    """Least squares among all monotone maps, with every level run replaced by one knot in its middle.
+
+    The plain solution is a staircase, which would make many labels equal. Joining the centres
+    of its steps keeps their order instead (centred isotonic regression, Oron & Flournoy,
+    Statistics in Biopharmaceutical Research 2017). Images of equal MOS count together.
+
+    Args:
+      mos_N: the set's own labels, any scale.
+      score_N: a model's scores, higher is better; images where it is NaN are left out.
+      lower_is_better: of the MOS.
+
+    Raises:
+      DataError: fewer than two images, MOS that are not finite or all equal, or scores that do
+        not rise with the MOS anywhere.
+    """
+    mos, scores = _prepared(mos_N, score_N, lower_is_better)
+    levels, place, counts = np.unique(mos, return_inverse=True, return_counts=True)
+    means = np.bincount(place, scores) / counts
+    fit = require("scipy.optimize").isotonic_regression(means, weights=counts.astype(np.float64))
+    starts = fit.blocks[:-1].astype(np.int64)
+    if len(starts) < 2:
+        raise DataError(_flat(mos, scores))
+    centers = np.add.reduceat(levels * counts, starts) / np.add.reduceat(counts, starts)
+    knots = {"mos": centers.tolist(), "quality": fit.x[starts].tolist()}
+    return MonotoneMap("isotonic", MappingProxyType(knots), lower_is_better)
+
+
+def fit_logistic(
+    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
+) -> MonotoneMap:
+    """Least squares among rising logistic curves with free ends: smooth, and strictly monotone.
+
+    Arguments and errors are those of `fit_isotonic`.
+    """
+    mos, scores = _prepared(mos_N, score_N, lower_is_better)
+    middle, spread = float(mos.mean()), float(np.ptp(mos))
+    floor, reach = float(scores.min()), float(np.ptp(scores))
+    if not reach:
+        raise DataError(_flat(mos, scores))
+    x, y = (mos - middle) / spread, (scores - floor) / reach
+
+    def residuals(p: np.ndarray) -> np.ndarray:
+        return _logistic(x, p[0], p[0] + p[1], p[2], p[3]) - y
+
+    # In units of both ranges: ends up to two ranges away, the steepest place within one range.
+    bounds = ([-2, 0, -1.5, 0.01], [1, 4, 1.5, 10])
+    least_squares = require("scipy.optimize").least_squares
+    starts = ([0, 1, 0, width] for width in (0.1, 0.3, 1.0))
+    found = min(
+        (least_squares(residuals, start, bounds=bounds, xtol=1e-12, ftol=1e-12) for start in starts),
+        key=lambda fit: fit.cost,
+    )
+    low, gap, center, width = found.x
+    ends = _logistic(np.array([x.min(), x.max()]), low, low + gap, center, width)
+    if ends[1] - ends[0] < 1e-6:
+        raise DataError(_flat(mos, scores))
+    values = {
+        "low": floor + reach * low,
+        "high": floor + reach * (low + gap),
+        "center": middle + spread * center,
+        "width": spread * width,
+    }
+    parameters = MappingProxyType({key: float(value) for key, value in values.items()})
+    return MonotoneMap("logistic", parameters, lower_is_better)
+
+
+METHODS: Mapping[str, Callable[..., MonotoneMap]] = MappingProxyType(
+    {"isotonic": fit_isotonic, "logistic": fit_logistic}
+)
+
+
+def stretch(
+    mos_N: Float[np.ndarray, " N"], mos_range: tuple[float, float] | None = None, *, lower_is_better: bool = False
+) -> Float[np.ndarray, " N"]:
+    """MOS stretched linearly to 1..5, which is what one has before any realignment.
+
+    Args:
+      mos_N: labels.
+      mos_range: the two ends of their scale; default their least and greatest value.
+      lower_is_better: of the MOS.
+
+    Raises:
+      UsageError: the range is empty or upside down.
+    """
+    mos_N = np.asarray(mos_N, np.float64)
+    low, high = mos_range or (float(mos_N.min()), float(mos_N.max()))
+    if not low < high:
+        raise UsageError(f"The range of a MOS must go from low to high; got {low} to {high}.")
+    share = (mos_N - low) / (high - low)
+    return LOW + (HIGH - LOW) * (1 - share if lower_is_better else share)
+
+
+def _prepared(
+    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], lower_is_better: bool
+) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    mos, scores = np.asarray(mos_N, np.float64), np.asarray(score_N, np.float64)
+    if mos.shape != scores.shape or mos.ndim != 1:
+        raise UsageError(f"Expected as many scores as MOS; got shapes {scores.shape} and {mos.shape}.")
+    if not np.isfinite(mos).all():
+        raise DataError(f"{np.count_nonzero(~np.isfinite(mos))} of {mos.size} MOS are not finite. Leave them out.")
+    scored = np.isfinite(scores)
+    mos, scores = (-mos if lower_is_better else mos)[scored], scores[scored]
+    if len(np.unique(mos)) < 2:
+        raise DataError(f"A map needs scored images of at least two different MOS; got {len(mos)} scored images.")
+    return mos, scores
+
+
+def _flat(mos: np.ndarray, scores: np.ndarray) -> str:
+    correlation = 0.0 if np.ptp(scores) == 0 else float(np.corrcoef(mos, scores)[0, 1])
+    return (
+        f"The scores do not rise with the MOS (correlation {correlation:.3f}), so no monotone map carries them over. "
+        "If the labels are DMOS, say that lower is better; else this model cannot tell these images apart."
+    )
+
+
+def _logistic(x: np.ndarray, low: float, high: float, center: float, width: float) -> np.ndarray:
+    return low + (high - low) * require("scipy.special").expit((x - center) / width)

@@ -74,8 +74,9 @@ class Cache:
             for line in self._journal.read_text("utf-8").splitlines():
                 try:
                     entry = json.loads(line)
-                    self._known[entry.pop("key")] = Examined(**entry)
-                except (ValueError, KeyError, TypeError):
+                    key = entry.pop("key")
+                    self._known[key] = Examined(**entry)
+                except (ValueError, KeyError, TypeError, AttributeError):
                     continue  # cut off in the middle of a line; that image is examined again
             # What is appended must not join a line that was cut off.
             with self._journal.open("a", encoding="utf-8") as journal:

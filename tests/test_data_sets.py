@@ -383,6 +383,16 @@ def test_own_table_has_to_be_chosen_among_several(originals, tmp_path):
         rows_of("folder_csv", tmp_path / "own", table=Path("other.csv"), mos_range=(0.0, 50.0))
 
 
+def test_own_images_are_taken_by_their_path(tmp_path):
+    for seed, name in enumerate(("a.jpg", "copy/a.jpg", "x/b.jpg", "y/c.jpg")):
+        fakes.picture(tmp_path / "own" / name, seed)
+    (tmp_path / "own" / "t.csv").write_text("image,mos\na.jpg,1\nx/b.jpg,2\nx/c.jpg,3\n")
+    with pytest.raises(DataError, match=r"1 missing:\n  x/c\.jpg"):
+        gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", Options(), quiet=True)
+    rest = gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", Options(), allow_missing=True, quiet=True)
+    assert [image.path for image in rest.images] == [str(tmp_path / "own" / name) for name in ("a.jpg", "x/b.jpg")]
+
+
 # LIQE's label files.
 
 
@@ -638,6 +648,33 @@ def test_a_changed_original_is_examined_again(originals, tmp_path):
 def test_prepared_sets_are_not_overwritten(originals, prepared):
     with pytest.raises(DataError, match="exists already"):
         prepare("clive", originals / "clive", prepared[0], quiet=True)
+
+
+def test_order_survives_when_tfds_sorts_on_disk(originals, tmp_path, monkeypatch):
+    """Above a gigabyte tfds sorts by way of files; records must spread over them and keep their order."""
+    from tensorflow_datasets.core import shuffle
+
+    largest = []
+    add = shuffle._Bucket.add
+    monkeypatch.setattr(shuffle._Bucket, "add", lambda bucket, *a: (largest.append(bucket._path), add(bucket, *a))[1])
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 10_000)
+    prepare("tid2013", originals / "tid2013", tmp_path, quiet=True)
+    assert len(largest) == len(set(largest)) == 96
+    assert not verify("tid2013", tmp_path, quiet=True).faults
+
+
+def test_a_full_disk_is_said(originals, tmp_path, monkeypatch):
+    from liqe_jax.data import builders
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(builders, "write_sidecar", full)
+    with pytest.raises(DataError, match=r"No space left on device.*what was examined is kept"):
+        prepare("clive", originals / "clive", tmp_path, quiet=True)
+    monkeypatch.undo()
+    _, report = prepare("clive", originals / "clive", tmp_path, quiet=True)
+    assert report.reused == 5
 
 
 # Reading.

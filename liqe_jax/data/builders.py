@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
+from tqdm import tqdm
 
 from liqe_jax.data.gather import Gathered, gather
 from liqe_jax.data.report import Report
@@ -99,7 +100,14 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def _generate_examples(self, gathered: Gathered) -> Iterator[tuple[int, dict[str, Any]]]:
         # Spread over the range of keys, or tfds would sort a whole data set in one bucket in memory.
         step = (1 << KEY_BITS) // len(gathered.rows)
-        for position, (row, image) in enumerate(zip(gathered.rows, gathered.images, strict=True)):
+        stored = tqdm(
+            zip(gathered.rows, gathered.images, strict=True),
+            desc=f"{self.SPEC.name}, writing",
+            total=len(gathered.rows),
+            unit="image",
+            disable=self._settings["quiet"] or None,
+        )
+        for position, (row, image) in enumerate(stored):
             yield position * step, {"image": Path(image.path).read_bytes(), **_features(self.SPEC, row)}
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:

@@ -58,12 +58,12 @@ class FileIndex:
     def find(self, ends: Iterable[str]) -> Path | None:
         """The first file that ends with one of `ends`, in their order.
 
-        A bare file name is only taken where one file has it: folders of originals and copies,
-        or of different sizes, must not be mixed up.
+        A bare file name is only taken where one file has it, or one in the folder itself: folders
+        of originals and copies, or of different sizes, must not be mixed up.
         """
         for end in ends:
             found = self.all(end)
-            if found and ("/" in end or len(found) == 1):
+            if found and ("/" in end or len(found) == 1 or found[0].parent == self.root):
                 return found[0]
         return None
 

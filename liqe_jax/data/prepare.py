@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
@@ -74,20 +78,43 @@ def prepare(
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
     settings = {"options": options, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
-    builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
+    with _silent_tfds():
+        builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)
     if folder.exists():
         raise DataError(
             f"{folder} exists already. Check it with: liqe data verify; to prepare it anew, remove it first."
         )
-    if quiet:
-        tfds.disable_progress_bar()
-    builder.download_and_prepare(
-        download_dir=str(builder.cache_dir / "downloads"),  # stays empty, but tfds makes it
-        download_config=tfds.download.DownloadConfig(manual_dir=str(manual)),
-    )
+    try:
+        with _silent_tfds():
+            builder.download_and_prepare(
+                download_dir=str(builder.cache_dir / "downloads"),  # stays empty, but tfds makes it
+                download_config=tfds.download.DownloadConfig(manual_dir=str(manual)),
+            )
+    except OSError as error:
+        raise DataError(
+            f"Cannot write below {data_dir}: {error}. Make room or choose another --data-dir, and run it again: what "
+            "was examined is kept."
+        ) from error
     assert builder.report is not None
     return folder, builder.report
+
+
+@contextlib.contextmanager
+def _silent_tfds() -> Iterator[None]:
+    """Without tfds's own bars and messages, which say "unknown size" and show temporary folders."""
+    import tensorflow_datasets as tfds
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
 
 
 def _check_options(spec: DataSetSpec, options: Options) -> None:
@@ -118,12 +145,14 @@ def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verif
 
     prepared = load_set(name, data_dir)
     content = read_sidecar(find_prepared(name, Path(data_dir)))
-    faults = {}
-    stored = zip(prepared.names, content["sha256"], content["sizes"], strict=True)
-    bar = tqdm(stored, desc=prepared.name, total=len(prepared), unit="image", disable=quiet or None)
-    for position, (image, sha256, (width, height)) in enumerate(bar):
-        if fault := _fault(prepared, position, sha256, (width, height)):
-            faults[image] = fault
+
+    def fault_of(position: int) -> str:
+        return _fault(prepared, position, content["sha256"][position], tuple(content["sizes"][position]))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        checked = pool.map(fault_of, range(len(prepared)))
+        bar = tqdm(checked, desc=prepared.name, total=len(prepared), unit="image", disable=quiet or None)
+        faults = {image: fault for image, fault in zip(prepared.names, bar, strict=True) if fault}
     return Verified(len(prepared), faults)
 
 

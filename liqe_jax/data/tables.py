@@ -122,7 +122,11 @@ def read_mat(path: Path, *names: str) -> list[np.ndarray]:
         raise DataError(f"{path} is no readable .mat file: {error}. Fetch it again.") from error
     if absent := [name for name in names if name not in variables]:
         raise DataError(f"{path} has no variable {', '.join(absent)}. Is it the right file?")
-    return [_flat(variables[name]) for name in names]
+    arrays = [_flat(variables[name]) for name in names]
+    for name, array in zip(names, arrays, strict=True):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DataError(f"{path}: {name} has values that are no numbers. Fetch it again.")
+    return arrays
 
 
 def _flat(array: np.ndarray) -> np.ndarray:

@@ -580,6 +580,50 @@ def test_options_for_other_sets_are_refused(originals, tmp_path):
         find_spec("tid2008")
 
 
+@pytest.mark.parametrize("module", ["tensorflow_datasets", "array_record.python.array_record_module", "openpyxl"])
+def test_a_missing_package_is_named_with_its_extra(module, prepared, originals, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    use = {
+        "tensorflow_datasets": lambda: prepare("clive", originals / "clive", tmp_path, quiet=True),
+        "openpyxl": lambda: rows_of("spaq", originals / "spaq"),
+        "array_record.python.array_record_module": lambda: load_set("clive", prepared[0]),
+    }
+    with pytest.raises(DataError, match=r"pip install 'liqe_jax\[data\]'"):
+        use[module]()
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "kept"),
+    [
+        ("RGB", "JPEG", True), ("L", "JPEG", True), ("CMYK", "JPEG", False), ("RGB", "BMP", True),
+        ("P", "BMP", False), ("RGB", "PNG", True), ("L", "PNG", True), ("P", "PNG", False), ("RGBA", "PNG", False),
+        ("1", "PNG", False), ("LA", "PNG", False), ("RGB", "WEBP", False), ("RGB", "TIFF", False),
+    ],
+)  # fmt: skip
+def test_bytes_are_kept_only_where_every_decoder_agrees(mode, form, kept, tmp_path):
+    import cv2
+
+    path = tmp_path / "image"
+    Image.open(io.BytesIO(fakes.encoded(1, (40, 30), "PNG"))).convert(mode).save(path, form)
+    done, known = examine.examine(path, examine.Cache(tmp_path / "cache"))
+    assert not known
+    assert done.change == (examine.KEPT if kept else examine.CONVERTED)
+    assert (done.width, done.height) == (40, 30)
+    stored = Path(done.path).read_bytes()
+    assert (stored == path.read_bytes()) == kept
+    expected = np.asarray(Image.open(path).convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(Image.open(done.path).convert("RGB")), expected)
+    other = cv2.cvtColor(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    if form != "JPEG":  # whose decoders round differently
+        np.testing.assert_array_equal(other, expected)
+    # A second look comes from the cache, and not if its file is gone.
+    cache = examine.Cache(tmp_path / "cache")
+    assert examine.examine(path, cache) == (done, True)
+    if not kept:
+        Path(done.path).unlink()
+        assert examine.examine(path, cache) == (done, False)
+
+
 # Interruptions.
 
 

@@ -46,7 +46,7 @@ def take_up(path: str, form: str, tasks: TaskSet, model: str, preprocess: str) -
     """
     if not os.path.exists(path) or not os.path.getsize(path):
         return set()
-    _cut_unfinished_line(path)
+    cut_unfinished_line(path)
     done: set[str] = set()
     with open(path, encoding="utf-8", newline="") as file:
         try:
@@ -66,7 +66,8 @@ def take_up(path: str, form: str, tasks: TaskSet, model: str, preprocess: str) -
     return done
 
 
-def _cut_unfinished_line(path: str) -> None:
+def cut_unfinished_line(path: str) -> None:
+    """Ends a file after its last complete line; what follows was being written when a run stopped."""
     with open(path, "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         position, block = end, 1 << 16

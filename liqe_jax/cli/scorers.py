@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,8 @@ from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
     from liqe_jax.scoring.model import Model
-    from liqe_jax.scoring.result import Score
+
+T = TypeVar("T")
 
 SCORE_FILES = (".csv", ".jsonl")
 
@@ -102,7 +103,7 @@ def score_into(model: Model, paths: Sequence[str], destination: Path, arguments:
             writer.write(result)
 
 
-def progress(results: Iterable[Score | Failure], total: int, what: str, quiet: bool) -> Iterable[Score | Failure]:
+def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:
     """The results, with a bar on a terminal."""
     from tqdm import tqdm
 

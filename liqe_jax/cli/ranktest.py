@@ -1,0 +1,211 @@
+"""`liqe ranktest`: tests of a model that need photographs and no human scores."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
+from liqe_jax.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from liqe_jax.evaluate.ranktest_run import RankTests, Rendering
+    from liqe_jax.scoring.model import Model
+
+EXAMPLES = """\
+examples:
+  liqe ranktest pristine/ --model liqe_mix --output ranktest/
+  liqe ranktest pristine/ --model my_model --kinds 1 9 10 11 --size 768 --output ranktest/
+
+Every photograph is scored as it is and with each kind of distortion at five levels: 126 images with all 25 kinds.
+D-test: pristine photographs told from distorted ones. L-test: scores fall level by level. P-test: of two images
+whose expected opinions differ clearly, the better one scores higher. An interrupted run goes on where it stopped.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "ranktest",
+        help="test a model on distorted copies of pristine photographs",
+        description="D-test, L-test and P-test on a folder of pristine photographs, without human scores.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="pristine photographs")
+    parser.add_argument("--model", required=True, metavar="M", help="the model to test")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
+    parser.add_argument("--kinds", type=int, nargs="+", metavar="K", help="kinds of distortion (default: all 25)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N photographs, by name")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=512,
+        metavar="S",
+        help="longest side of the photographs before they are distorted, in pixels (default 512, near to KADID-10k's; "
+        "0: as they are)",
+    )
+    parser.add_argument("--margin", type=float, default=1.0, help="least difference of opinion, P-test (default 1.0)")
+    parser.add_argument("--seed", type=int, default=0, help="of the distortions (default 0)")
+    parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
+    add_scoring_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Distorts, scores, tests and writes; returns the exit status.
+
+    Raises:
+      LiqeError: wrong use, no such model, or too few scores.
+    """
+    from liqe_jax.evaluate.ranktest_run import evaluate
+    from liqe_jax.synthetic import KINDS
+    from liqe_jax.synthetic.opinion import mean_opinion
+
+    kinds = sorted(set(arguments.kinds or KINDS))
+    wrong = [kind for kind in kinds if kind not in KINDS]
+    if wrong or arguments.size < 0 or (arguments.limit is not None and arguments.limit < 1):
+        raise UsageError(
+            f"Expected kinds from 1 to {len(KINDS)}, a size of at least 0 and a limit of at least 1; got kinds "
+            f"{arguments.kinds}, size {arguments.size}, limit {arguments.limit}."
+        )
+    names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
+    output = make_folder(arguments.output)
+    model = load_model(arguments.model, arguments)
+    scores = output / "scores.jsonl"
+    _check_settings(output / "settings.json", scores, model, arguments)
+    _score(model, names, kinds, scores, arguments)
+    chosen = {(name, kind) for name in names for kind in (0, *kinds)}
+    rows = [row for row in _rows(scores) if (row["image"], row["kind"]) in chosen]
+    tests = evaluate(rows, mean_opinion, margin=arguments.margin)
+    report = {"model": model.name, "preprocess": arguments.preprocess, "size": arguments.size, **_describe(tests)}
+    (output / "ranktest.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    _write_kinds(report, output / "ranktest.csv")
+    text = _markdown(report)
+    (output / "ranktest.md").write_text(text, "utf-8")
+    print(text, end="")
+    if tests.failed and not arguments.quiet:
+        print(f"{tests.failed} images without a score; {scores} says why.", file=sys.stderr)
+    return 1 if tests.failed else 0
+
+
+def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.Namespace) -> None:
+    """Scores of other settings must not be mixed with these."""
+    settings = {
+        "model": model.name,
+        "preprocess": arguments.preprocess,
+        "dtype": arguments.dtype,
+        "size": arguments.size,
+        "seed": arguments.seed,
+        "folder": os.path.abspath(arguments.folder),
+    }
+    if scores.exists() and scores.stat().st_size:
+        try:
+            stored = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{scores} is there, but not {path} ({error}). Write to another folder.") from error
+        if stored != settings:
+            differing = {key: (stored.get(key), ours) for key, ours in settings.items() if stored.get(key) != ours}
+            raise UsageError(
+                f"{scores} was made with other settings (stored, now): {differing}. Write to another folder, or use "
+                "the same settings."
+            )
+    path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _score(model: Model, names: list[str], kinds: list[int], scores: Path, arguments: argparse.Namespace) -> None:
+    from liqe_jax.cli.output import cut_unfinished_line
+    from liqe_jax.cli.scorers import progress
+    from liqe_jax.evaluate.ranktest_run import renderings, score_renderings, scorer_of
+    from liqe_jax.synthetic import distort
+
+    done: set[tuple[str, int, int]] = set()
+    if scores.exists():
+        cut_unfinished_line(str(scores))
+        done = {(row["image"], row["kind"], row["level"]) for row in _rows(scores)}
+
+    def waiting() -> Iterator[Rendering]:
+        everything = renderings(arguments.folder, names, kinds, distort, side=arguments.size, seed=arguments.seed)
+        return (item for item in everything if item.key not in done)
+
+    scorer = scorer_of(model, preprocess=arguments.preprocess, batch_size=arguments.batch_size)
+    with open(scores, "a", encoding="utf-8", newline="") as stream:
+        rows = score_renderings(scorer, waiting())
+        for row in progress(rows, sum(1 for _ in waiting()), f"scoring with {model.name}", arguments.quiet):
+            stream.write(json.dumps(row) + "\n")
+            stream.flush()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with open(path, encoding="utf-8") as file:
+        rows = []
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                rows.append({**row, "image": row["image"], "kind": int(row["kind"]), "level": int(row["level"])})
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"Line {number} of {path} is no row of this command ({error!r}). Remove it.") from error
+    return rows
+
+
+def _describe(tests: RankTests) -> dict[str, Any]:
+    from liqe_jax.synthetic import KINDS
+
+    d, p = dataclasses.asdict(tests.d), dataclasses.asdict(tests.p)
+    d["threshold"] = d["threshold"] if math.isfinite(d["threshold"]) else None
+    columns = zip(tests.kinds, tests.d_by_kind, tests.l.srcc_by_kind, strict=True)
+    return {
+        "photographs": tests.photographs,
+        "failed": tests.failed,
+        "d_test": d,
+        "l_test": {key: getattr(tests.l, key) for key in ("srcc", "krcc", "lists", "incomplete")},
+        "p_test": {**p, "people": tests.people},
+        "kinds": [
+            {"kind": kind, "name": str(KINDS[kind]), "d": _number(accuracy), "l": _number(srcc)}
+            for kind, accuracy, srcc in columns
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _write_kinds(report: dict[str, Any], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.DictWriter(file, ["kind", "name", "d", "l"], lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(report["kinds"])
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    from liqe_jax.evaluate.markdown import markdown_table
+
+    d, l_, p = report["d_test"], report["l_test"], report["p_test"]
+    threshold = "" if d["threshold"] is None else f", threshold {d['threshold']:.3f}"
+    tests = [
+        ("D-test", f"{d['accuracy']:.4f}", f"{d['pristine']} pristine, {d['distorted']} distorted{threshold}"),
+        ("L-test, SRCC", f"{l_['srcc']:.4f}", f"{l_['lists']} lists, {l_['incomplete']} incomplete"),
+        ("L-test, KRCC", f"{l_['krcc']:.4f}", ""),
+        (
+            "P-test",
+            f"{p['consistency']:.4f}",
+            f"{p['pairs']:,} pairs more than {p['margin']:g} apart, {p['tied']:.2%} tied; people's own opinions of "
+            f"single images would give about {p['people']:.3f}",
+        ),
+    ]
+    kinds = [
+        (f"{row['kind']} {row['name']}", *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("d", "l")))
+        for row in report["kinds"]
+    ]
+    head = f"# Rank tests of {report['model']} ({report['preprocess']}) on {report['photographs']} photographs"
+    parts = [head, markdown_table(("test", "result", "on"), tests), markdown_table(("distortion", "D", "L"), kinds)]
+    return "\n\n".join(parts) + "\n"

@@ -678,6 +678,16 @@ def test_killed_while_it_works(originals, tmp_path):
     assert (report.stored, report.reused, report.resized) == (6, 3, 1)
 
 
+def test_killed_while_it_writes(originals, prepared, tmp_path):
+    """What tfds leaves behind is no data set, and is gone after the next attempt."""
+    stale = tmp_path / "clive" / "incomplete.ABC123_1.0.0"
+    shutil.copytree(prepared[0] / "clive" / "1.0.0", stale)
+    with pytest.raises(DataError, match="there are: none"):
+        load_set("clive", tmp_path)
+    prepare("clive", originals / "clive", tmp_path, quiet=True)
+    assert [path.name for path in (tmp_path / "clive").iterdir()] == ["1.0.0"]
+
+
 def test_a_changed_original_is_examined_again(originals, tmp_path):
     folder = tmp_path / "agiqa"
     shutil.copytree(originals / "agiqa3k", folder)

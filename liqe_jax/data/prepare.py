@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.report import Report
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sidecar import find_prepared, read_sidecar
+from liqe_jax.data.sidecar import INCOMPLETE, find_prepared, read_sidecar
 from liqe_jax.data.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError, ImageError, LiqeError
 from liqe_jax.images.decode import DecodeOptions, decode
@@ -85,6 +86,8 @@ def prepare(
         raise DataError(
             f"{folder} exists already. Check it with: liqe data verify; to prepare it anew, remove it first."
         )
+    for stale in folder.parent.glob(f"{INCOMPLETE}*_{folder.name}"):  # of a preparation that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     try:
         with _silent_tfds():
             builder.download_and_prepare(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FILE = "labels.json"
 FORMAT = 1
 
+# How tfds names folders that it is still writing; a kill leaves them behind.
+INCOMPLETE = "incomplete."
+
 
 def write_sidecar(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
     """Writes the labels of `gathered` into the folder of a prepared set called `name`."""
@@ -77,6 +80,8 @@ def find_prepared(name: str, data_dir: Path) -> Path:
     known: dict[str, list[Path]] = {}
     # <short name>/<version>, or <short name>/<own name>/<version>
     for path in sorted([*root.glob(f"*/*/{FILE}"), *root.glob(f"*/*/*/{FILE}")]):
+        if path.parent.name.startswith(INCOMPLETE):
+            continue
         content = read_sidecar(path.parent)
         for key in {content["name"].lower(), content["slug"]}:
             known.setdefault(key, []).append(path.parent)

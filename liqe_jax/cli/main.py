@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LiqeError as error:
         print(f"liqe: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nliqe: interrupted.", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader has gone (`liqe ... | head`); Python must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

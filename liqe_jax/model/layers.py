@@ -83,6 +83,54 @@ class LayerNorm(nn.Module):
         return centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
 
 
+def _scores(q: Array, k: Array, mask: Array | None, scale: float) -> Float[Array, "B H R L"]:
+    scores = jnp.einsum("brhw,blhw->bhrl", q, k, preferred_element_type=jnp.float32) * scale
+    return scores if mask is None else jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
+
+
+@jax.custom_vjp
+def attend(
+    q: Float[Array, "B R H w"],
+    k: Float[Array, "B L H w"],
+    v: Float[Array, "B L H w"],
+    mask: Bool[Array, "#B R L"] | None,
+) -> Float[Array, "B R H w"]:
+    """Softmax attention with float32 sums; for the backward pass no [R, L] array is kept.
+
+    The weights are computed again from the logarithm of their sum, one number a token (Dao et al.,
+    FlashAttention, NeurIPS 2022, appendix B). For LIQE's packed prompts that is a third less memory.
+    """
+    return _attend_forward(q, k, v, mask)[0]
+
+
+def _attend_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, tuple]:
+    scores = _scores(q, k, mask, q.shape[-1] ** -0.5)
+    log_sum = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
+    mixed = jnp.einsum("bhrl,blhw->brhw", weights, v, preferred_element_type=jnp.float32)
+    return mixed, (q, k, v, mask, mixed, log_sum)
+
+
+def _attend_backward(saved: tuple, cotangent: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, mask, mixed, log_sum = saved
+    scale = q.shape[-1] ** -0.5
+    # Scaling the query instead of the score gives the compiler no chance to recognise the forward
+    # pass's scores and to keep them after all.
+    scaled = (q * scale).astype(q.dtype)
+    weights = jnp.exp(_scores(scaled, k, mask, 1.0) - log_sum)
+    rounded = cotangent.astype(q.dtype)
+    d_weights = jnp.einsum("brhw,blhw->bhrl", rounded, v, preferred_element_type=jnp.float32)
+    mean_BxHxR = jnp.einsum("brhw,brhw->bhr", cotangent, mixed)
+    d_scores = (weights * (d_weights - mean_BxHxR[..., None])).astype(q.dtype)
+    d_v = jnp.einsum("bhrl,brhw->blhw", weights.astype(q.dtype), rounded, preferred_element_type=jnp.float32)
+    d_q = jnp.einsum("bhrl,blhw->brhw", d_scores, k, preferred_element_type=jnp.float32) * scale
+    d_k = jnp.einsum("bhrl,brhw->blhw", d_scores, scaled, preferred_element_type=jnp.float32)
+    return d_q.astype(q.dtype), d_k.astype(q.dtype), d_v.astype(q.dtype), None
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
 class Attention(nn.Module):
     """Multi-head attention from the tokens in `queries` to the tokens in `x`."""
 
@@ -104,19 +152,28 @@ class Attention(nn.Module):
             return projected.astype(self.dtype).reshape(*tokens.shape[:2], self.heads, head_width)
 
         q, k, v = heads_of(queries, "q_proj"), heads_of(x, "k_proj"), heads_of(x, "v_proj")
-        scores_BxHxRxL = jnp.einsum("brhw,blhw->bhrl", q, k, preferred_element_type=jnp.float32) * head_width**-0.5
-        if mask is not None:
-            scores_BxHxRxL = jnp.where(mask[:, None], scores_BxHxRxL, jnp.finfo(jnp.float32).min)
-        weights = jax.nn.softmax(scores_BxHxRxL, axis=-1).astype(self.dtype)
-        mixed = jnp.einsum("bhrl,blhw->brhw", weights, v, preferred_element_type=jnp.float32)
+        mixed = attend(q, k, v, mask)
         return Dense(width, self.dtype, name="out_proj")(mixed.reshape(*queries.shape[:2], width))
+
+
+@jax.custom_vjp
+def quick_gelu(x: Float[Array, ...]) -> Float[Array, ...]:
+    """OpenAI's approximation of GELU; for the backward pass only its argument is kept."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def _quick_gelu_backward(x: Array, cotangent: Array) -> tuple[Array]:
+    # The sigmoid written otherwise, so that the compiler does not keep the forward pass's.
+    sigmoid = 0.5 + 0.5 * jnp.tanh(0.851 * x)
+    return (cotangent * sigmoid * (1 + 1.702 * x * (1 - sigmoid)),)
+
+
+quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
 
 
 def activate(x: Float[Array, ...], name: str) -> Float[Array, ...]:
     """CLIP's activations; OpenAI's models use the sigmoid approximation, LAION's the exact GELU."""
-    if name == "quick_gelu":
-        return x * jax.nn.sigmoid(1.702 * x)
-    return jax.nn.gelu(x, approximate=False)
+    return quick_gelu(x) if name == "quick_gelu" else jax.nn.gelu(x, approximate=False)
 
 
 class MLP(nn.Module):

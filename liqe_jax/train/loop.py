@@ -82,7 +82,7 @@ class _Run:
         self.sums, self.counted, self.skipped = np.zeros(len(self.plan.terms)), 0, 0
         self.checkpoints = Checkpoints(f"{workdir}/checkpoints", config.checkpoint.keep)
         self.step, state = self._restored()
-        self.state = replicated(state, len(self.devices))
+        self.state = replicated(state, self.devices)
         self.logs = Logs(workdir, self.first_process, self.step)
         self.predict = make_predictor(self.plan, self.devices, config.validation_batch)
         self.told_to_stop = False

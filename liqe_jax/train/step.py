@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -38,12 +39,12 @@ from liqe_jax.train.weighting import WeightingState, check_weighting, initial_we
 
 DEVICES = "devices"  # name of the mapped axis
 
+Flat = dict[str, Any]  # parameter path -> array
+
 # The reference's AdamW (train_unique_clip_weight.py:648): decay on every parameter.
 WEIGHT_DECAY = 1e-3
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-
-Flat = dict[str, Any]  # parameter path -> array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +91,8 @@ class Plan:
 
     def optimizer(self) -> optax.GradientTransformation:
         """Adam before the learning rate and the decay are applied."""
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity(),
-            optax.scale_by_adam(*self.betas, self.epsilon),
-        )
+        clip = optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity()
+        return optax.chain(clip, optax.scale_by_adam(*self.betas, self.epsilon))
 
 
 class Batch(NamedTuple):
@@ -169,8 +168,12 @@ def initial_state(params: Params, plan: Plan) -> TrainState:
     trained = {path: leaf for path, leaf in flat.items() if is_trained(path, plan)}
     if not trained:
         raise UsageError(f"freeze = {plan.freeze} leaves nothing to train. Free a tower or a projection.")
-    moments = plan.optimizer().init(trained)
-    return TrainState(jnp.zeros((), jnp.int32), flat, moments, initial_weighting(plan.weighting, len(plan.terms)))
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        flat,
+        plan.optimizer().init(trained),
+        initial_weighting(plan.weighting, len(plan.terms)),
+    )
 
 
 def gradients(
@@ -339,6 +342,27 @@ def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
     return PromptRows(*(array.reshape(devices, -1, *array.shape[1:]) for array in arrays))
 
 
-def replicated(tree: Any, devices: int) -> Any:
-    """A copy of every leaf for each local device, with a leading device axis."""
-    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (devices, *jnp.shape(leaf))), tree)
+def pmapped_state(params: Params, plan: Plan, devices: list[jax.Device]) -> TrainState:
+    """`initial_state` on each local device, made there: no second copy of three times the parameters."""
+    # With no mapped argument pmap needs to be told its size, so one is mapped that nobody reads.
+    start = jax.pmap(lambda _, tree: initial_state(tree, plan), DEVICES, in_axes=(0, None), devices=devices)
+    return start(np.zeros(len(devices)), params)
+
+
+def replicated(tree: Any, devices: list[jax.Device]) -> Any:
+    """A copy of every leaf on each local device, laid out as `pmapped_step` returns it.
+
+    (A state laid out otherwise would make the second step compile again.)
+    """
+    everywhere = [device for device in jax.devices() if jax.process_count() > 1 or device in devices]
+    sharding = NamedSharding(Mesh(np.asarray(everywhere), (DEVICES,)), PartitionSpec(DEVICES))
+
+    # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
+    # shared cannot be donated.
+    copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
+
+    def spread(leaf: Any) -> Array:
+        copies = [copy(jax.device_put(leaf, device)) for device in devices]
+        return jax.make_array_from_single_device_arrays((len(everywhere), *np.shape(leaf)), sharding, copies)
+
+    return jax.tree.map(spread, tree)

@@ -45,14 +45,12 @@ class Options:
       fix_live_fastfading: give LIVE's fast-fading images their own distortion and scenes.
       table: `folder_csv` only: the CSV file; None takes the only one there is.
       mos_range: `folder_csv` only: lowest and highest possible score; None takes those that occur.
-      seed: `synthetic` only: of the random distortions.
     """
 
     liqe_labels: Path | None = None
     fix_live_fastfading: bool = False
     table: Path | None = None
     mos_range: tuple[float, float] | None = None
-    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

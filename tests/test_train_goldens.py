@@ -9,9 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.images.decode import DecodeOptions, decode
-from liqe_jax.images.grid import cut
-from liqe_jax.images.preprocess import resize_short_side
+from liqe_jax.data.decoding import patches_of
 from liqe_jax.model.prompts import pack_for_devices
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
@@ -42,17 +40,11 @@ def start(goldens):
     return read_model(goldens / "tiny_openai_layout.pt")
 
 
-@functools.cache
-def pixels(path: Path) -> np.ndarray:
-    return resize_short_side(decode(path, DecodeOptions()).pixels)
-
-
 def batch_of(rows: list[dict], images: Path) -> Batch:
     """A golden batch: the whole image is flipped first, corners index the flipped one."""
-    patches = []
-    for row in rows:
-        image = pixels(images / row["image"])
-        patches.append(cut(image[:, ::-1] if row["flip"] else image, np.asarray(row["top_left"])))
+    patches = [
+        patches_of((images / row["image"]).read_bytes(), np.asarray(row["top_left"]), row["flip"]) for row in rows
+    ]
     categories = [DISTORTION.labels.index(CATEGORY_OF_RAW_DISTORTION[row["distortion"]]) for row in rows]
     return Batch(
         np.stack(patches),

@@ -16,7 +16,7 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
     Raises:
       DataError: a set is unknown or was not prepared.
     """
-    from liqe_jax.data.prepared import load_set
+    from liqe_jax.data.store import load_set
 
     sets = []
     for name in names:

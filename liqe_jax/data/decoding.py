@@ -1,0 +1,49 @@
+"""From encoded bytes to patches, with Pillow, which the reference decoded with: equal bit for bit.
+
+TensorFlow's decoders are no quicker (`benchmarks/pipeline.py`), differ for greys, palettes and CMYK, and
+fail without saying which file it was. Letters: P patches of an image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.images.grid import PATCH, cut, grid
+from liqe_jax.images.preprocess import enlarge_to_patch, resize_short_side
+
+
+def pixels_of(encoded: bytes, patch: int = PATCH) -> UInt8[np.ndarray, "H W 3"]:
+    """Decoded and, if it is large or tiny, resized as the scorer does.
+
+    Raises:
+      ImageError: the bytes are no image, or cut.
+    """
+    return enlarge_to_patch(resize_short_side(decode(encoded, DecodeOptions()).pixels), patch)
+
+
+def patches_of(
+    encoded: bytes, corners: Int[np.ndarray, "P 2"], flip: bool, patch: int = PATCH
+) -> UInt8[np.ndarray, "P S S 3"]:
+    """Patches at explicit corners, which index the image after it was mirrored.
+
+    Raises:
+      ImageError: the bytes are no image, or cut.
+    """
+    pixels = pixels_of(encoded, patch)
+    return cut(pixels[:, ::-1] if flip else pixels, corners, patch)
+
+
+def random_patches(
+    encoded: bytes, where: Float[np.ndarray, " P"], flip: bool, patch: int = PATCH
+) -> UInt8[np.ndarray, "P S S 3"]:
+    """Patches of the reference's grid, each chosen by a number in [0, 1); the image is mirrored first.
+
+    Raises:
+      ImageError: the bytes are no image, or cut.
+    """
+    pixels = pixels_of(encoded, patch)
+    cells = grid(*pixels.shape[:2], patch=patch)
+    corners = cells.corners(np.minimum((where * len(cells)).astype(np.int64), len(cells) - 1))
+    return cut(pixels[:, ::-1] if flip else pixels, corners, patch)

@@ -1,0 +1,153 @@
+"""Agreement of predictions with opinion scores, as functions of arrays.
+
+SRCC, KRCC, PLCC and RMSE; the last two after the four-parameter logistic of the Video Quality Experts
+Group, started as the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241) and bounded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import optimize, special, stats
+
+from liqe_jax.errors import DataError
+
+# A curve with four parameters and a correlation need more than these.
+FEWEST = 3
+
+
+class Logistic(NamedTuple):
+    """(top - bottom) / (1 + exp(-(x - middle) / |width|)) + bottom.
+
+    `fitted` is false where no fit was found; the curve is then the straight line of least squares,
+    in `slope` and `offset`.
+    """
+
+    top: float
+    bottom: float
+    middle: float
+    width: float
+    fitted: bool
+    slope: float = 0.0
+    offset: float = 0.0
+
+    def __call__(self, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+        """Predictions mapped to the scale of opinion scores."""
+        if not self.fitted:
+            return self.slope * np.asarray(x) + self.offset
+        return _curve(np.asarray(x), self.top, self.bottom, self.middle, self.width)
+
+
+def _curve(x: np.ndarray, top: float, bottom: float, middle: float, width: float) -> np.ndarray:
+    return (top - bottom) * special.expit((x - middle) / abs(width)) + bottom
+
+
+def check_pair(
+    mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Both as float64.
+
+    Raises:
+      DataError: not two one-dimensional arrays of the same length with at least three finite numbers.
+    """
+    mos, predicted = np.asarray(mos, np.float64), np.asarray(predicted, np.float64)
+    if mos.ndim != 1 or mos.shape != predicted.shape:
+        raise DataError(
+            f"Expected opinion scores and predictions of the same images, two vectors of one length; got shapes "
+            f"{mos.shape} and {predicted.shape}."
+        )
+    if len(mos) < FEWEST:
+        raise DataError(f"A correlation needs at least {FEWEST} images; got {len(mos)}.")
+    for name, values in (("opinion scores", mos), ("predictions", predicted)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise DataError(
+                f"{len(bad)} {name} are NaN or Inf, the first at position {bad[0]}. Leave those images out, by name."
+            )
+    return mos, predicted
+
+
+def _constant(*arrays: np.ndarray) -> bool:
+    return any(np.ptp(array) == 0 for array in arrays)
+
+
+def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+    """Spearman's rank correlation, ties sharing their rank; 0 where either side is constant.
+
+    Raises:
+      DataError: see `check_pair`.
+    """
+    mos, predicted = check_pair(mos, predicted)
+    return 0.0 if _constant(mos, predicted) else float(stats.spearmanr(mos, predicted).statistic)
+
+
+def krcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+    """Kendall's tau-b; 0 where either side is constant.
+
+    Raises:
+      DataError: see `check_pair`.
+    """
+    mos, predicted = check_pair(mos, predicted)
+    return 0.0 if _constant(mos, predicted) else float(stats.kendalltau(mos, predicted).statistic)
+
+
+def plcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+    """Pearson's correlation of the raw predictions; 0 where either side is constant.
+
+    Raises:
+      DataError: see `check_pair`.
+    """
+    mos, predicted = check_pair(mos, predicted)
+    return 0.0 if _constant(mos, predicted) else float(stats.pearsonr(mos, predicted).statistic)
+
+
+def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Logistic:
+    """The curve from predictions to opinion scores; a straight line where none can be fitted.
+
+    Raises:
+      DataError: see `check_pair`.
+    """
+    mos, predicted = check_pair(mos, predicted)
+    if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
+        start = (mos.max(), mos.min(), predicted.mean(), predicted.std() / 4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", optimize.OptimizeWarning)
+            try:
+                parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
+                return Logistic(*(float(value) for value in parameters), fitted=True)
+            except (RuntimeError, optimize.OptimizeWarning):
+                pass
+    slope, offset = (0.0, float(mos.mean())) if _constant(predicted) else np.polyfit(predicted, mos, 1)
+    return Logistic(0.0, 0.0, 0.0, 1.0, fitted=False, slope=float(slope), offset=float(offset))
+
+
+class Agreement(NamedTuple):
+    """All figures of one part of one data set; `plcc` and `rmse` after the logistic, RMSE in MOS units."""
+
+    srcc: float
+    krcc: float
+    plcc: float
+    rmse: float
+    plcc_raw: float
+    count: int
+
+
+def agreement(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Agreement:
+    """Every figure at once.
+
+    Raises:
+      DataError: see `check_pair`.
+    """
+    mos, predicted = check_pair(mos, predicted)
+    mapped = fit_logistic(mos, predicted)(predicted)
+    return Agreement(
+        srcc(mos, predicted),
+        krcc(mos, predicted),
+        plcc(mos, mapped),
+        float(np.sqrt(np.mean(np.square(mos - mapped)))),
+        plcc(mos, predicted),
+        len(mos),
+    )

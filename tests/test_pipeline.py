@@ -1,0 +1,319 @@
+"""Batches: which images, in which order, on how many hosts, from which step; and their pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liqe_jax.data.decoding import patches_of, pixels_of, random_patches
+from liqe_jax.data.evaluation import evaluation_batches
+from liqe_jax.data.generated import generated_set
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.sampling import Sampler, sampler_for, share
+from liqe_jax.data.training import MOST_REPLACEMENTS, Broken, training_batches
+from liqe_jax.errors import DataError, ImageError
+from liqe_jax.images.grid import grid
+
+SETS = (generated_set("generated", 30), generated_set("generated-2", 20))
+COUNTS = (3, 1)
+SMALL = {"split": "1", "seed": 7, "patches": 2, "patch": 32}
+
+
+def batches(steps: int, start: int = 0, sets=SETS, counts=COUNTS, **options):
+    return list(training_batches(sets, counts, start_step=start, steps=steps, **{**SMALL, **options}))
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def with_broken(dataset: LabelledSet, bad: set[int]) -> LabelledSet:
+    def read(indices):
+        return [b"no image" if i in bad else dataset.read([i])[0] for i in indices]
+
+    return dataclasses.replace(dataset, read=read)
+
+
+# ---------------------------------------------------------------- which images
+
+
+def test_every_image_once_a_pass():
+    sampler = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2)
+    mine = SETS[0].indices("1", "train")
+    steps = [sampler.plan(step) for step in range(3 * len(mine))]  # nine passes
+    drawn = np.concatenate([plan.index[plan.group == 0] for plan in steps])
+    passes = drawn.reshape(-1, len(mine))
+    assert (np.sort(passes, axis=1) == mine).all()
+    assert len({tuple(one) for one in passes.tolist()}) == len(passes)  # each in another order
+    assert all(len(plan.index) == sum(COUNTS) for plan in steps)  # B12: full where a pass ends inside a batch
+
+
+def test_a_plan_depends_on_seed_split_set_and_step_alone():
+    def plan(step=5, seed=7, split="1", sets=SETS, counts=COUNTS):
+        return sampler_for(sets, counts, split=split, seed=seed, patches=2).plan(step)
+
+    first = plan()
+    sampler = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2)
+    for step in (9, 0, 5):  # whatever was asked before
+        last = sampler.plan(step)
+    assert same(dataclasses.astuple(first), dataclasses.astuple(last))
+    for other in (plan(step=6), plan(seed=8), plan(split="2")):
+        assert not np.array_equal(first.where, other.where)
+    # A set's own stream stays what it is when another set is added before it.
+    alone = plan(sets=SETS[1:], counts=COUNTS[1:])
+    np.testing.assert_array_equal(alone.index, first.index[first.group == 1])
+    np.testing.assert_array_equal(alone.where, first.where[first.group == 1])
+
+
+def test_flips_and_places_are_uniform():
+    sampler = sampler_for(SETS, (8, 8), split="1", seed=1, patches=3)
+    plans = [sampler.plan(step) for step in range(200)]
+    flips = np.concatenate([plan.flip for plan in plans])
+    where = np.concatenate([plan.where.ravel() for plan in plans])
+    assert abs(flips.mean() - 0.5) < 4 * 0.5 / len(flips) ** 0.5
+    counts, _ = np.histogram(where, bins=10, range=(0, 1))
+    expected = len(where) / 10
+    assert ((counts - expected) ** 2 / expected).sum() < 27.9  # chi-squared, 9 degrees, p = 0.001
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"counts": (1,)}, "one number of images per data set"),
+        ({"names": ("a", "a")}, "appears twice"),
+        ({"counts": (1, 0)}, "must be above 0"),
+        ({"indices": (np.arange(3), np.arange(0))}, "gives 0 images"),
+    ],
+)
+def test_senseless_samplers(options, message):
+    good = {"names": ("a", "b"), "indices": (np.arange(3), np.arange(4)), "counts": (1, 2)}
+    with pytest.raises(DataError, match=message):
+        Sampler(**{**good, **options}, seed=0, split="1", patches=1)
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_a_batch_depends_on_the_step_alone():
+    whole = batches(8)
+    for start in (0, 3, 7):
+        for one, other in zip(whole[start:], batches(8 - start, start), strict=True):
+            assert same(one, other)
+    assert not np.array_equal(whole[0].patches, whole[1].patches)
+    assert same(batches(1, workers=1)[0], whole[0])
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_share_the_batch(hosts):
+    whole = batches(4)
+    parts = [batches(4, host=host, hosts=hosts) for host in range(hosts)]
+    for step, batch in enumerate(whole):
+        for column, joined in enumerate(zip(*(part[step] for part in parts), strict=True)):
+            expected = batch[column]
+            if isinstance(expected, list):
+                assert list(itertools.chain(*joined)) == expected
+            else:
+                np.testing.assert_array_equal(np.concatenate(joined), expected)
+
+
+def test_hosts_that_do_not_divide_the_batch():
+    with pytest.raises(DataError, match="batch of 4 images does not divide among 3 hosts"):
+        batches(1, hosts=3)
+    assert share(48, 63 % 4, 4) == slice(36, 48)
+
+
+def test_step_one_hundred_thousand_needs_no_replay():
+    read: list[int] = []
+
+    def counted(dataset):
+        def reading(indices):
+            read.extend(indices)
+            return dataset.read(indices)
+
+        return dataclasses.replace(dataset, read=reading)
+
+    (batch,) = batches(1, 100_000, sets=[counted(dataset) for dataset in SETS])
+    assert len(read) == len(batch.mos) == 4
+    plan = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2).plan(100_000)
+    assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in zip(plan.group, plan.index, strict=True)]
+
+
+def test_another_process_makes_the_same_batches():
+    code = (
+        "import hashlib, json; from tests.test_pipeline import batches\n"
+        "print(json.dumps([hashlib.sha256(b.patches.tobytes()).hexdigest() for b in batches(3, 2)]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    digests = [hashlib.sha256(batch.patches.tobytes()).hexdigest() for batch in batches(3, 2)]
+    assert json.loads(result.stdout) == digests
+
+
+def test_labels_belong_to_their_images():
+    for batch in batches(6):
+        assert batch.patches.shape == (4, 2, 32, 32, 3)
+        assert batch.patches.dtype == np.uint8
+        assert batch.group.tolist() == [0, 0, 0, 1]
+        for row, name in enumerate(batch.names):
+            dataset = SETS[batch.group[row]]
+            index = dataset.names.index(name.split("/", 1)[1])
+            assert batch.mos[row] == dataset.mos[index]
+            assert batch.distortion[row] == dataset.distortion[index]
+            assert batch.scenes[row].tolist() == dataset.scenes[index].tolist()
+            assert dataset.parts["1"][index] == "train"
+            (encoded,) = dataset.read([index])
+            pixels = pixels_of(encoded, 32)
+            windows = np.lib.stride_tricks.sliding_window_view(pixels, (32, 32), (0, 1))[::32, ::32]
+            cells = {np.moveaxis(cell, 0, -1).tobytes() for line in windows for cell in line}
+            cells |= {np.moveaxis(cell, 0, -1)[:, ::-1].tobytes() for line in flipped_windows(pixels) for cell in line}
+            assert all(patch.tobytes() in cells for patch in batch.patches[row])
+
+
+def flipped_windows(pixels: np.ndarray) -> np.ndarray:
+    """Windows whose mirror images lie on the grid of the mirrored picture."""
+    mirrored = np.ascontiguousarray(pixels[:, ::-1])
+    windows = np.lib.stride_tricks.sliding_window_view(mirrored, (32, 32), (0, 1))[::32, ::32]
+    return windows[..., ::-1]
+
+
+def test_broken_images_are_named_counted_and_replaced(caplog):
+    bad = set(SETS[0].indices("1", "train")[:4].tolist())
+    broken = Broken()
+    with caplog.at_level("WARNING"):
+        got = batches(10, sets=[with_broken(SETS[0], bad), SETS[1]], broken=broken)
+    expected = {f"generated/{SETS[0].names[i]}" for i in bad}
+    assert set(broken.names) == expected
+    assert all("is left out of training" in record.message for record in caplog.records)
+    assert len(caplog.records) == len(bad)  # once each
+    assert all(len(batch.mos) == 4 for batch in got)
+    assert not expected & {name for batch in got for name in batch.names}
+    # Whatever is whole stays where it was.
+    for one, other in zip(got, batches(10), strict=True):
+        for row, name in enumerate(other.names):
+            if name not in expected:
+                assert one.names[row] == name
+                np.testing.assert_array_equal(one.patches[row], other.patches[row])
+                assert one.mos[row] == other.mos[row]
+
+
+def test_a_set_that_cannot_be_read_at_all():
+    everything = set(range(len(SETS[0])))
+    with pytest.raises(DataError, match=rf"{MOST_REPLACEMENTS} images of generated in a row cannot be decoded"):
+        batches(1, sets=[with_broken(SETS[0], everything), SETS[1]])
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_every_image_exactly_once(hosts, batch_size):
+    dataset, indices = SETS[1], np.arange(11)
+    seen, lengths, pixels = [], set(), {}
+    for host in range(hosts):
+        own = list(evaluation_batches(dataset, indices, batch_size=batch_size, patch=64, host=host, hosts=hosts))
+        lengths.add(len(own))
+        for batch in own:
+            assert len(batch.index) == batch_size
+            assert (batch.patch_mask.sum(1) > 0).all()
+            for row in np.flatnonzero(batch.image_mask):
+                seen.append(int(batch.index[row]))
+                pixels[int(batch.index[row])] = batch.patches[row]
+    assert sorted(seen) == indices.tolist()
+    assert len(lengths) == 1  # or a collective would wait for ever
+    (whole,) = evaluation_batches(dataset, indices, batch_size=11, patch=64)
+    for index, patches in pixels.items():
+        np.testing.assert_array_equal(patches, whole.patches[index])
+
+
+def test_fewer_patches_than_fifteen_are_masked():
+    def read(indices):
+        buffer = io.BytesIO()
+        Image.fromarray(np.zeros((70, 130, 3), np.uint8)).save(buffer, "png")
+        return [buffer.getvalue()] * len(indices)
+
+    dataset = dataclasses.replace(SETS[0], read=read)
+    (batch,) = evaluation_batches(dataset, np.arange(1), batch_size=1, patch=64)
+    assert batch.patch_mask.sum() == len(grid(70, 130, patch=64)) == 3
+
+
+def test_a_broken_image_is_an_error_in_evaluation():
+    dataset = with_broken(SETS[0], {3})
+    with pytest.raises(DataError, match=f"generated/{SETS[0].names[3]} cannot be decoded"):
+        list(evaluation_batches(dataset, np.arange(5), batch_size=2, patch=32))
+
+
+# ---------------------------------------------------------------- pixels
+
+
+@pytest.mark.goldens
+def test_evaluation_patches_are_the_reference_s(golden, golden_images):
+    """Sizes and the fifteen corners, and the pixels there as Pillow alone gives them."""
+    figures = golden("scores_tiny.json")["images"]
+    names = list(figures)
+    dataset = dataclasses.replace(
+        SETS[0], names=names, read=lambda indices: [(golden_images / names[i]).read_bytes() for i in indices]
+    )
+    seen = 0
+    for batch in evaluation_batches(dataset, np.arange(len(names)), batch_size=2):
+        for row in np.flatnonzero(batch.image_mask):
+            expected = figures[names[batch.index[row]]]["paper"]
+            image = Image.open(golden_images / names[batch.index[row]]).convert("RGB")
+            image = image.resize((expected["width"], expected["height"]), Image.Resampling.BILINEAR)
+            for patch, (top, left) in zip(batch.patches[row], expected["top_left"], strict=True):
+                np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))
+            seen += 1
+    assert seen == len(names) >= 1
+
+
+@pytest.mark.goldens
+def test_training_patches_are_the_reference_s(golden, golden_images):
+    """Every patch of the golden batches is a cell of the grid, and Pillow flips and cuts it the same."""
+    from PIL import ImageOps
+
+    seen = 0
+    for row in (row for run in golden("training.json").values() for batch in run["batches"] for row in batch):
+        path = golden_images / row["image"]
+        encoded = path.read_bytes()
+        height, width = pixels_of(encoded).shape[:2]
+        cells = grid(height, width)
+        numbers = [top // cells.stride * cells.cols + left // cells.stride for top, left in row["top_left"]]
+        np.testing.assert_array_equal(cells.corners(np.array(numbers)), row["top_left"])
+        image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+        image = ImageOps.mirror(image) if row["flip"] else image
+        for number, (top, left) in zip(numbers, row["top_left"], strict=True):
+            patch = random_patches(encoded, np.array([(number + 0.5) / len(cells)]), row["flip"])[0]
+            np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))
+        seen += 1
+        if seen == 24:
+            return
+    raise AssertionError(f"only {seen} images")
+
+
+def test_random_patches_are_cells_of_the_grid(photo):
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, "png")
+    cells = grid(*photo.shape[:2])
+    where = np.array([0.0, 0.5, np.nextafter(1, 0)])
+    chosen = [0, len(cells) // 2, len(cells) - 1]
+    for flip in (False, True):
+        expected = patches_of(buffer.getvalue(), cells.corners(np.array(chosen)), flip)
+        np.testing.assert_array_equal(random_patches(buffer.getvalue(), where, flip), expected)
+    assert len(cells) == 18
+
+
+@pytest.mark.parametrize("size", [(100, 400), (8, 8)])
+def test_tiny_images_are_enlarged(size):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(buffer, "png")
+    assert random_patches(buffer.getvalue(), np.array([0.1, 0.9]), False).shape == (2, 224, 224, 3)
+    with pytest.raises(ImageError):
+        random_patches(b"", np.array([0.1]), False)

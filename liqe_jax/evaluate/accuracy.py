@@ -1,0 +1,109 @@
+"""How often scenes and distortions are recognised, as functions of arrays.
+
+Letters: N images, S scenes (an image may have several), L labels of an attribute that has one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from liqe_jax.errors import DataError
+
+
+def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
+    """Which scenes of each photograph are among its k most probable ones, k being how many it has.
+
+    Of equal probabilities the earlier label counts as the more probable one.
+
+    Raises:
+      DataError: shapes differ, a probability is NaN, or a photograph has no scene.
+    """
+    p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
+    if p_NxS.shape != scenes_NxS.shape:
+        raise DataError(f"Expected probabilities and scenes of the same shape; got {p_NxS.shape}, {scenes_NxS.shape}.")
+    if not len(scenes_NxS) or not scenes_NxS.any(1).all():
+        raise DataError("Every photograph needs a scene to find, and there must be photographs; leave the others out.")
+    rank_NxS = np.argsort(np.argsort(-p_NxS, axis=1, kind="stable"), axis=1)
+    return scenes_NxS & (rank_NxS < scenes_NxS.sum(1, keepdims=True))
+
+
+def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
+    """Share of a photograph's k scenes among its k most probable ones, mean over photographs.
+
+    As the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600); its
+    benchmark drops misses from the denominator instead.
+
+    Raises:
+      DataError: see `top_k_hits`.
+    """
+    hits = top_k_hits(p_NxS, scenes_NxS)
+    return float((hits.sum(1) / np.asarray(scenes_NxS, bool).sum(1)).mean())
+
+
+def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Float[np.ndarray, " S"]:
+    """For each scene, the share of its photographs where it is found; NaN for scenes that none has.
+
+    Raises:
+      DataError: see `top_k_hits`.
+    """
+    return _share(top_k_hits(p_NxS, scenes_NxS).sum(0), np.asarray(scenes_NxS, bool).sum(0))
+
+
+def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> float:
+    """Share of images whose most probable label is right; images with a negative label are left out.
+
+    Raises:
+      DataError: no label is known, one does not exist, or a probability is NaN.
+    """
+    matrix = confusion(p_NxL, label_N)
+    return float(np.trace(matrix) / matrix.sum())
+
+
+def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Float[np.ndarray, " L"]:
+    """For each label, the share of its images that are recognised; NaN for labels that none has.
+
+    Raises:
+      DataError: see `accuracy`.
+    """
+    matrix = confusion(p_NxL, label_N)
+    return _share(matrix.diagonal(), matrix.sum(1))
+
+
+def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Int[np.ndarray, "L L"]:
+    """Counts of images: rows are true labels, columns the most probable ones.
+
+    Raises:
+      DataError: see `accuracy`.
+    """
+    p_NxL, label_N = _checked(p_NxL), np.asarray(label_N)
+    if label_N.shape != p_NxL.shape[:1]:
+        raise DataError(f"Expected one label for each of {len(p_NxL)} images; got shape {label_N.shape}.")
+    labels = p_NxL.shape[1]
+    known = label_N >= 0
+    if not known.any():
+        raise DataError(f"None of the {len(label_N)} images has a known label, so there is no accuracy.")
+    if label_N.max() >= labels:
+        raise DataError(f"Label {label_N.max()} does not exist; the model predicts {labels} labels, from 0.")
+    cells = label_N[known] * labels + p_NxL[known].argmax(1)
+    return np.bincount(cells, minlength=labels * labels).reshape(labels, labels)
+
+
+def scene_confusion(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Int[np.ndarray, "S S"]:
+    """`confusion` over the photographs that have exactly one scene; zeros where there is none."""
+    p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
+    single = scenes_NxS.sum(1) == 1
+    if not single.any():
+        return np.zeros((p_NxS.shape[1],) * 2, np.int64)
+    return confusion(p_NxS[single], scenes_NxS[single].argmax(1))
+
+
+def _checked(p: np.ndarray) -> np.ndarray:
+    p = np.asarray(p)
+    if p.ndim != 2 or not np.isfinite(p).all():
+        raise DataError(f"Expected finite probabilities [images, labels]; got shape {p.shape}, or NaN among them.")
+    return p
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

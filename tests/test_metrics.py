@@ -34,7 +34,7 @@ def test_an_s_curve_is_straightened():
     assert got.plcc == pytest.approx(1, abs=1e-9)
     assert got.rmse == pytest.approx(0, abs=1e-4)
     assert got.plcc_raw < 0.99
-    assert got.count == 60
+    assert got.images == 60
 
 
 def test_a_falling_relation_is_fitted_too():

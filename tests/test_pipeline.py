@@ -222,11 +222,11 @@ def test_every_image_exactly_once(hosts, batch_size):
         own = list(evaluation_batches(dataset, indices, batch_size=batch_size, patch=64, host=host, hosts=hosts))
         lengths.add(len(own))
         for batch in own:
-            assert len(batch.index) == batch_size
+            assert len(batch.indices) == batch_size
             assert (batch.patch_mask.sum(1) > 0).all()
             for row in np.flatnonzero(batch.image_mask):
-                seen.append(int(batch.index[row]))
-                pixels[int(batch.index[row])] = batch.patches[row]
+                seen.append(int(batch.indices[row]))
+                pixels[int(batch.indices[row])] = batch.patches[row]
     assert sorted(seen) == indices.tolist()
     assert len(lengths) == 1  # or a collective would wait for ever
     (whole,) = evaluation_batches(dataset, indices, batch_size=11, patch=64)
@@ -265,8 +265,8 @@ def test_evaluation_patches_are_the_reference_s(golden, golden_images):
     seen = 0
     for batch in evaluation_batches(dataset, np.arange(len(names)), batch_size=2):
         for row in np.flatnonzero(batch.image_mask):
-            expected = figures[names[batch.index[row]]]["paper"]
-            image = Image.open(golden_images / names[batch.index[row]]).convert("RGB")
+            expected = figures[names[batch.indices[row]]]["paper"]
+            image = Image.open(golden_images / names[batch.indices[row]]).convert("RGB")
             image = image.resize((expected["width"], expected["height"]), Image.Resampling.BILINEAR)
             for patch, (top, left) in zip(batch.patches[row], expected["top_left"], strict=True):
                 np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))

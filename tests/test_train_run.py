@@ -91,10 +91,9 @@ def wait_for_step(process: subprocess.Popen, step: int) -> None:
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(uninterrupted, tmp_path):
     workdir = tmp_path / "killed"
     step = int(np.random.default_rng().integers(3, 12))  # any step will do, so take any
-    process = subprocess.Popen(command(workdir), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for_step(process, step)
-    process.kill()
-    process.wait()
+    with subprocess.Popen(command(workdir), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        wait_for_step(process, step)
+        process.kill()
     subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=300)
     config = tiny_config()
     expected, got = final_state(uninterrupted, config), final_state(workdir, config)

@@ -44,6 +44,7 @@ def random_patches(
       ImageError: the bytes are no image, or cut.
     """
     pixels = pixels_of(encoded, patch)
-    cells = grid(*pixels.shape[:2], patch=patch)
+    height, width = pixels.shape[:2]
+    cells = grid(height, width, patch=patch)
     corners = cells.corners(np.minimum((where * len(cells)).astype(np.int64), len(cells) - 1))
     return cut(pixels[:, ::-1] if flip else pixels, corners, patch)

@@ -25,13 +25,13 @@ class EvaluationBatch(NamedTuple):
       patches: RGB; zeros where there is no patch.
       patch_mask: 1 for patches that count; padding images have one, so that no mean is 0 / 0.
       image_mask: 1 for images, 0 for padding.
-      index: position of each image in its set; 0 for padding.
+      indices: position of each image in its set; 0 for padding.
     """
 
     patches: UInt8[np.ndarray, "B P S S 3"]
     patch_mask: Float[np.ndarray, "B P"]
     image_mask: Float[np.ndarray, " B"]
-    index: Int[np.ndarray, " B"]
+    indices: Int[np.ndarray, " B"]
 
 
 def evaluation_batches(

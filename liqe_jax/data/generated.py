@@ -34,7 +34,7 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
     seed = zlib.crc32(name.encode())
     index = np.arange(count)
     picture, level = index // LEVELS, index % LEVELS
-    kind = picture % len(kinds)
+    kind = (picture + picture // 6) % len(kinds)  # both kinds in every part
     category = [DISTORTION.labels.index(label) for label in ("blur", "noise")]
     parts = np.choose(picture % 6, ["train", "train", "val", "train", "test", "train"])
 

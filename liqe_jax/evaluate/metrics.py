@@ -117,7 +117,8 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
             warnings.simplefilter("error", optimize.OptimizeWarning)
             try:
                 parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
-                return Logistic(*(float(value) for value in parameters), fitted=True)
+                top, bottom, middle, width = (float(value) for value in parameters)
+                return Logistic(top, bottom, middle, width, fitted=True)
             except (RuntimeError, optimize.OptimizeWarning):
                 pass
     slope, offset = (0.0, float(mos.mean())) if _constant(predicted) else np.polyfit(predicted, mos, 1)
@@ -132,7 +133,7 @@ class Agreement(NamedTuple):
     plcc: float
     rmse: float
     plcc_raw: float
-    count: int
+    images: int
 
 
 def agreement(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Agreement:

@@ -256,7 +256,7 @@ class _Run:
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
             self.logs.write(self.step, {"epoch": epoch, **values})
             if self.first_process:
-                picture = scatter_picture(dataset.mos[predictions.index], predictions.quality, dataset.name)
+                picture = scatter_picture(dataset.mos[predictions.indices], predictions.quality, dataset.name)
                 self.logs.picture(f"{part}/{dataset.name}", picture, self.step)
         return results
 

@@ -112,5 +112,5 @@ def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
 def architecture(config: ConfigDict, vocab_size: int, eos_token_id: int) -> CLIPConfig:
     """The model that a random start makes."""
     section: dict[str, Any] = config.architecture.to_dict()
-    towers = {name: TowerConfig(**section.pop(name)) for name in ("vision", "text")}
-    return CLIPConfig(**towers, **section, vocab_size=vocab_size, eos_token_id=eos_token_id)
+    vision, text = (TowerConfig(**section.pop(name)) for name in ("vision", "text"))
+    return CLIPConfig(vision=vision, text=text, **section, vocab_size=vocab_size, eos_token_id=eos_token_id)

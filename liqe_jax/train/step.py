@@ -32,6 +32,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.model.clip import Params, encode_image
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_logits
+from liqe_jax.model.layers import AnyArray
 from liqe_jax.model.prompts import PackedPrompts, encode_rows
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.objective import Labels, Term
@@ -98,17 +99,17 @@ class Plan:
 class Batch(NamedTuple):
     """Images and labels: of one device inside a step, with a leading axis D outside."""
 
-    patches: UInt8[Array, "n P H H 3"]
+    patches: UInt8[AnyArray, "n P H H 3"]
     labels: Labels
 
 
 class PromptRows(NamedTuple):
     """A device's rows of packed prompts."""
 
-    token_ids: Int[Array, "B L"]
-    positions: Int[Array, "B L"]
-    mask: Bool[Array, "B L L"]
-    read: Int[Array, "B R"]
+    token_ids: Int[AnyArray, "B L"]
+    positions: Int[AnyArray, "B L"]
+    mask: Bool[AnyArray, "B L L"]
+    read: Int[AnyArray, "B R"]
 
 
 class TrainState(NamedTuple):
@@ -247,7 +248,7 @@ def _collectives(axis: str | None) -> tuple[Callable, Callable]:
 
 
 def _in_parts(
-    tower: Callable[[Flat, Array], Array], trained: Flat, patches: Array, parts: int
+    tower: Callable[[Flat, Array], Array], trained: Flat, patches: AnyArray, parts: int
 ) -> tuple[Array, Callable[[Array], Flat]]:
     """`jax.vjp` of a tower, whose memory is that of one part of the images."""
     if parts == 1:
@@ -338,8 +339,8 @@ def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
     rows = packed.token_ids.shape[0]
     if rows % devices:
         raise UsageError(f"{rows} rows of prompts do not divide among {devices} devices; pack them for that number.")
-    arrays = (packed.token_ids, packed.positions, packed.mask, packed.read)
-    return PromptRows(*(array.reshape(devices, -1, *array.shape[1:]) for array in arrays))
+    arrays = PromptRows(packed.token_ids, packed.positions, packed.mask, packed.read)
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), arrays)
 
 
 def pmapped_state(params: Params, plan: Plan, devices: list[jax.Device]) -> TrainState:

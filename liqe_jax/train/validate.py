@@ -26,12 +26,12 @@ class Predictions(NamedTuple):
     """Of one part of one data set, in the order of its indices.
 
     Attributes:
-      index: positions in the set.
+      indices: positions in the set.
       quality: expected quality.
       marginals: attribute -> probabilities.
     """
 
-    index: Int[np.ndarray, " N"]
+    indices: Int[np.ndarray, " N"]
     quality: Float[np.ndarray, " N"]
     marginals: dict[str, Float[np.ndarray, "N L"]]
 
@@ -55,7 +55,7 @@ def make_predictor(plan: Plan, devices: list[jax.Device], batch_per_device: int)
             patch_mask=patch_mask,
             dtype=plan.dtype,
         )
-        return {"quality": prediction.values["quality"], **prediction.marginals}
+        return {"expected quality": prediction.values["quality"], **prediction.marginals}
 
     encode = jax.pmap(text, DEVICES, devices=devices)
     apply = jax.pmap(judge, DEVICES, devices=devices)
@@ -75,16 +75,16 @@ def make_predictor(plan: Plan, devices: list[jax.Device], batch_per_device: int)
         for batch in batches:
             spread = functools.partial(_spread, devices=count)
             out = apply(params, features, spread(batch.patches), spread(batch.patch_mask))
-            host = {name: np.asarray(value).reshape(len(batch.index), -1) for name, value in out.items()}
-            parts.append({**host, "index": batch.index, "mask": batch.image_mask})
+            host = {name: np.asarray(value).reshape(len(batch.indices), -1) for name, value in out.items()}
+            parts.append({**host, "indices": batch.indices, "mask": batch.image_mask})
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         if jax.process_count() > 1:
             joined = {n: np.asarray(a) for n, a in multihost_utils.process_allgather(joined, tiled=True).items()}
         real = joined.pop("mask") > 0
-        order = np.argsort(joined["index"][real], kind="stable")
+        order = np.argsort(joined["indices"][real], kind="stable")
         joined = {name: value[real][order] for name, value in joined.items()}
-        index, quality = joined.pop("index"), joined.pop("quality")[:, 0]
-        return Predictions(index, quality, {a.name: joined[a.name] for a in plan.tasks.attributes})
+        expected, at = joined.pop("expected quality")[:, 0], joined.pop("indices")
+        return Predictions(at, expected, {a.name: joined[a.name] for a in plan.tasks.attributes})
 
     return predictor
 
@@ -95,13 +95,13 @@ def _spread(array: np.ndarray, devices: int) -> np.ndarray:
 
 def figures(dataset: LabelledSet, predictions: Predictions) -> dict[str, float]:
     """SRCC and PLCC with the opinion scores, and accuracies of the labels that are known."""
-    mos = dataset.mos[predictions.index]
+    mos = dataset.mos[predictions.indices]
     result = {"srcc": srcc(mos, predictions.quality), "plcc": plcc(mos, predictions.quality)}
-    distortion = dataset.distortion[predictions.index]
+    distortion = dataset.distortion[predictions.indices]
     if "distortion" in predictions.marginals and (known := distortion >= 0).any():
         chosen = predictions.marginals["distortion"].argmax(-1)
         result["distortion_accuracy"] = float((chosen == distortion)[known].mean())
-    scenes = dataset.scenes[predictions.index]
+    scenes = dataset.scenes[predictions.indices]
     if "scene" in predictions.marginals and (known := scenes.any(-1)).any():
         result["scene_accuracy"] = _top_k_recall(predictions.marginals["scene"][known], scenes[known])
     return {name: float(value) for name, value in result.items()}

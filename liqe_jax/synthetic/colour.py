@@ -1,0 +1,67 @@
+"""Types 4, 5, 7 and 8: colours that spread, shift, fade and glow."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from liqe_jax.synthetic.blur import Image, gaussian_blur
+
+# Colours shift where the picture has edges, found at this scale in pixels.
+EDGE_SIGMA = 4.0
+# Edge strengths beyond these percentiles are cut off.
+EDGE_PERCENTILES = (1.0, 99.0)
+GREEN = 1
+
+
+def colour_diffusion(image: Image, amount: float, rng: np.random.Generator) -> Image:
+    """Chroma (a, b of CIELAB) blurred with sigma 1.5 * amount + 2 pixels, then times `amount`."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    lab[..., 1:] = gaussian_blur(np.ascontiguousarray(lab[..., 1:]), 1.5 * amount + 2, rng) * np.float32(amount)
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+
+
+def colour_shift(image: Image, amount: float, rng: np.random.Generator) -> Image:
+    """Green moved by `amount` pixels in a random direction, as far as there are edges nearby."""
+    angle = rng.uniform(0, 2 * math.pi)
+    right, down = round(amount * math.cos(angle)), round(amount * math.sin(angle))
+    green = np.ascontiguousarray(image[..., GREEN])
+    move = np.array([[1, 0, right], [0, 1, down]], np.float32)
+    shape = (image.shape[1], image.shape[0])
+    moved = cv2.warpAffine(green, move, shape, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    result = image.copy()
+    result[..., GREEN] += (moved - green) * edges(image)
+    return result
+
+
+def edges(image: Image) -> Float32[np.ndarray, "H W"]:
+    """How near each pixel is to strong edges of the grey picture, 0..1."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE) for order in ((1, 0), (0, 1)))
+    strength = cv2.magnitude(x, y)
+    side = 2 * math.ceil(2 * EDGE_SIGMA) + 1
+    strength = cv2.GaussianBlur(strength, (side, side), EDGE_SIGMA, borderType=cv2.BORDER_REPLICATE)
+    low, high = strength.min(), strength.max()
+    if not low < high:
+        return np.zeros_like(strength)
+    strength = (strength - low) / (high - low)
+    return np.clip(strength, *np.percentile(strength, EDGE_PERCENTILES).astype(np.float32))
+
+
+def saturation_hsv(image: Image, factor: float, rng: np.random.Generator) -> Image:
+    """HSV's saturation times `factor`; below 0 colours turn into their complements.
+
+    A channel is V * (1 - S * f) with some f of the hue, so the factor acts on V - channel alone.
+    """
+    value = image.max(-1, keepdims=True)
+    return value + (image - value) * np.float32(factor)
+
+
+def saturation_lab(image: Image, factor: float, rng: np.random.Generator) -> Image:
+    """Chroma (a, b of CIELAB) times `factor`."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    lab[..., 1:] *= np.float32(factor)
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)

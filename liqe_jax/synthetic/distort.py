@@ -1,0 +1,64 @@
+"""One distortion of one image."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+from jaxtyping import Float32
+
+from liqe_jax.errors import ImageError, UsageError
+from liqe_jax.synthetic.kinds import KINDS, LEVELS
+
+# The misplaced patches of type 20 need three of their sides.
+SMALLEST = 64
+
+
+def distort(image: Float32[np.ndarray, "H W 3"], kind: int, level: float, seed: int) -> Float32[np.ndarray, "H W 3"]:
+    """A distorted copy of an image, the same for the same arguments.
+
+    The parameters are those of KADID-10k, in pixels of its 512x384 images. A seed places noise,
+    patches and directions alike at every level of a kind.
+
+    Args:
+      image: sRGB in 0..1, at least 64 pixels a side.
+      kind: KADID-10k's number of the type, 1..25 (`KINDS`).
+      level: 1 (weak) to 5 (strong). Between whole levels the parameter is interpolated.
+      seed: at least 0.
+
+    Returns:
+      in 0..1, of the same shape.
+
+    Raises:
+      ImageError: not such an image.
+      UsageError: no such kind, level or seed.
+    """
+    _check(image)
+    if not _whole(kind) or kind not in KINDS:
+        raise UsageError(f"Expected a kind from 1 to {len(KINDS)}; got {kind!r}.")
+    if isinstance(level, bool) or not isinstance(level, numbers.Real) or not LEVELS[0] <= level <= LEVELS[-1]:
+        raise UsageError(f"Expected a level from {LEVELS[0]} to {LEVELS[-1]}; got {level!r}.")
+    if not _whole(seed) or seed < 0:
+        raise UsageError(f"Expected a whole number of at least 0 as seed; got {seed!r}.")
+    known = KINDS[int(kind)]
+    # OpenCV takes no views with negative or odd strides.
+    packed = np.ascontiguousarray(image)
+    rng = np.random.default_rng(np.random.SeedSequence([int(seed), known.number]))
+    return np.clip(known.function(packed, known.at(float(level)), rng), 0, 1).astype(np.float32, copy=False)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check(image: np.ndarray) -> None:
+    wanted = f"Expected float32 values in 0..1 of shape [H, W, 3], at least {SMALLEST} pixels a side"
+    if not isinstance(image, np.ndarray) or image.dtype != np.float32:
+        raise ImageError(
+            f"{wanted}; got {getattr(image, 'dtype', type(image).__name__)}. Divide eight-bit pixels by 255."
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SMALLEST:
+        raise ImageError(f"{wanted}; got shape {image.shape}. Convert it to RGB, or enlarge it.")
+    low, high = image.min(), image.max()
+    if not (low >= 0 and high <= 1):
+        raise ImageError(f"{wanted}; got values from {low:g} to {high:g}. Scale or clip them.")

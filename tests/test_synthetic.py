@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,7 @@ def test_form_range_and_change(kind, image, grid):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in BOTH_WAYS])
 def test_levels_grow(kind, image, grid):
     errors = [error(image, grid[kind, level]) for level in LEVELS]
-    assert all(low < high for low, high in zip(errors, errors[1:], strict=False)), errors
+    assert all(low < high for low, high in itertools.pairwise(errors)), errors
     between = error(image, distort(image, kind, 4.5, 0))
     assert errors[3] * 0.999 <= between <= errors[4] * 1.001
 
@@ -75,7 +77,7 @@ def test_levels_grow(kind, image, grid):
 @pytest.mark.parametrize("kind", BOTH_WAYS)
 def test_levels_that_go_both_ways(kind, image, grid):
     spread = [float(grid[kind, level].mean() if kind == 18 else grid[kind, level].std()) for level in LEVELS]
-    assert all(high > low for high, low in zip(spread, spread[1:], strict=False)), spread
+    assert all(high > low for high, low in itertools.pairwise(spread)), spread
 
 
 RANDOM = (3, 5, 11, 12, 13, 14, 15, 19, 20, 23)

@@ -63,5 +63,5 @@ def saturation_hsv(image: Image, factor: float, rng: np.random.Generator) -> Ima
 def saturation_lab(image: Image, factor: float, rng: np.random.Generator) -> Image:
     """Chroma (a, b of CIELAB) times `factor`."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
-    lab[..., 1:] *= np.float32(factor)
+    lab[..., 1:] = lab[..., 1:] * np.float32(factor)
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)

@@ -29,4 +29,4 @@ def jpeg(image: Image, quality: float, rng: np.random.Generator) -> Image:
     """JPEG of the given quality (libjpeg's 1..100, rounded), chroma at half resolution."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, round(quality)]
     _, file = cv2.imencode(".jpg", cv2.cvtColor(to_bytes(image), cv2.COLOR_RGB2BGR), settings)
-    return cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32) / 255

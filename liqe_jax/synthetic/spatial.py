@@ -30,7 +30,7 @@ def patches(image: Image, number: float, rng: np.random.Generator) -> Image:
     room = np.array(image.shape[:2]) - 3 * PATCH
     for draw in rng.random((round(number), 4)):
         top, left = np.rint(draw[:2] * room).astype(int) + PATCH
-        to_top, to_left = np.rint((draw[2:] - 0.5) * PATCH).astype(int) + (top, left)
+        to_top, to_left = np.rint((draw[2:] - 0.5) * PATCH).astype(int) + np.array([top, left])
         # The source may be part of the target.
         patch = image[top : top + PATCH, left : left + PATCH].copy()
         image[to_top : to_top + PATCH, to_left : to_left + PATCH] = patch

@@ -1,0 +1,77 @@
+"""Pictures of an evaluation as PNG: predictions against opinion scores, and confusion matrices."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from liqe_jax.evaluate.extras import require
+from liqe_jax.evaluate.metrics import fit_logistic
+
+BLUE, RED = "#0072B2", "#D55E00"
+
+# Points beyond this number would hide each other, and are drawn fainter.
+MANY = 1000
+
+
+def scatter(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], title: str) -> bytes:
+    """Opinion scores against predictions, with the fitted logistic.
+
+    Raises:
+      UsageError: matplotlib is not installed.
+      DataError: see `metrics.check_pair`.
+    """
+    curve = fit_logistic(mos, predicted)
+    figure = _figure((4.6, 3.9))
+    axes = figure.subplots()
+    faint = 0.5 * min(1.0, (MANY / len(mos)) ** 0.5)
+    axes.scatter(predicted, mos, s=9, alpha=faint, color=BLUE, linewidths=0)
+    x = np.linspace(np.min(predicted), np.max(predicted), 200)
+    axes.plot(x, curve(x), color=RED, linewidth=2, label="logistic" if curve.fitted else "straight line")
+    axes.set(xlabel="predicted quality", ylabel="MOS", title=title)
+    axes.grid(color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def confusion_picture(counts: Int[np.ndarray, "L L"], labels: Sequence[str], title: str) -> bytes:
+    """Counts, coloured by their share of the row; rows without images stay empty.
+
+    Raises:
+      UsageError: matplotlib is not installed.
+    """
+    used = [i for i in range(len(labels)) if counts[i].sum() or counts[:, i].sum()]
+    counts, labels = counts[np.ix_(used, used)], [labels[i] for i in used]
+    total = counts.sum(1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    side = 1.9 + 0.52 * len(labels)
+    figure = _figure((side, side - 0.3))
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if share[row, column] > 0.55 else "#222"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.tick_params(length=0, labelsize=8)
+    return _png(figure)
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    figure = require("matplotlib.figure").Figure(figsize=size, layout="constrained")
+    require("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    # Without the version of matplotlib, so that the same figures give the same bytes.
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,217 @@
+"""Predictions of a model for a data set, image by image, as a file that needs neither to be used again.
+
+JSONL: a first line about the model and the options, then a line per image with its labels, the parts it
+belongs to, the score and the probabilities. `X.jsonl` is complete for what was asked; `X.jsonl.partial`
+is what an interrupted run has so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from liqe_jax.data.labelled import UNKNOWN, LabelledSet
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import DISTORTION, SCENE
+
+FORMAT = "liqe_jax predictions 1"
+PARTIAL = ".partial"
+
+
+@dataclasses.dataclass(frozen=True)
+class SetPredictions:
+    """What a model says of images of one data set, with their labels.
+
+    Attributes:
+      dataset: the set's name.
+      header: the file's first line: model, options, digests.
+      names, mos, distortion, scenes, parts: as in `LabelledSet`, of the predicted images.
+      quality: expected quality, float32 as predicted.
+      probabilities: attribute -> distribution over its labels.
+      labels: attribute -> its labels.
+    """
+
+    dataset: str
+    header: Mapping[str, Any]
+    names: Sequence[str]
+    mos: Float[np.ndarray, " N"]
+    distortion: Int[np.ndarray, " N"]
+    scenes: Bool[np.ndarray, "N S"]
+    parts: Mapping[str, Sequence[str]]
+    quality: Float[np.ndarray, " N"]
+    probabilities: Mapping[str, Float[np.ndarray, "N L"]]
+    labels: Mapping[str, tuple[str, ...]]
+
+    def indices(self, split: str, part: str) -> Int[np.ndarray, " M"]:
+        """Positions of the images of a part; split "all" is every predicted image.
+
+        Raises:
+          DataError: there are none.
+        """
+        if split == "all":
+            return np.arange(len(self.names))
+        chosen = np.flatnonzero(np.asarray(self.parts.get(split, ())) == part)
+        if not len(chosen):
+            raise DataError(
+                f"The predictions for {self.dataset} have no image of split {split!r}, part {part!r}. Run the "
+                "evaluation with the weights, so that they are made."
+            )
+        return chosen
+
+
+def labels_digest(dataset: LabelledSet) -> str:
+    """Changes whenever an image's name or label does."""
+    found = hashlib.sha256(json.dumps([list(dataset.names), {k: list(v) for k, v in dataset.parts.items()}]).encode())
+    for array in (dataset.mos, dataset.distortion, dataset.scenes):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
+
+
+def row_of(
+    dataset: LabelledSet, index: int, quality: np.float32, probabilities: Mapping[str, Float[np.ndarray, " L"]]
+) -> dict[str, Any]:
+    """The line of one image. Numbers are the shortest that give the same float32 again."""
+    distortion = int(dataset.distortion[index])
+    parts = {split: part for split, of_images in dataset.parts.items() if (part := of_images[index])}
+    return {
+        "image": dataset.names[index],
+        "mos": float(dataset.mos[index]),
+        "quality": _shortest(quality),
+        "distortion": DISTORTION.labels[distortion] if distortion >= 0 else None,
+        "scenes": [SCENE.labels[scene] for scene in np.flatnonzero(dataset.scenes[index])],
+        "parts": parts,
+        "probabilities": {name: [_shortest(p) for p in row] for name, row in probabilities.items()},
+    }
+
+
+def _shortest(value: np.float32) -> float:
+    return float(str(np.float32(value)))
+
+
+class PredictionFile:
+    """The file of one set, which can be continued after any interruption."""
+
+    def __init__(self, path: Path, header: Mapping[str, Any]):
+        """Reads what is there; rows of other weights, options or labels are put aside.
+
+        Attributes:
+          rows: image name -> line, so far.
+          put_aside: where an earlier file went that does not fit the header, or None.
+        """
+        self.path, self.header = path, {"format": FORMAT, **header}
+        self.partial = path.with_name(path.name + PARTIAL)
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.put_aside: Path | None = None
+        for source in (path, self.partial):
+            if not source.exists():
+                continue
+            found, rows = read_lines(source, cut=source == self.partial)
+            if found == self.header:
+                self.rows |= {row["image"]: row for row in rows}
+            else:
+                self.put_aside = source.with_name(source.name + ".old")
+                os.replace(source, self.put_aside)
+
+    @contextlib.contextmanager
+    def append(self) -> Iterator[Any]:
+        """Gives a function that adds rows, each safe on disk when it returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Written anew first: a kill may have cut the last line.
+        _write_whole(self.partial, self.header, list(self.rows.values()))
+        with self.partial.open("a", encoding="utf-8") as file:
+
+            def add(rows: Sequence[dict[str, Any]]) -> None:
+                _write(file, rows)
+                file.flush()
+                self.rows.update({row["image"]: row for row in rows})
+
+            yield add
+
+    def finish(self, order: Sequence[str]) -> None:
+        """Replaces the file by all rows, in the order of the data set; the file is whole at any time."""
+        _write_whole(self.path, self.header, [self.rows[name] for name in order if name in self.rows])
+        self.partial.unlink(missing_ok=True)
+
+
+def _write(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
+    file.writelines(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+
+
+def _write_whole(path: Path, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    fresh = path.with_name(path.name + ".new")
+    with fresh.open("w", encoding="utf-8") as file:
+        _write(file, [header, *rows])
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
+
+
+def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and rows.
+
+    Args:
+      path: what to read.
+      cut: whether the last line may be incomplete, and is then left out.
+
+    Raises:
+      DataError: the file cannot be read or is damaged.
+    """
+    try:
+        lines = path.read_text("utf-8", errors="replace" if cut else "strict").splitlines(keepends=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot read {path}: {error}. Remove it, and it is made again.") from error
+    if cut and lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    try:
+        parsed = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}). Remove it, and it is made again.") from error
+    if cut and not parsed:
+        return {}, []
+    if not parsed or not isinstance(parsed[0], dict) or parsed[0].get("format") != FORMAT:
+        raise DataError(f"{path} does not begin as {FORMAT!r}. Remove it, and it is made again.")
+    return parsed[0], parsed[1:]
+
+
+def read_predictions(path: Path) -> SetPredictions:
+    """A complete file.
+
+    Raises:
+      DataError: it cannot be read or is damaged.
+    """
+    header, rows = read_lines(path)
+    try:
+        splits = list(dict.fromkeys(split for row in rows for split in row["parts"]))
+        scenes = np.zeros((len(rows), len(SCENE.labels)), bool)
+        for position, row in enumerate(rows):
+            scenes[position, [SCENE.labels.index(scene) for scene in row["scenes"]]] = True
+        labels = {name: tuple(of) for name, of in header["labels"].items()}
+        return SetPredictions(
+            dataset=header["dataset"],
+            header=header,
+            names=tuple(row["image"] for row in rows),
+            mos=np.array([row["mos"] for row in rows], np.float64),
+            distortion=np.array(
+                [UNKNOWN if row["distortion"] is None else DISTORTION.labels.index(row["distortion"]) for row in rows],
+                np.int64,
+            ),
+            scenes=scenes,
+            parts={split: tuple(row["parts"].get(split, "") for row in rows) for split in splits},
+            quality=np.array([row["quality"] for row in rows], np.float32),
+            probabilities={
+                name: np.array([row["probabilities"][name] for row in rows], np.float32).reshape(len(rows), len(of))
+                for name, of in labels.items()
+            },
+            labels=labels,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error!r}). Remove it, and it is made again.") from error

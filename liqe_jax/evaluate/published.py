@@ -1,0 +1,119 @@
+"""Figures that others have published for this method and for its rivals, to stand beside measured ones.
+
+None of them was measured by this project. `training` says what the model was trained on where that is
+known, and `UNKNOWN` where it is not.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, SIX_SETS, WHOLE_PROTOCOL
+
+UNKNOWN = "unknown"
+SIX = "the six sets together"
+
+# The row has no protocol here that it could be compared with.
+NO_PROTOCOL = ""
+
+
+class Published(NamedTuple):
+    """One figure.
+
+    Attributes:
+      method: whose.
+      dataset: name of the set it was tested on.
+      protocol: with which of this project's protocols it can be compared, or `NO_PROTOCOL`.
+      figure: "srcc" or "plcc".
+      value: as printed.
+      source: where.
+      training: on what the model was trained, or `UNKNOWN`.
+      label: how the source names the test, where it differs from the set's name.
+    """
+
+    method: str
+    dataset: str
+    protocol: str
+    figure: str
+    value: float
+    source: str
+    training: str
+    label: str = ""
+
+
+RELIQS = "ReLIQS, Table 2 (arXiv 2608.01730)"
+RELIQS_AND_LODA = f"{RELIQS}; LoDa, Table 1 (CVPR 2024)"
+LEADERBOARD_SOURCE = "public leaderboard"
+KADID_SOURCE = "arXiv 2505.14460, Table 2"
+
+_SESSION_FIGURES = {
+    ("LIQE", "srcc"): (0.970, 0.936, 0.930, 0.875, 0.904, 0.919),
+    ("LIQE", "plcc"): (0.951, 0.939, 0.931, 0.900, 0.910, 0.908),
+    ("Compare2Score", "srcc"): (0.972, 0.950, 0.952, 0.919, 0.914, 0.931),
+    ("ReLIQS", "srcc"): (0.978, 0.944, 0.948, 0.914, 0.921, 0.944),
+    ("Q-Align", "srcc"): (0.913, 0.915, 0.869, 0.904, 0.931, 0.935),
+    ("UNIQUE", "srcc"): (0.961, 0.902, 0.884, 0.852, 0.854, 0.895),
+}
+
+# LoDa's table confirms LIQE's figures on these sets.
+_TWICE = ("LIVE", "KADID-10k", "CLIVE", "KonIQ-10k")
+
+# Rivals that a reproduction is measured against.
+BAR = ("Compare2Score", "ReLIQS")
+
+
+def session_figures() -> tuple[Published, ...]:
+    """The six sets, ten sessions. Sources do not say whether they quote means or medians."""
+    return tuple(
+        Published(
+            method,
+            dataset,
+            SESSION_PROTOCOL,
+            figure,
+            value,
+            RELIQS_AND_LODA if method == "LIQE" and dataset in _TWICE else RELIQS,
+            SIX if method == "LIQE" else UNKNOWN,
+        )
+        for (method, figure), values in _SESSION_FIGURES.items()
+        for dataset, value in zip(SIX_SETS, values, strict=True)
+    )
+
+
+def leaderboard() -> tuple[Published, ...]:
+    """The public leaderboard's rows for LIQE, SRCC. It does not state what the models were trained on."""
+    seen_in_six = f"{UNKNOWN}; not the six sets, of which it is one"
+    equals_six = f"{UNKNOWN}; equal to the figure of {SIX}"
+    rows = (
+        ("SPAQ", WHOLE_PROTOCOL, 0.83, UNKNOWN, "SPAQ"),
+        ("AGIQA-3K", WHOLE_PROTOCOL, 0.653, f"{UNKNOWN}; equal to the figure of KADID-10k alone", "AGIQA-3K"),
+        ("CSIQ", SESSION_PROTOCOL, 0.936, equals_six, "CSIQ (test)"),
+        ("KonIQ-10k", WHOLE_PROTOCOL, 0.813, seen_in_six, "KonIQ-10k"),
+        ("PIPAL", WHOLE_PROTOCOL, 0.446, UNKNOWN, "PIPAL"),
+        ("KADID-10k", WHOLE_PROTOCOL, 0.809, seen_in_six, "KADID"),
+        ("KADID-10k", SESSION_PROTOCOL, 0.93, equals_six, "KADID-10k (test)"),
+        ("KonIQ-10k", OFFICIAL_PROTOCOL, 0.928, f"{UNKNOWN}; which test split is not said either", "KonIQ-10k (test)"),
+        ("FLIVE", WHOLE_PROTOCOL, 0.277, UNKNOWN, "FLIVE"),
+        ("AGIQA-3K", NO_PROTOCOL, 0.708, f"{UNKNOWN}; nor is the split", "AGIQA-3K (test)"),
+    )
+    return tuple(
+        Published("LIQE", dataset, protocol, "srcc", value, LEADERBOARD_SOURCE, training, label)
+        for dataset, protocol, value, training, label in rows
+    )
+
+
+def trained_on_kadid() -> tuple[Published, ...]:
+    """LIQE trained on KADID-10k alone, SRCC on other sets whole."""
+    figures = {"BID": 0.677, "CLIVE": 0.719, "KonIQ-10k": 0.684, "SPAQ": 0.815, "AGIQA-3K": 0.653}
+    return tuple(
+        Published("LIQE", dataset, WHOLE_PROTOCOL, "srcc", value, KADID_SOURCE, "KADID-10k alone")
+        for dataset, value in figures.items()
+    )
+
+
+def beside_whole_sets() -> tuple[Published, ...]:
+    """All published figures for whole sets, and the README's of the reference."""
+    readme = Published(
+        "LIQE", "AGIQA-3K", WHOLE_PROTOCOL, "srcc", 0.7212, "README of zwx8981/LIQE", f"{UNKNOWN}; probably {SIX}"
+    )
+    whole = tuple(row for row in leaderboard() if row.protocol == WHOLE_PROTOCOL)
+    return (*whole, *trained_on_kadid(), readme)

@@ -1,0 +1,225 @@
+"""A whole evaluation: predictions that can be interrupted at any time, then tables from them.
+
+workdir/evaluation.json                what was evaluated, with which models
+workdir/predictions/MODEL/SET.jsonl    every image's prediction
+workdir/tables, plots, report.html, results.json    made from the two above
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.errors import DataError, UsageError
+from liqe_jax.evaluate import protocol
+from liqe_jax.evaluate.guard import judge, require_test, slug
+from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
+from liqe_jax.evaluate.protocol import Unit
+from liqe_jax.evaluate.report import FILE, prediction_path, tables_from
+from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.scoring.model import Model
+
+# Seconds between two lines about progress.
+EVERY = 10
+
+LoadModel = Callable[[str], Model]
+LoadSet = Callable[[str], LabelledSet]
+
+
+def evaluate(
+    config: ConfigDict,
+    weights: str,
+    workdir: str | Path,
+    load_model: LoadModel | None = None,
+    load_set: LoadSet | None = None,
+) -> dict[str, Any]:
+    """Predicts what is not predicted yet, then writes tables and the report.
+
+    Args:
+      config: see `settings.default_eval_config`.
+      weights: anything that `liqe_jax.load` takes; with {session} in it, a model for each session.
+      workdir: local folder.
+      load_model: weights -> model, for models of one's own.
+      load_set: name -> data set, for sets of one's own.
+
+    Returns:
+      What `results.json` holds; nothing on all processes but the first.
+
+    Raises:
+      UsageError: the configuration makes no sense.
+      ModelError: weights are missing or damaged.
+      DataError: a set is missing or damaged, or `on_seen` refuses an evaluation.
+    """
+    check_eval_config(config)
+    folder = Path(workdir)
+    if not config.from_predictions:
+        if not weights:
+            raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
+        _predict_all(config, weights, folder, load_model or _loader(config), load_set or _set_loader(config))
+    import jax
+
+    return tables_from(folder, config, say) if jax.process_index() == 0 else {}
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _loader(config: ConfigDict) -> LoadModel:
+    import jax
+
+    from liqe_jax.scoring.load import load
+
+    devices = jax.local_devices()[: config.devices or None]
+    return lambda name: load(name, tasks=config.tasks or None, dtype=config.dtype, devices=devices)
+
+
+def _set_loader(config: ConfigDict) -> LoadSet:
+    from liqe_jax.train.sources import load_sets
+
+    return lambda name: load_sets([name], config)[0]
+
+
+def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: LoadModel, load_set: LoadSet) -> None:
+    import jax
+
+    keys = protocol.model_keys(weights, [str(session) for session in config.sessions])
+    wanted = protocol.units(config, list(keys))
+    sets, wanted, skipped = _open_sets(config, wanted, load_set)
+    known: dict[str, dict[str, Any]] = {}
+    for key, path in keys.items():
+        of_model = [unit for unit in wanted if unit.model == key]
+        if not of_model:
+            continue
+        model = load_model(path)
+        trained_on = protocol.stated(config.trained_on, key, model.provenance)
+        if config.on_seen == "refuse":
+            for unit in of_model:
+                dataset = sets[unit.dataset]
+                indices = dataset.indices(unit.split, unit.part)
+                require_test(judge(trained_on, dataset.name, dataset.parts, indices), protocol.describe(unit))
+        known[key] = _predict_model(config, model, key, of_model, sets, folder)
+        known[key]["weights"] = path
+    if jax.process_index() == 0:
+        content = {
+            "settings": config.to_dict(),
+            "models": known,
+            "units": [vars(unit) for unit in wanted],
+            "skipped": skipped,
+        }
+        fresh = folder / f"{FILE}.new"
+        fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        fresh.replace(folder / FILE)
+
+
+def _open_sets(
+    config: ConfigDict, wanted: Sequence[Unit], load_set: LoadSet
+) -> tuple[dict[str, LabelledSet], list[Unit], dict[str, str]]:
+    """Sets by name, the units that they allow, and what is left out, with the reason."""
+    sets: dict[str, LabelledSet] = {}
+    skipped: dict[str, str] = {}
+    possible: list[Unit] = []
+    for unit in wanted:
+        if unit.dataset in skipped:
+            continue
+        try:
+            if unit.dataset not in sets:
+                sets[unit.dataset] = load_set(unit.dataset)
+            sets[unit.dataset].indices(unit.split, unit.part)
+            possible.append(unit)
+        except DataError as error:
+            # A set that is missing is named once, a split that it lacks each time.
+            skipped[protocol.describe(unit) if unit.dataset in sets else unit.dataset] = str(error)
+    if skipped and config.missing == "stop":
+        listed = "\n".join(f"  {what}: {why}" for what, why in skipped.items())
+        raise DataError(
+            f"{len(skipped)} of the evaluations are not possible:\n{listed}\nPrepare those sets, take them out of "
+            "config.sets, config.official and config.whole, or leave them out with --config.missing=skip."
+        )
+    if not possible:
+        raise DataError(
+            "None of the data sets is there. Prepare one: liqe data prepare NAME --manual-dir D --data-dir O"
+        )
+    return sets, possible, skipped
+
+
+def _predict_model(
+    config: ConfigDict,
+    model: Model,
+    key: str,
+    units: Sequence[Unit],
+    sets: Mapping[str, LabelledSet],
+    folder: Path,
+) -> dict[str, Any]:
+    from liqe_jax.evaluate.predictor import find_preset, model_digest
+
+    header = {
+        "model": model.provenance.to_dict(),
+        "digest": model_digest(model),
+        "preset": find_preset(config.preset).name,
+        "dtype": model.dtype,
+        "labels": {attribute.name: attribute.labels for attribute in model.tasks.attributes},
+    }
+    for name in protocol.datasets_of(units):
+        dataset = sets[name]
+        indices = np.unique(np.concatenate([dataset.indices(u.split, u.part) for u in units if u.dataset == name]))
+        of_set = {**header, "dataset": dataset.name, "labels_digest": labels_digest(dataset)}
+        # As JSON gives it back, so that the two can be compared.
+        of_set = json.loads(json.dumps(of_set))
+        _predict_set(config, model, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
+    return {"provenance": header["model"], "digest": header["digest"], "dtype": model.dtype}
+
+
+def _predict_set(
+    config: ConfigDict, model: Model, dataset: LabelledSet, indices: np.ndarray, path: Path, header: Mapping[str, Any]
+) -> None:
+    import jax
+    from jax.experimental import multihost_utils
+
+    from liqe_jax.evaluate.predictor import predict_set
+
+    first = jax.process_index() == 0
+    file = PredictionFile(path, header) if first else None
+    done = np.array([file is not None and dataset.names[i] in file.rows for i in indices])
+    if jax.process_count() > 1:  # only the first process may see the folder
+        done = np.asarray(multihost_utils.broadcast_one_to_all(done))
+    missing = indices[~done]
+    if file is not None and file.put_aside:
+        say(f"{dataset.name}: predictions of other weights, options or labels were moved to {file.put_aside}")
+    if not len(missing) and (file is None or not file.partial.exists()):
+        if first:
+            say(f"{dataset.name}: all {len(indices)} predictions are there")
+        return
+    options = {"preset": config.preset, "images_per_device": config.images_per_device, "workers": config.workers}
+    batches = predict_set(model, dataset, missing, **options) if len(missing) else iter(())
+    if file is None:
+        for _ in batches:  # takes part in the work; the first process writes
+            pass
+        return
+    began = told = time.monotonic()
+    count = 0
+    with file.append() as add:
+        for batch in batches:
+            add(
+                [
+                    row_of(dataset, int(i), q, {name: p[k] for name, p in batch.probabilities.items()})
+                    for k, (i, q) in enumerate(zip(batch.indices, batch.quality, strict=True))
+                ]
+            )
+            count += len(batch.indices)
+            if time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                speed = count / (told - began)
+                left = (len(missing) - count) / speed / 60
+                say(f"{dataset.name}: {count} of {len(missing)} images, {speed:.1f} images/s, {left:.1f} min left")
+    file.finish(dataset.names)
+    say(f"{dataset.name}: {count} images predicted")

@@ -1,0 +1,247 @@
+"""The tables of an evaluation: results in the paper's form, beside what others have published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from liqe_jax.evaluate.guard import SEEN, TEST, slug
+from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, WHOLE_PROTOCOL, describe
+from liqe_jax.evaluate.published import BAR, Published, beside_whole_sets, leaderboard, session_figures
+from liqe_jax.evaluate.results import Result, Summary, overall, summarise
+from liqe_jax.evaluate.significance import Comparison
+from liqe_jax.evaluate.table import ABSENT, Number, Table
+from liqe_jax.taxonomy import DISTORTION, SCENE
+
+Rows = list[list[str | Number]]
+
+NAN = float("nan")
+TITLES = {"srcc": "SRCC", "krcc": "KRCC", "plcc": "PLCC", "rmse": "RMSE", "plcc_raw": "raw PLCC"}
+
+SEEN_MARK, UNKNOWN_MARK = "†", "‡"
+NOTES = {
+    SEEN_MARK: f"{SEEN_MARK} No test: the model was trained or selected on some of these images.",
+    UNKNOWN_MARK: f"{UNKNOWN_MARK} Not known to be a test: nobody stated what the model was trained on.",
+}
+FIGURES_NOTE = "PLCC and RMSE follow a four-parameter logistic; raw PLCC does not. RMSE is in units of the set's MOS."
+
+
+def mark_of(standing: str) -> str:
+    """The sign behind a figure."""
+    return {TEST: "", SEEN: SEEN_MARK}.get(standing, UNKNOWN_MARK)
+
+
+def _notes(standings: Sequence[str]) -> list[str]:
+    return [NOTES[mark] for mark in dict.fromkeys(mark_of(standing) for standing in standings) if mark]
+
+
+def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
+    """The results of one protocol."""
+    return [result for result in results if result.unit.protocol == protocol]
+
+
+def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, Comparison], other: str) -> list[Table]:
+    """Every table for which there is a result.
+
+    Args:
+      results: of all units.
+      name: what the measured model is called.
+      differences: position of a result -> its comparison with another evaluation.
+      other: what that one is called.
+    """
+    tables: list[Table] = []
+    summaries = summarise(of_protocol(results, SESSION_PROTOCOL))
+    if summaries:
+        tables += [session_table(summaries, name, figure) for figure in ("srcc", "plcc")]
+        tables.append(spread_table(summaries))
+    if single := [*of_protocol(results, OFFICIAL_PROTOCOL), *of_protocol(results, WHOLE_PROTOCOL)]:
+        tables.append(single_table(single))
+        if beside := published_table(single):
+            tables.append(beside)
+    tables.append(leaderboard_table(results))
+    for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
+        recognised = [result for result in results if getattr(result, attribute)]
+        if recognised:
+            tables.append(label_table(recognised, attribute, labels))
+    if differences:
+        tables.append(difference_table(results, differences, name, other))
+    tables.append(unit_table(results))
+    return tables
+
+
+def session_table(summaries: Sequence[Summary], name: str, figure: str) -> Table:
+    """Methods by data sets, as the paper's Table 1, with averages over the sets."""
+    rows: Rows = []
+    for statistic in ("median", "mean", "std"):
+        cells = [Number(getattr(s, statistic)[figure], 3, mark_of(s.standing)) for s in summaries]
+        means = [NAN, NAN] if statistic == "std" else overall(summaries, statistic, figure)
+        rows.append([f"{name} ({statistic})", "this run", *cells, *(Number(value) for value in means)])
+    images = [summary.images for summary in summaries]
+    methods: dict[str, list[Published]] = {}
+    for row in session_figures():
+        if row.figure == figure:
+            methods.setdefault(row.method, []).append(row)
+    for method, of_method in methods.items():
+        known = {slug(row.dataset): row.value for row in of_method}
+        values = [known.get(slug(summary.dataset), NAN) for summary in summaries]
+        means = [float(np.mean(values)), float(np.average(values, weights=images))]
+        bar = ", the bar" if method in BAR else ""
+        rows.append([f"{method} (published{bar})", of_method[0].training, *(Number(v) for v in [*values, *means])])
+    rows.append(["sessions", "", *(f"{len(s.used)} of {s.asked} {s.standing}" for s in summaries), "", ""])
+    notes = [
+        "Only sessions that are tests count where there are any. std divides by their number. Weighted: by images per "
+        "session. Published figures: ReLIQS, Table 2 (arXiv 2608.01730), which does not say whether they are means or "
+        "medians; none was measured here.",
+        *_notes([summary.standing for summary in summaries]),
+    ]
+    header = ["method", "trained on", *(summary.dataset for summary in summaries), "average", "weighted"]
+    return Table(f"sessions_{figure}", f"{TITLES[figure]} over the sessions", header, rows, notes)
+
+
+def spread_table(summaries: Sequence[Summary]) -> Table:
+    """All figures of every set: median, mean and standard deviation over sessions."""
+    names = {**TITLES, "scene": "scene recall", "distortion": "distortion accuracy"}
+    rows: Rows = [
+        [s.dataset, statistic, *(Number(getattr(s, statistic)[figure], 4, mark_of(s.standing)) for figure in names)]
+        for s in summaries
+        for statistic in ("median", "mean", "std")
+    ]
+    notes = [
+        FIGURES_NOTE,
+        "Scene recall: share of a photograph's k scenes among its k most probable ones, as the reference's training "
+        "code counts.",
+        *_notes([summary.standing for summary in summaries]),
+    ]
+    return Table(
+        "sessions_all", "All figures over the sessions", ["set", "over sessions", *names.values()], rows, notes
+    )
+
+
+def single_table(results: Sequence[Result]) -> Table:
+    """Official parts and whole sets, with confidence intervals."""
+    several = len({result.unit.model for result in results}) > 1
+    rows: Rows = []
+    for result in results:
+        mark = mark_of(result.verdict.standing)
+        model = [result.unit.model] if several else []
+        rows.append(
+            [
+                describe(result.unit),
+                *model,
+                Number(result.agreement.images, 0),
+                Number(result.agreement.srcc, 3, mark),
+                _interval(result.srcc),
+                *(Number(result.figure(figure), 3, mark) for figure in ("krcc", "plcc")),
+                _interval(result.plcc),
+                *(Number(result.figure(figure), 3, mark) for figure in ("rmse", "plcc_raw")),
+                result.verdict.standing,
+            ]
+        )
+    columns = ["images", "SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC", "standing"]
+    notes = [
+        f"{FIGURES_NOTE} Intervals: bootstrap over images, PLCC's with the logistic held fixed.",
+        *_notes([result.verdict.standing for result in results]),
+        *dict.fromkeys(f"{r.unit.dataset}: {r.verdict.reason}." for r in results),
+    ]
+    header = ["set", *(["model"] if several else []), *columns]
+    return Table("single", "Across data sets, and official splits", header, rows, notes)
+
+
+def published_table(results: Sequence[Result]) -> Table | None:
+    """Whole sets beside every published figure for them; None where there is none."""
+    rows: Rows = []
+    for result in of_protocol(results, WHOLE_PROTOCOL):
+        for row in beside_whole_sets():
+            if slug(row.dataset) == slug(result.unit.dataset):
+                rows.append(
+                    [
+                        result.unit.dataset,
+                        Number(row.value),
+                        Number(result.agreement.srcc, 3, mark_of(result.verdict.standing)),
+                        Number(result.agreement.srcc - row.value),
+                        row.training,
+                        row.source,
+                    ]
+                )
+    if not rows:
+        return None
+    header = ["set", "published", "measured", "difference", "published model trained on", "source"]
+    notes = _notes([result.verdict.standing for result in results])
+    return Table("whole_published", "SRCC of whole sets, measured and published", header, rows, notes)
+
+
+def leaderboard_table(results: Sequence[Result]) -> Table:
+    """The public leaderboard's rows for this method, beside what was measured."""
+    rows: Rows = []
+    standings: list[str] = []
+    for row in leaderboard():
+        found = [r for r in of_protocol(results, row.protocol) if slug(r.unit.dataset) == slug(row.dataset)]
+        how, value, mark = ABSENT, NAN, ""
+        if found:
+            (summary,) = summarise(found)
+            value, mark = summary.median["srcc"], mark_of(summary.standing)
+            standings.append(summary.standing)
+            how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
+        measured, change = Number(value, 3, mark), Number(value - row.value)
+        rows.append([row.label, Number(row.value), measured, change, how, row.training])
+    header = ["leaderboard's name", "published", "measured", "difference", "measured as", "published model trained on"]
+    notes = ["No measured figure: not evaluated in this run, or no such split is known.", *_notes(standings)]
+    return Table("leaderboard", "SRCC on the public leaderboard", header, rows, notes)
+
+
+def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]) -> Table:
+    """Recall of scenes, or accuracy of distortions, altogether and for each label."""
+    rows: Rows = []
+    for result in results:
+        found = getattr(result, attribute)
+        mark = mark_of(result.verdict.standing)
+        shares = [Number(value, 2) for value in (float(share) for share in found.by_label)]
+        rows.append([describe(result.unit), Number(found.count, 0), Number(found.score, 3, mark), *shares])
+    what = {"scene": "Top-k recall of scenes", "distortion": "Accuracy of distortions"}[attribute]
+    notes = _notes([result.verdict.standing for result in results])
+    return Table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows, notes)
+
+
+def difference_table(results: Sequence[Result], differences: Mapping[int, Comparison], name: str, other: str) -> Table:
+    """SRCC of two evaluations on the same images, with the significance of the difference."""
+    rows: Rows = []
+    for position, found in differences.items():
+        low, high = found.bootstrap.low, found.bootstrap.high
+        rows.append(
+            [
+                describe(results[position].unit),
+                Number(found.first, 3, mark_of(results[position].verdict.standing)),
+                Number(found.second),
+                Number(found.bootstrap.value),
+                f"{low:+.3f} to {high:+.3f}",
+                Number(found.williams.p, 4),
+                Number(found.bootstrap.p, 4),
+            ]
+        )
+    header = ["set", name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
+    notes = ["Two-sided, each set and session by itself, not corrected for their number."]
+    return Table("differences", f"SRCC of {name} and {other}", header, rows, notes)
+
+
+def unit_table(results: Sequence[Result]) -> Table:
+    """Every figure of every unit, for machines."""
+    header = ["set", "protocol", "split", "part", "model", "standing", "images", *TITLES.values()]
+    rows: Rows = [
+        [
+            r.unit.dataset,
+            r.unit.protocol,
+            r.unit.split,
+            r.unit.part or "all",
+            r.unit.model,
+            r.verdict.standing,
+            Number(r.agreement.images, 0),
+            *(Number(r.figure(figure), 4) for figure in TITLES),
+        ]
+        for r in results
+    ]
+    return Table("units", "Every session and set", header, rows, [FIGURES_NOTE])
+
+
+def _interval(interval: tuple[float, float, float]) -> str:
+    return f"{interval[1]:.3f} to {interval[2]:.3f}"

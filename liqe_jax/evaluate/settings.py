@@ -1,0 +1,74 @@
+"""Every setting of an evaluation, with its default: what the paper and the leaderboard report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from liqe_jax.data.labelled import PARTS
+from liqe_jax.errors import UsageError
+from liqe_jax.evaluate.protocol import SESSIONS, SIX_SETS, WHOLE_SETS
+
+
+def default_eval_config() -> ConfigDict:
+    """The whole evaluation; locked, so that a misspelt key is an error."""
+    config = ConfigDict(
+        {
+            "name": "",  # of the model in tables; "" takes it from its provenance
+            "data": {"folder": "data"},  # as given to `liqe data prepare --data-dir`
+            "sets": SIX_SETS,  # evaluated session by session
+            "sessions": SESSIONS,
+            "part": "test",
+            "official": (("KonIQ-10k", "official"),),  # (set, split)
+            "whole": WHOLE_SETS,
+            "whole_models": "first",  # of ten models, those that judge whole and official sets: first or all
+            "missing": "stop",  # a set that is not prepared: stop, or skip
+            "tasks": "",  # joint, quality, ...; "" takes the model's own
+            "trained_on": (),  # (set, "session {session}") pairs, where the provenance says nothing
+            "on_seen": "mark",  # figures of images that the model has seen: mark, or refuse
+            "preset": "paper",
+            "dtype": "float32",
+            "images_per_device": 0,  # 0: one on a CPU, sixteen elsewhere
+            "devices": 0,  # local devices to use; 0: all
+            "workers": 0,  # decoding threads; 0 leaves it to tf.data
+            "bootstrap": {"resamples": 1000, "confidence": 0.95, "method": "percentile", "seed": 0},
+            "against": "",  # workdir of another evaluation, to test differences with
+            "from_predictions": False,  # remake tables and report, without model and data
+        }
+    )
+    config.lock()
+    return config
+
+
+def check_eval_config(config: ConfigDict) -> None:
+    """Refuses settings that make no sense, and keys that nobody reads.
+
+    Raises:
+      UsageError: names the key, what it may be and what it was.
+    """
+    known = default_eval_config()
+    for section, expected in ((config, known), (config.get("bootstrap", {}), known.bootstrap)):
+        if set(section) != set(expected):
+            unknown, lacking = sorted(set(section) - set(expected)), sorted(set(expected) - set(section))
+            raise UsageError(
+                f"The configuration has unknown keys {unknown} and lacks {lacking}. Start from "
+                "liqe_jax.evaluate.settings.default_eval_config() and change its values."
+            )
+    choices = {
+        "part": PARTS,
+        "whole_models": ("first", "all"),
+        "missing": ("stop", "skip"),
+        "on_seen": ("mark", "refuse"),
+        "dtype": ("float32", "bfloat16"),
+    }
+    for key, values in choices.items():
+        if config[key] not in values:
+            raise UsageError(f"config.{key} must be one of {', '.join(values)}; got {config[key]!r}.")
+    for key in ("official", "trained_on"):
+        if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in config[key]):
+            raise UsageError(f"config.{key} holds pairs (set, split); got {config[key]!r}.")
+    if config.sets and not config.sessions:
+        raise UsageError("config.sessions is empty, but config.sets is not; expected sessions such as ('1', '2').")
+    if not (config.sets or config.official or config.whole):
+        raise UsageError("Nothing to evaluate: config.sets, config.official and config.whole are all empty.")

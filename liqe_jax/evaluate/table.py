@@ -1,0 +1,124 @@
+"""A table as Markdown, LaTeX, CSV and HTML, made once."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from liqe_jax.evaluate.markdown import markdown_table
+
+ABSENT = "\N{EN DASH}"
+
+
+class Number(NamedTuple):
+    """A number as it is shown; CSV gets all its digits.
+
+    Attributes:
+      value: NaN where there is none.
+      digits: after the point.
+      mark: a sign put behind it, for a note.
+    """
+
+    value: float
+    digits: int = 3
+    mark: str = ""
+
+    def __str__(self) -> str:
+        return ABSENT if math.isnan(self.value) else f"{self.value:.{self.digits}f}{self.mark}"
+
+
+class Table(NamedTuple):
+    """Rows of text and numbers; the first column says what a row is.
+
+    Attributes:
+      name: of its files.
+      title: a sentence.
+      header: of the columns.
+      rows: as long as the header each.
+      notes: sentences below it.
+    """
+
+    name: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str | Number]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """With its title and notes."""
+        body = markdown_table(self.header, [[str(cell) for cell in row] for row in self.rows])
+        return "\n\n".join([f"## {self.title}", body, *self.notes]) + "\n"
+
+    def latex(self) -> str:
+        """A `table` with a `tabular` for the booktabs package."""
+        columns = "l" + "".join("r" if self._numeric(i) else "l" for i in range(1, len(self.header)))
+        lines = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.header, *self.rows)]
+        caption = " ".join([f"{self.title.rstrip('.')}.", *self.notes])
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_latex(caption)}}}",
+                rf"\label{{tab:{self.name}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                lines[0],
+                r"\midrule",
+                *lines[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+                "",
+            ]
+        )
+
+    def csv(self) -> str:
+        """Numbers with all their digits and without marks; nothing where there is none."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(self.header)
+        writer.writerows([[_plain(cell) for cell in row] for row in self.rows])
+        return file.getvalue()
+
+    def html(self) -> str:
+        """A section with the title as its heading."""
+        classes = ["" if self._numeric(i) else ' class="text"' for i in range(len(self.header))]
+        head = "".join(f"<th{c}>{html.escape(cell)}</th>" for cell, c in zip(self.header, classes, strict=True))
+        body = "".join(
+            "<tr>" + "".join(f"<td{c}>{html.escape(str(x))}</td>" for x, c in zip(row, classes, strict=True)) + "</tr>"
+            for row in self.rows
+        )
+        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
+        return (
+            f'<section id="{self.name}"><h2>{html.escape(self.title)}</h2><div class="wide"><table><thead><tr>{head}'
+            f"</tr></thead><tbody>{body}</tbody></table></div>{notes}</section>"
+        )
+
+    def _numeric(self, column: int) -> bool:
+        return column > 0 and any(isinstance(row[column], Number) for row in self.rows)
+
+
+def _plain(cell: str | Number) -> str:
+    if isinstance(cell, Number):
+        return "" if math.isnan(cell.value) else repr(float(cell.value))
+    return "" if cell == ABSENT else cell
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
+    ABSENT: "--",
+    "±": r"$\pm$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)

@@ -5,7 +5,6 @@ command on each; on TPU pods they find each other, elsewhere give --coordinator,
 --process_id.
 """
 
-import os
 import sys
 
 import jax
@@ -27,7 +26,6 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 def main(_: list[str]) -> None:
     """Flags, then the library."""
     logging.set_verbosity(logging.WARNING)  # Orbax tells every one of its steps
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads data here, and needs no GPU for it
     return_freed_memory()
     if DISTRIBUTED.value or COORDINATOR.value:
         if jax.config.jax_platforms == "cpu":

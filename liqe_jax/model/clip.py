@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.layers import AnyArray, Dense, Encoder, LayerNorm, dot
+from liqe_jax.model.stem import frequency_features, stem_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
 Params = dict[str, Any]  # nested; leaves are arrays
@@ -44,6 +45,20 @@ class PatchEmbedding(nn.Module):
         return dot(flat, kernel.reshape(-1, self.features), self.dtype)
 
 
+class FrequencyEmbedding(nn.Module):
+    """The same for `stem.frequency_features`; its kernel is that of a convolution over squares."""
+
+    features: int
+    patch_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+        shape = (1, 1, stem_features(self.patch_size), self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return dot(frequency_features(pixels, self.patch_size), kernel[0, 0], self.dtype)
+
+
 class VisionEmbeddings(nn.Module):
     """Class token, projected squares and learnt positions."""
 
@@ -51,9 +66,12 @@ class VisionEmbeddings(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
-        width = self.config.vision.width
-        squares = PatchEmbedding(width, self.config.patch_size, self.dtype, name="patch_embedding")(pixels)
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+        width, size = self.config.vision.width, self.config.patch_size
+        if self.config.stem == "pixels":
+            squares = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
+        else:
+            squares = FrequencyEmbedding(width, size, self.dtype, name="patch_embedding")(pixels)
         class_token = self.param("class_embedding", nn.initializers.normal(0.02), (width,))
         class_tokens = jnp.broadcast_to(class_token.astype(jnp.float32), (pixels.shape[0], 1, width))
         positions = nn.Embed(self.config.vision_tokens, width, name="position_embedding").embedding
@@ -61,14 +79,14 @@ class VisionEmbeddings(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Pixels to the class token's output."""
+    """Pixels, 0..255, to the class token's output."""
 
     config: CLIPConfig
     dtype: DTypeLike
     remat: bool = False
 
     @nn.compact
-    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
         eps = self.config.vision.layer_norm_eps
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = LayerNorm(eps, name="pre_layrnorm")(x)
@@ -140,7 +158,7 @@ class CLIP(nn.Module):
 
     def image_features(self, patches: Num[AnyArray, "B H H 3"]) -> Float[Array, "B D"]:
         """Unit features of patches with RGB values in 0..255."""
-        return unit(self.visual_projection(self.vision_model(normalise_pixels(patches))))
+        return unit(self.visual_projection(self.vision_model(patches)))
 
     def text_features(
         self,

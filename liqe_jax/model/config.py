@@ -10,6 +10,9 @@ from liqe_jax.errors import ModelError
 
 ACTIVATIONS = ("quick_gelu", "gelu")
 
+# What the vision tower starts from (`stem.py`): pixels, as CLIP does, or frequencies.
+STEMS = ("pixels", "frequencies")
+
 
 @dataclasses.dataclass(frozen=True)
 class TowerConfig:
@@ -47,6 +50,7 @@ class CLIPConfig:
       vocab_size, context_length: of the text tower.
       eos_token_id: the token whose feature stands for the sentence.
       projection_dim: length of the common embedding.
+      stem: what the vision tower is given of every square, one of `STEMS`.
     """
 
     vision: TowerConfig
@@ -57,8 +61,13 @@ class CLIPConfig:
     context_length: int = 77
     eos_token_id: int = 49407
     projection_dim: int = 512
+    stem: str = "pixels"
 
     def __post_init__(self) -> None:
+        if self.stem not in STEMS:
+            raise ModelError(f"stem must be one of {', '.join(STEMS)}; got {self.stem!r}. Correct config.json.")
+        if self.stem == "frequencies" and (self.patch_size < 8 or self.patch_size & (self.patch_size - 1)):
+            raise ModelError(f"The stem of frequencies takes patch_size 8, 16, 32, ...; got {self.patch_size}.")
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"image_size must be a multiple of patch_size; got {self.image_size} and {self.patch_size}. "
@@ -102,6 +111,7 @@ class CLIPConfig:
                 "image_size": self.image_size,
                 "patch_size": self.patch_size,
                 "num_channels": 3,
+                **({} if self.stem == "pixels" else {"stem": self.stem}),
             },
         }
 
@@ -148,4 +158,5 @@ class CLIPConfig:
             context_length=int(text.get("max_position_embeddings", 77)),
             eos_token_id=int(eos_token_id),
             projection_dim=int(config.get("projection_dim", 512)),
+            stem=str(vision.get("stem", "pixels")),
         )

@@ -70,6 +70,11 @@ class _Run:
 
     def __init__(self, config: ConfigDict, workdir: str, terms: dict[str, Term] | None):
         self.config, self.workdir = config, workdir
+        if config.devices and jax.process_count() > 1:
+            raise UsageError(
+                f"config.devices is {config.devices}, but a run of {jax.process_count()} processes uses all devices. "
+                "Set it to 0."
+            )
         self.devices = jax.local_devices()[: config.devices or None]
         self.first_process = jax.process_index() == 0
         self._write_config()
@@ -184,8 +189,10 @@ class _Run:
         """The weights of this epoch, where they do not depend on the step."""
         if self.plan.weighting == "dwa":
             means = [np.asarray(row) for row in self.epoch_means]
-            return dynamic_weights(means, len(self.plan.terms), self.config.temperature).astype(np.float32)
-        return np.asarray(fixed_weights(self.plan.weighting, tuple(self.plan.terms)), np.float32)
+            weights = dynamic_weights(means, len(self.plan.terms), self.config.temperature)
+        else:
+            weights = np.asarray(fixed_weights(self.plan.weighting, tuple(self.plan.terms)))
+        return (weights * (self.config.loss_weights or 1.0)).astype(np.float32)
 
     def _count(self, metrics: Any, names: Sequence[str], rate: float, clock: Clock) -> None:
         if not metrics.finite:

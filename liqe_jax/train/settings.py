@@ -24,10 +24,12 @@ def default_config() -> ConfigDict:
                 "image_size": 224,
                 "patch_size": 32,
                 "projection_dim": 512,
+                "stem": "pixels",  # or frequencies, for models that start from nothing
                 "vision": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
                 "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
             },
             "tasks": "joint",
+            "loss_weights": (),  # factors of the losses, in their order; (): 1
             "losses": (),  # names from train.objective.TERMS; () takes LIQE's for the task set
             "data": {
                 "folder": "data",  # as given to `liqe data prepare --data-dir`
@@ -87,6 +89,11 @@ def check_config(config: ConfigDict) -> None:
     for key in ("epochs", "steps_per_epoch", "micro_batches", "validate_every_epochs", "log_every_steps"):
         if config[key] < 1:
             raise UsageError(f"config.{key} must be at least 1; got {config[key]}.")
+    if config.loss_weights and len(config.loss_weights) != len(config.losses):
+        raise UsageError(
+            f"config.loss_weights holds a factor for each of config.losses {tuple(config.losses)}; got "
+            f"{tuple(config.loss_weights)}."
+        )
     if not config.data.sets:
         raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')
     for entry in config.data.sets:

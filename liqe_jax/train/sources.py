@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from liqe_jax.data.crops import CROPS, crops_set
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
 
 
 def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
-    """Prepared data sets; `generated` and `generated-2`, ... are made on the spot for trials.
+    """Prepared data sets.
+
+    `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are made on the spot, for trials.
 
     Raises:
       DataError: a set is unknown or was not prepared.
@@ -22,6 +26,8 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
     for name in names:
         if name.startswith(GENERATED):
             sets.append(generated_set(name))
+        elif name.startswith(CROPS):
+            sets.append(crops_set(Path(config.data.folder) / name, name))
         else:
             sets.append(load_set(name, config.data.folder))
     return sets

@@ -321,13 +321,18 @@ def encode_share(params: Flat, rows: PromptRows, plan: Plan, axis: str | None = 
     return features.reshape(-1, features.shape[-1])[plan.order]
 
 
+def pmap_over(function: Callable, devices: list[jax.Device] | None, **options: Any) -> Callable:
+    """`jax.pmap` over some local devices or, with several processes, over all devices of all of them."""
+    return jax.pmap(function, DEVICES, devices=None if jax.process_count() > 1 else devices, **options)
+
+
 def pmapped_step(plan: Plan, devices: list[jax.Device] | None = None) -> Callable[..., tuple[TrainState, Metrics]]:
     """`train_step` on all devices: arguments gain a leading device axis, the state is donated.
 
     Rate and weights are broadcast.
     """
     step = functools.partial(train_step, plan=plan, axis=DEVICES)
-    return jax.pmap(step, DEVICES, in_axes=(0, 0, 0, None, None), donate_argnums=0, devices=devices)
+    return pmap_over(step, devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
 
 
 def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
@@ -346,7 +351,7 @@ def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
 def pmapped_state(params: Params, plan: Plan, devices: list[jax.Device]) -> TrainState:
     """`initial_state` on each local device, made there: no second copy of three times the parameters."""
     # With no mapped argument pmap needs to be told its size, so one is mapped that nobody reads.
-    start = jax.pmap(lambda _, tree: initial_state(tree, plan), DEVICES, in_axes=(0, None), devices=devices)
+    start = pmap_over(lambda _, tree: initial_state(tree, plan), devices, in_axes=(0, None))
     return start(np.zeros(len(devices)), params)
 
 
@@ -355,8 +360,7 @@ def replicated(tree: Any, devices: list[jax.Device]) -> Any:
 
     (A state laid out otherwise would make the second step compile again.)
     """
-    everywhere = [device for device in jax.devices() if jax.process_count() > 1 or device in devices]
-    sharding = NamedSharding(Mesh(np.asarray(everywhere), (DEVICES,)), PartitionSpec(DEVICES))
+    sharding = NamedSharding(Mesh(np.asarray(devices), (DEVICES,)), PartitionSpec(DEVICES))
 
     # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
     # shared cannot be donated.
@@ -364,6 +368,6 @@ def replicated(tree: Any, devices: list[jax.Device]) -> Any:
 
     def spread(leaf: Any) -> Array:
         copies = [copy(jax.device_put(leaf, device)) for device in devices]
-        return jax.make_array_from_single_device_arrays((len(everywhere), *np.shape(leaf)), sharding, copies)
+        return jax.make_array_from_single_device_arrays((len(devices), *np.shape(leaf)), sharding, copies)
 
     return jax.tree.map(spread, tree)

@@ -19,7 +19,7 @@ from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.model.predict import predict
-from liqe_jax.train.step import DEVICES, Flat, Plan, PromptRows, encode_share
+from liqe_jax.train.step import DEVICES, Flat, Plan, PromptRows, encode_share, pmap_over
 
 
 class Predictions(NamedTuple):
@@ -57,8 +57,8 @@ def make_predictor(plan: Plan, devices: list[jax.Device], batch_per_device: int)
         )
         return {"expected quality": prediction.values["quality"], **prediction.marginals}
 
-    encode = jax.pmap(text, DEVICES, devices=devices)
-    apply = jax.pmap(judge, DEVICES, devices=devices)
+    encode = pmap_over(text, devices)
+    apply = pmap_over(judge, devices)
     count = len(devices)
 
     def predictor(params_and_rows: Any, dataset: LabelledSet, indices: np.ndarray) -> Predictions:

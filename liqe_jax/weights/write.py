@@ -135,6 +135,11 @@ def write_model(
         raise UsageError(f"Unknown format or dtype {form!r}, {dtype!r}; formats: {', '.join(FORMATS)}.")
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
+    if form != "liqe" and checkpoint.config.stem != "pixels":
+        raise ModelError(
+            f"The format {form} is for CLIP's own architecture, and this model's stem is {checkpoint.config.stem!r}. "
+            "Choose liqe."
+        )
     inferred = infer_config(checkpoint.flat)
     if form in _WITHOUT_CONFIG and inferred != checkpoint.config:
         raise ModelError(

@@ -1,0 +1,57 @@
+"""Crops that `liqe_jax.synthetic.crops` made, as a data set."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from liqe_jax.data.labelled import UNKNOWN, LabelledSet
+from liqe_jax.errors import DataError
+from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
+
+CROPS = "crops"
+SPLIT = "photographs"  # the only one: by photograph
+
+
+def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:
+    """The data set in a folder of crops.
+
+    Raises:
+      DataError: there is none, or it is cut.
+    """
+    try:
+        labels = json.loads((folder / "labels.json").read_text())
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder} holds no crops ({error}). Make them: python -m liqe_jax.synthetic.crops PHOTOS {folder}"
+        ) from error
+    if len(labels) != len(pixels):
+        raise DataError(f"{folder} has {len(labels)} labels and {len(pixels)} crops. Make them again.")
+
+    def read(indices: Sequence[int]) -> list[bytes]:
+        files = []
+        for index in indices:
+            file = io.BytesIO()
+            Image.fromarray(pixels[index]).save(file, "bmp")  # the quickest to write and to read
+            files.append(file.getvalue())
+        return files
+
+    raw = [label["distortion"] for label in labels]
+    return LabelledSet(
+        name=name,
+        names=[label["name"] for label in labels],
+        mos=np.asarray([label["mos"] for label in labels], np.float64),
+        mos_range=(1.0, 5.0),
+        raw_distortion=raw,
+        distortion=np.asarray([DISTORTION.labels.index(CATEGORY_OF_RAW_DISTORTION[r]) if r else UNKNOWN for r in raw]),
+        scenes=np.asarray([[scene in label["scenes"] for scene in SCENE.labels] for label in labels], bool),
+        reference=[label["photo"] for label in labels],
+        read=read,
+        parts={SPLIT: [label["part"] for label in labels]},
+    )

@@ -1,0 +1,215 @@
+"""Damaged crops of pristine photographs, by the ten thousand: what `liqe_nano` is trained on.
+
+    python -m liqe_jax.synthetic.crops photos data/crops --rounds 4
+
+A crop sees a photograph at a random scale, damaged by one of KADID-10k's types at any strength between the
+levels 1 and 5, in our make or in another (`variants`), now and then by two types at once or none. Its
+opinion score is the mean of KADID-10k's for the type and level (`opinion`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import csv
+import json
+import multiprocessing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as Pictures
+from tqdm import tqdm
+
+from liqe_jax.errors import DataError
+from liqe_jax.synthetic import KINDS, distort
+from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.variants import variant
+
+SIDE = 224  # pixels of a crop
+PER_SCENE = 2  # crops of every damaged view
+
+# Views are a little larger than a crop; KADID-10k's 512x384 would take twice the time.
+VIEW = (288, 352)
+
+# Short sides that photographs are shrunk to, pixels, log-uniform. The scorer shrinks to 768 itself.
+SMALLEST, LARGEST = 288, 1400
+
+# What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
+PRISTINE = 4.61
+
+# Shares of views: undamaged for each of the 25 types once, and damaged twice.
+PRISTINE_ROUNDS, PAIR_ROUNDS = 2, 3
+
+PIXELS, LABELS = "pixels.npy", "labels.json"
+
+
+class Crops(NamedTuple):
+    """What one view gives: pixels, and the label that its crops share."""
+
+    pixels: UInt8[np.ndarray, "N S S 3"]
+    opinion: float
+    raw_distortion: str
+    kind: str
+
+
+def views_of(rounds: int) -> list[tuple[int, ...]]:
+    """The types that a photograph goes through: () for none, pairs for two at once."""
+    single = [(kind,) for kind in KINDS] * rounds
+    return single + [()] * (PRISTINE_ROUNDS * rounds) + [(0, 0)] * (PAIR_ROUNDS * rounds)
+
+
+def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:
+    """Crops of one damaged view.
+
+    Args:
+      photo: RGB, both sides at least `SMALLEST`.
+      kinds: numbers of types; 0 stands for a random one.
+      seed: of everything random.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    view = _view(photo, rng)
+    chosen = [kind or int(rng.integers(1, len(KINDS) + 1)) for kind in kinds]
+    opinion = PRISTINE
+    for kind in chosen:
+        # Whole levels as in KADID-10k, and everything between.
+        level = float(rng.integers(1, 6)) if rng.random() < 0.4 else float(rng.uniform(1, 5))
+        make = variant if rng.random() < 0.35 else distort
+        view = make(view, kind, level, int(rng.integers(2**31)))
+        # Two at once: what the second leaves of the first's distance from the worst.
+        opinion = 1 + (opinion - 1) * (mean_opinion(kind, level)[0] - 1) / (PRISTINE - 1)
+    pixels = _finished(np.rint(view * 255).astype(np.uint8), rng)
+    corners = [_corner(pixels.shape[:2], rng) for _ in range(PER_SCENE)]
+    crops = np.stack([pixels[top : top + SIDE, left : left + SIDE] for top, left in corners])
+    raw = KINDS[chosen[0]].raw_label if len(chosen) == 1 else ""
+    name = "+".join(str(kind) for kind in chosen) or "pristine"
+    return Crops(crops, opinion, raw, name)
+
+
+def _view(photo: Pictures.Image, rng: np.random.Generator) -> np.ndarray:
+    short = min(photo.size)
+    target = round(np.exp(rng.uniform(np.log(SMALLEST), np.log(min(LARGEST, short)))))
+    filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
+    if target < short:
+        size = [max(target, round(side * target / short)) for side in photo.size]
+        photo = photo.resize((size[0], size[1]), filters[rng.integers(3)])
+    width, height = photo.size
+    h, w = min(VIEW[0], height), min(VIEW[1], width)
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    return np.asarray(photo.crop((left, top, left + w, top + h))).astype(np.float32) / 255
+
+
+def _finished(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sometimes stored as a JPEG of a quality that nobody sees, as most photographs are."""
+    if rng.random() >= 0.25:
+        return pixels
+    import io
+
+    file = io.BytesIO()
+    Pictures.fromarray(pixels).save(file, "jpeg", quality=int(rng.integers(88, 98)), subsampling=int(rng.integers(3)))
+    return np.asarray(Pictures.open(file))
+
+
+def _corner(size: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int]:
+    """Half of them on JPEG's grid, where the patches of the presets `paper` and `pyiqa` are."""
+    step = 8 if rng.random() < 0.5 else 1
+    top, left = (int(rng.integers((side - SIDE) // step + 1)) * step for side in size)
+    return top, left
+
+
+def _photo_crops(path: str, number: int, rounds: int, seed: int) -> list[Crops]:
+    import cv2
+
+    cv2.setNumThreads(1)  # processes share the cores
+    photo = Pictures.open(path).convert("RGB")
+    return [make_view(photo, kinds, (seed, number, turn)) for turn, kinds in enumerate(views_of(rounds))]
+
+
+def read_list(folder: Path) -> list[dict[str, str]]:
+    """The photographs of a folder: rows of `photographs.csv` with name, split and scenes, or all images.
+
+    Raises:
+      DataError: nothing there is large enough.
+    """
+    table = folder / "photographs.csv"
+    if table.exists():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if (folder / row["name"]).exists()]
+    else:
+        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
+        rows = [
+            {"name": path.name, "split": "val" if number % 10 == 9 else "train", "scenes": ""}
+            for number, path in enumerate(paths)
+        ]
+    large = []
+    for row in rows:
+        with Pictures.open(folder / row["name"]) as picture:
+            if min(picture.size) >= SMALLEST:
+                large.append(row)
+    if not large:
+        raise DataError(f"{folder} holds no photograph with both sides of {SMALLEST} pixels or more.")
+    return large
+
+
+def make_crops(photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: int | None = None) -> int:
+    """Writes crops of all training and validation photographs; returns their number.
+
+    Args:
+      photos: folder of pristine photographs, with `photographs.csv` or without.
+      out: new folder for `pixels.npy` (uint8 [N, 224, 224, 3]) and `labels.json`.
+      rounds: views of every photograph under every type.
+      seed: same seed, same crops, on any number of workers.
+      workers: processes; None takes all cores.
+
+    Raises:
+      DataError: no photographs, or `out` exists.
+    """
+    if (out / LABELS).exists():
+        raise DataError(f"{out} holds crops already. Remove it, or choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in read_list(photos) if row["split"] in ("train", "val")]
+    per_photo = len(views_of(rounds)) * PER_SCENE
+    shape = (len(rows) * per_photo, SIDE, SIDE, 3)
+    pixels = np.lib.format.open_memmap(out / PIXELS, "w+", np.uint8, shape)
+    labels: list[dict[str, object]] = []
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        jobs = [
+            pool.submit(_photo_crops, str(photos / row["name"]), number, rounds, seed)
+            for number, row in enumerate(rows)
+        ]
+        for row, job in tqdm(zip(rows, jobs, strict=True), total=len(rows), unit="photo"):
+            for crops in job.result():
+                for crop in crops.pixels:
+                    pixels[len(labels)] = crop
+                    labels.append(
+                        {
+                            "name": f"{Path(row['name']).stem}/{len(labels) % per_photo:04d}_{crops.kind}",
+                            "photo": row["name"],
+                            "part": row["split"],
+                            "scenes": row.get("scenes", "").split(),
+                            "mos": round(crops.opinion, 4),
+                            "distortion": crops.raw_distortion,
+                        }
+                    )
+    pixels.flush()
+    (out / LABELS).write_text(json.dumps(labels))
+    return len(labels)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Make damaged crops of pristine photographs.")
+    parser.add_argument("photos", type=Path, help="folder of pristine photographs")
+    parser.add_argument("out", type=Path, help="new folder for the crops")
+    parser.add_argument("--rounds", type=int, default=4, help="views of every photograph under every type")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="processes; default: one a core")
+    options = parser.parse_args()
+    count = make_crops(options.photos, options.out, rounds=options.rounds, seed=options.seed, workers=options.workers)
+    print(f"{count} crops in {options.out}")
+
+
+if __name__ == "__main__":
+    main()

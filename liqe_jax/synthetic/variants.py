@@ -1,0 +1,205 @@
+"""Other makes of the same damage, as strong as ours: a model should know blur, not one library's blur.
+
+Each variant has one strength, 0 to 1. It is chosen such that the image moves as far from the original
+(root mean square over pixels) as under `distort` at the level that was asked for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageFilter
+
+from liqe_jax.synthetic.blur import Image
+from liqe_jax.synthetic.compression import to_bytes
+from liqe_jax.synthetic.distort import distort
+
+# (image, strength, generator) -> image; not yet clipped, and the stronger the farther.
+Variant = Callable[[Image, float, np.random.Generator], Image]
+
+# Halvings of the interval of strengths: to a part in a hundred.
+_STEPS = 7
+
+# KADID's contrast change raises contrast at amounts above -0.2 and lowers it below: level 3.5.
+_CONTRAST_UNCHANGED = 3.5
+
+
+def _pillow(filtered: Callable[[Pictures.Image], Pictures.Image], image: Image) -> Image:
+    return np.asarray(filtered(Pictures.fromarray(to_bytes(image)))).astype(np.float32) / 255
+
+
+def _pillow_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return _pillow(lambda picture: picture.filter(ImageFilter.GaussianBlur(0.2 + 12 * strength)), image)
+
+
+def _box_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return _pillow(lambda picture: picture.filter(ImageFilter.BoxBlur(0.1 + 14 * strength)), image)
+
+
+def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Shrunk and enlarged again: the softness of a zoomed photograph."""
+    height, width = image.shape[:2]
+    factor = 1 + 11 * strength
+    small = (max(2, round(width / factor)), max(2, round(height / factor)))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _line_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Motion in any direction."""
+    length, angle = 1 + 30 * strength, rng.uniform(0, np.pi)
+    half = int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    for t in np.linspace(-length / 2, length / 2, 8 * half):
+        x, y = half + t * np.cos(angle), half + t * np.sin(angle)
+        left, top = int(x), int(y)
+        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            kernel[top + dy, left + dx] += (1 - abs(x - left - dx)) * (1 - abs(y - top - dy))
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
+
+
+def _gray_noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return image + np.float32(0.4 * strength) * rng.standard_normal((*image.shape[:2], 1), np.float32)
+
+
+def _shot_noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Of a sensor: its variance grows with the light."""
+    deviation = np.float32(0.5 * strength) * np.sqrt(np.float32(0.05) + image)
+    return image + deviation * rng.standard_normal(image.shape, np.float32)
+
+
+def _grain(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Noise after a camera's processing: smooth, and stronger in colour."""
+    noise = rng.standard_normal(image.shape, np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 0.5 + 0.8 * rng.random())
+    return image + np.float32(0.8 * strength) * noise / noise.std()
+
+
+def _pillow_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    file = io.BytesIO()
+    quality = round(96 - 95 * strength**0.5)
+    Pictures.fromarray(to_bytes(image)).save(file, "jpeg", quality=quality, subsampling=int(rng.integers(3)))
+    return np.asarray(Pictures.open(file)).astype(np.float32) / 255
+
+
+def _pillow_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Without colour transform's help or with it, in tiles or whole."""
+    file = io.BytesIO()
+    settings = {"quality_mode": "dB", "quality_layers": [46 - 28 * strength], "irreversible": bool(rng.integers(2))}
+    Pictures.fromarray(to_bytes(image)).save(file, "JPEG2000", no_jp2=True, **settings)
+    return np.asarray(Pictures.open(file).convert("RGB")).astype(np.float32) / 255
+
+
+def _gamma_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return image ** np.float32(1 / (1 + 5 * strength))
+
+
+def _gain_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return image * np.float32(1 + 3 * strength)
+
+
+def _gamma_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return image ** np.float32(1 + 5 * strength)
+
+
+def _gain_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return image * np.float32(1 - 0.98 * strength)
+
+
+def _posterised(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    levels = 2 + 62 * (1 - strength) ** 3
+    return np.rint(image * np.float32(levels - 1)) / np.float32(levels - 1)
+
+
+def _nearest(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    height, width = image.shape[:2]
+    factor = 1 + 23 * strength
+    small = (max(2, round(width / factor)), max(2, round(height / factor)))
+    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
+def _unsharp(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    radius = float(rng.uniform(1, 4))
+    blurred = cv2.GaussianBlur(image, (0, 0), radius)
+    return image + np.float32(14 * strength) * (image - blurred)
+
+
+def _flat_contrast(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    mean = image.mean()
+    return mean + np.float32(1 - 0.97 * strength) * (image - mean)
+
+
+def _hard_contrast(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    mean = image.mean()
+    return mean + np.float32(1 + 5 * strength) * (image - mean)
+
+
+def _saturated(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    gray = image @ np.asarray([0.299, 0.587, 0.114], np.float32)
+    return gray[..., None] + np.float32(1 + 12 * strength) * (image - gray[..., None])
+
+
+def _unsaturated(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    gray = image @ np.asarray([0.299, 0.587, 0.114], np.float32)
+    return gray[..., None] + np.float32(1 - 1.4 * strength) * (image - gray[..., None])
+
+
+# KADID's number of the type -> other makes of it.
+VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
+    {
+        1: (_pillow_blur, _box_blur, _enlarged),
+        2: (_box_blur, _enlarged),
+        3: (_line_blur,),
+        7: (_unsaturated,),
+        8: (_saturated,),
+        9: (_pillow_jpeg2000,),
+        10: (_pillow_jpeg,),
+        11: (_gray_noise, _shot_noise, _grain),
+        12: (_shot_noise, _grain),
+        14: (_shot_noise,),
+        16: (_gamma_up, _gain_up),
+        17: (_gamma_down, _gain_down),
+        21: (_nearest,),
+        22: (_posterised,),
+        24: (_unsharp,),
+    }
+)
+
+
+def distance(one: Image, other: Image) -> float:
+    """Root mean square difference."""
+    return float(np.sqrt(np.mean(np.square(one - other))))
+
+
+def variant(image: Image, kind: int, level: float, seed: int) -> Image:
+    """Another make of `distort(image, kind, level, seed)`, as far from the image; ours where there is none.
+
+    Args:
+      image, kind, level: see `distort`.
+      seed: chooses the make, and its noise.
+    """
+    ours = distort(image, kind, level, seed)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, kind, 1]))
+    choices = VARIANTS.get(kind, ())
+    if kind == 25:
+        choices = (_hard_contrast,) if level < _CONTRAST_UNCHANGED else (_flat_contrast,)
+    if not choices:
+        return ours
+    make = choices[rng.integers(len(choices))]
+    noise_seed = int(rng.integers(2**31))
+    wanted = distance(ours, image)
+
+    def made(strength: float) -> Image:
+        return np.clip(make(image, strength, np.random.default_rng(noise_seed)), 0, 1)
+
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if distance(made(middle), image) < wanted else (low, middle)
+    return made((low + high) / 2).astype(np.float32, copy=False)

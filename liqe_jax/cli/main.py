@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import liqe_jax
-from liqe_jax.cli import convert, data, gmad, info, realign, score
+from liqe_jax.cli import convert, data, gmad, info, ranktest, realign, score, synthetic
 from liqe_jax.errors import LiqeError
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
@@ -19,6 +19,7 @@ examples:
   liqe convert LIQE.pt my_liqe
   liqe info my_liqe
   liqe gmad photos/ --first liqe_mix --second my_liqe --output gmad/
+  liqe ranktest pristine/ --model my_liqe --output ranktest/
   liqe realign --labels a.csv b.csv --scores a.jsonl b.jsonl --output common/
 
 `liqe COMMAND --help` shows more.
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in (score, convert, info, gmad, realign, data):
+    for command in (score, convert, info, gmad, ranktest, realign, synthetic, data):
         command.add_parser(commands)
     return top
 

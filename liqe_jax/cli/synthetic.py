@@ -1,0 +1,77 @@
+"""`liqe synthetic`: look at the distortions that training and rank tests use."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from liqe_jax.errors import UsageError
+
+EXAMPLES = """\
+examples:
+  liqe synthetic sheet photo.jpg --output sheet.png
+  liqe synthetic list
+
+For a data set of distorted photographs: liqe data prepare synthetic --manual-dir PHOTOS --data-dir O
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "synthetic",
+        help="show synthetic distortions",
+        description="KADID-10k's 25 distortions at five levels.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    sheet = actions.add_parser("sheet", help="write all 125 distortions of one photograph into one image")
+    sheet.add_argument("photo", metavar="PHOTO", help="an image")
+    sheet.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help="PNG or JPEG to write")
+    sheet.add_argument("--cell", type=int, default=256, metavar="N", help="longest side of a picture on it (256)")
+    sheet.add_argument("--seed", type=int, default=0, help="of the distortions (default 0)")
+    sheet.set_defaults(run=run_sheet)
+    listing = actions.add_parser("list", help="print types, labels, parameters and mean opinions")
+    listing.set_defaults(run=run_list)
+
+
+def run_sheet(arguments: argparse.Namespace) -> int:
+    """Writes the sheet; returns the exit status.
+
+    Raises:
+      LiqeError: the photograph cannot be read or is too small, or the sheet cannot be written.
+    """
+    from PIL import Image
+
+    from liqe_jax.images.decode import DecodeOptions, decode
+    from liqe_jax.synthetic.sheet import sheet
+
+    if arguments.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"Expected a name ending in .png, .jpg or .jpeg for --output; got {arguments.output}.")
+    pixels = decode(arguments.photo, DecodeOptions(apply_exif=True, white_background=True)).pixels
+    page = Image.fromarray(sheet(pixels, cell=arguments.cell, seed=arguments.seed))
+    try:
+        page.save(arguments.output)
+    except OSError as error:
+        raise UsageError(f"Cannot write {arguments.output}: {error.strerror}. Choose another --output.") from error
+    print(f"{arguments.output}: {page.width}x{page.height}")
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Prints; returns the exit status.
+
+    Raises:
+      UsageError: OpenCV is not installed.
+    """
+    from liqe_jax.synthetic import KINDS, LEVELS
+    from liqe_jax.synthetic.opinion import mean_opinion
+
+    for kind in KINDS.values():
+        values = "  ".join(
+            f"{value:g} ({mean_opinion(kind.number, level)[0]:.2f})"
+            for level, value in zip(LEVELS, kind.parameters, strict=True)
+        )
+        print(f"{kind.number:>2} {kind.name:<22} {kind.raw_label:<24} {kind.category:<20} {kind.parameter}: {values}")
+    return 0

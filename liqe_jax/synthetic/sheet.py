@@ -1,0 +1,71 @@
+"""A contact sheet: all 25 distortions of one photograph at five levels."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+
+from liqe_jax.errors import UsageError
+from liqe_jax.synthetic.compression import to_bytes
+from liqe_jax.synthetic.distort import distort
+from liqe_jax.synthetic.kinds import KINDS, LEVELS, Kind
+from liqe_jax.synthetic.opinion import mean_opinion
+
+# Longest side of the photograph before it is distorted, pixels: KADID-10k's.
+SIDE = 512
+MARGIN = 6
+LINE = 16
+FONT_SIZE = 13
+CAPTION = 170  # pixels, beside a row
+
+BACKGROUND, INK, DIM = "#ffffff", "#111111", "#666666"
+
+
+def sheet(photograph: UInt8[np.ndarray, "H W 3"], *, cell: int = 256, seed: int = 0) -> UInt8[np.ndarray, "H2 W2 3"]:
+    """A row for each type, with its parameters and people's mean opinions; the photograph itself at the left.
+
+    It is shrunk to a longest side of 512 pixels, distorted, and shown at `cell` pixels.
+
+    Args:
+      photograph: sRGB.
+      cell: longest side on the sheet, at least 32 and at most 512.
+      seed: of the distortions.
+
+    Raises:
+      UsageError: such a cell cannot be drawn.
+      ImageError: the photograph is too small.
+    """
+    if not 32 <= cell <= SIDE:
+        raise UsageError(f"Expected cells of 32 to {SIDE} pixels; got {cell}.")
+    picture = Pictures.fromarray(photograph)
+    picture.thumbnail((SIDE, SIDE), Pictures.Resampling.LANCZOS)
+    pixels = np.asarray(picture).astype(np.float32) / 255
+    small = picture.copy()
+    small.thumbnail((cell, cell), Pictures.Resampling.LANCZOS)
+    width, height = small.width + MARGIN, small.height + LINE + MARGIN
+    page = Pictures.new("RGB", (CAPTION + (len(LEVELS) + 1) * width, MARGIN + len(KINDS) * height), BACKGROUND)
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(FONT_SIZE)
+    for row, kind in enumerate(KINDS.values()):
+        top = MARGIN + row * height
+        for line, text in enumerate((f"{kind.number} {kind}", kind.category, kind.parameter)):
+            draw.text((MARGIN, top + line * LINE), text, fill=DIM if line else INK, font=font)
+        for column, level in enumerate((0, *LEVELS)):
+            shown = small if not level else _shrunk(distort(pixels, kind.number, level, seed), small.size)
+            left = CAPTION + column * width
+            page.paste(shown, (left, top))
+            draw.text((left, top + small.height), _caption(kind, level), fill=DIM, font=font)
+    return np.asarray(page)
+
+
+def _shrunk(pixels: np.ndarray, size: tuple[int, int]) -> Pictures.Image:
+    return Pictures.fromarray(to_bytes(pixels)).resize(size, Pictures.Resampling.LANCZOS)
+
+
+def _caption(kind: Kind, level: int) -> str:
+    if not level:
+        return "original"
+    mean, sd = mean_opinion(kind.number, level)
+    return f"{level}: {kind.at(level):g}, opinion {mean:.2f} ({sd:.2f})"

@@ -1,0 +1,54 @@
+"""`liqe ranktest` with the real distortions."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liqe_jax.cli.main import main
+from liqe_jax.synthetic import KINDS, distort
+from liqe_jax.synthetic.opinion import mean_opinion
+
+from .conftest import photograph
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pristine")
+    Image.fromarray(photograph(230, 300)).save(folder / "one.png")
+    return folder
+
+
+def test_rank_tests_of_a_model(photos, model, model_folder, tmp_path, capsys):
+    command = ["ranktest", str(photos), "--model", str(model_folder), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--kinds", "10", "1", "--margin", "0.9"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "scores.jsonl").read_text().splitlines()]
+    cells = [(row["kind"], row["level"]) for row in rows]
+    assert cells == [(0, 0), *((kind, level) for kind in (1, 10) for level in range(1, 6))]
+    # Blur has no randomness, so its score can be had by hand.
+    blurred = distort(photograph(230, 300).astype(np.float32) / 255, 1, 5, 0)
+    expected = model.score(np.rint(blurred * 255).astype(np.uint8)).quality
+    assert rows[5]["quality"] == pytest.approx(expected, abs=1e-5)
+
+    report = json.loads((tmp_path / "out" / "ranktest.json").read_text())
+    opinions = [mean_opinion(*cell)[0] for cell in cells[1:]]
+    assert report["p_test"]["pairs"] == sum(a - b > 0.9 for a in opinions for b in opinions)
+    assert (report["photographs"], report["failed"], report["l_test"]["lists"]) == (1, 0, 2)
+    with open(tmp_path / "out" / "ranktest.csv", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == [str(KINDS[1]), str(KINDS[10])]
+    assert "10 JPEG" in capsys.readouterr().out
+
+    # What has been scored is not scored again.
+    assert main([*command, "--kinds", "1", "--margin", "0.9"]) == 0
+    assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == len(rows)
+    assert json.loads((tmp_path / "out" / "ranktest.json").read_text())["l_test"]["lists"] == 1
+
+
+def test_wrong_use(photos, model_folder, tmp_path, capsys):
+    command = ["ranktest", str(photos), "--model", str(model_folder), "--output", str(tmp_path / "out")]
+    assert main([*command, "--kinds", "26"]) == 2
+    assert "kinds from 1 to 25" in capsys.readouterr().err

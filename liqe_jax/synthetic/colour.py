@@ -12,7 +12,7 @@ from liqe_jax.synthetic.blur import Image, gaussian_blur
 
 # Colours shift where the picture has edges, found at this scale in pixels.
 EDGE_SIGMA = 4.0
-# Edge strengths beyond these percentiles are cut off.
+# Edge strengths between these percentiles are stretched over 0..1, what lies beyond is cut off.
 EDGE_PERCENTILES = (1.0, 99.0)
 GREEN = 1
 
@@ -44,11 +44,13 @@ def edges(image: Image) -> Float32[np.ndarray, "H W"]:
     strength = cv2.magnitude(x, y)
     side = 2 * math.ceil(2 * EDGE_SIGMA) + 1
     strength = cv2.GaussianBlur(strength, (side, side), EDGE_SIGMA, borderType=cv2.BORDER_REPLICATE)
-    low, high = strength.min(), strength.max()
-    if not low < high:
+    if not strength.min() < strength.max():
         return np.zeros_like(strength)
-    strength = (strength - low) / (high - low)
-    return np.clip(strength, *np.percentile(strength, EDGE_PERCENTILES).astype(np.float32))
+    # The weakest tenth of the range is no edge.
+    low = 0.9 * strength.min() + 0.1 * strength.max()
+    strength = np.maximum(strength, low)
+    low, high = np.percentile(strength, EDGE_PERCENTILES).astype(np.float32)
+    return np.clip((strength - low) / max(high - low, np.float32(1e-6)), 0, 1)
 
 
 def saturation_hsv(image: Image, factor: float, rng: np.random.Generator) -> Image:

@@ -10,6 +10,7 @@ examples:
   liqe data list
   liqe data prepare kadid10k --manual-dir ~/downloads/kadid10k --data-dir ~/iqa --labels ~/LIQE
   liqe data prepare folder_csv --manual-dir photos --data-dir ~/iqa --name my_photos
+  liqe data prepare synthetic --manual-dir pristine --data-dir ~/iqa --name my_distorted
   liqe data verify kadid10k --data-dir ~/iqa
   liqe data preview kadid10k --data-dir ~/iqa --output sheet.png
 
@@ -48,6 +49,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     prepare.add_argument(
         "--mos-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="folder_csv: ends of the scale of scores"
     )
+    prepare.add_argument("--kinds", type=int, nargs="+", metavar="K", help="synthetic: kinds of distortion (all 25)")
+    prepare.add_argument("--levels", type=int, nargs="+", metavar="L", help="synthetic: levels (1 2 3 4 5)")
+    prepare.add_argument("--seed", type=int, default=0, help="synthetic: of distortions and sessions (0)")
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.set_defaults(run=run_prepare)
 
@@ -112,6 +116,9 @@ def run_prepare(arguments: argparse.Namespace) -> int:
         fix_live_fastfading=arguments.fix_live_fastfading,
         table=arguments.table,
         mos_range=tuple(arguments.mos_range) if arguments.mos_range else None,
+        kinds=tuple(arguments.kinds) if arguments.kinds else None,
+        levels=tuple(arguments.levels) if arguments.levels else None,
+        seed=arguments.seed,
     )
     folder, report = prepare(
         arguments.name,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from liqe_jax.errors import DataError, ImageError
@@ -28,7 +30,20 @@ PNG_LEVEL = 3
 # Larger images are re-encoded unseen: Pillow warns of them by a limit that is global to the process.
 LARGEST_KEPT = 50_000_000
 
-KEPT, RESIZED, CONVERTED = "kept", "resized", "converted"
+KEPT, RESIZED, CONVERTED, MADE = "kept", "resized", "converted", "made"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How an image is made that no file holds.
+
+    Attributes:
+      key: tells it from other images that are made from the same file.
+      make: gives its pixels.
+    """
+
+    key: str
+    make: Callable[[], UInt8[np.ndarray, "H W 3"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +52,8 @@ class Examined:
 
     Attributes:
       path: of the bytes: the original, or a PNG in the cache.
-      change: `KEPT`, `RESIZED` (shrunk, PNG) or `CONVERTED` (a format or mode that not every decoder reads; PNG).
+      change: `KEPT`, `RESIZED` (shrunk, PNG), `CONVERTED` (a format or mode that not every decoder reads; PNG) or
+        `MADE` (from another image; PNG).
       width, height: of what is stored, in pixels.
       sha256: of what is stored, hex.
     """
@@ -96,8 +112,8 @@ class Cache:
                 journal.write(line + "\n")
 
 
-def examine(path: Path, cache: Cache) -> tuple[Examined, bool]:
-    """Decodes one image and prepares what is stored of it.
+def examine(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[Examined, bool]:
+    """Decodes one image, or makes one, and prepares what is stored of it.
 
     Returns:
       The result, and whether it was known already.
@@ -109,19 +125,19 @@ def examine(path: Path, cache: Cache) -> tuple[Examined, bool]:
         status = path.stat()
     except OSError as error:
         raise ImageError(f"Cannot read the file: {error.strerror}.") from error
-    key = f"{path}|{status.st_size}|{status.st_mtime_ns}"
+    key = f"{path}|{status.st_size}|{status.st_mtime_ns}" + (f"|{recipe.key}" if recipe else "")
     if known := cache.get(key):
         return known, True
-    encoded = path.read_bytes()
+    encoded = b"" if recipe else path.read_bytes()
     # As the reference opens images: no EXIF rotation, the alpha channel dropped.
-    pixels = decode(encoded, DecodeOptions()).pixels
+    pixels = recipe.make() if recipe else decode(encoded, DecodeOptions()).pixels
     resized = resize_short_side(pixels)
-    if resized is pixels and _is_kept(encoded, pixels.shape[0] * pixels.shape[1]):
+    if not recipe and resized is pixels and _is_kept(encoded, pixels.shape[0] * pixels.shape[1]):
         stored, target, change = encoded, path, KEPT
     else:
         buffer = io.BytesIO()
         Image.fromarray(resized).save(buffer, "PNG", compress_level=PNG_LEVEL)
-        stored, change = buffer.getvalue(), CONVERTED if resized is pixels else RESIZED
+        stored, change = buffer.getvalue(), MADE if recipe else CONVERTED if resized is pixels else RESIZED
         target = cache.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.png"
         partial = target.with_suffix(".partial")
         partial.write_bytes(stored)
@@ -140,7 +156,11 @@ def _is_kept(encoded: bytes, pixel_count: int) -> bool:
 
 
 def examine_all(
-    paths: Sequence[Path], cache: Cache, workers: int | None, progress: Callable[[int], None]
+    paths: Sequence[Path],
+    cache: Cache,
+    workers: int | None,
+    progress: Callable[[int], None],
+    recipes: Sequence[Recipe | None] | None = None,
 ) -> list[tuple[Examined, bool] | ImageError]:
     """`examine` for every path, in parallel; errors are returned in place of results.
 
@@ -151,11 +171,12 @@ def examine_all(
       cache: of earlier results.
       workers: threads; None takes the number of cores.
       progress: called with 1 as each image is done, from any thread.
+      recipes: for each path, how an image is made from it; None decodes the file itself.
     """
 
-    def one(path: Path) -> tuple[Examined, bool] | ImageError:
+    def one(path: Path, recipe: Recipe | None) -> tuple[Examined, bool] | ImageError:
         try:
-            return examine(path, cache)
+            return examine(path, cache, recipe)
         except ImageError as error:
             return error
         finally:
@@ -163,6 +184,6 @@ def examine_all(
 
     executor = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        return list(executor.map(one, paths))
+        return list(executor.map(one, paths, recipes or [None] * len(paths)))
     finally:  # after an interruption, what has not begun must not begin
         executor.shutdown(cancel_futures=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from liqe_jax.data.examine import CONVERTED, RESIZED, Cache, Examined, examine_all
+from liqe_jax.data.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
 from liqe_jax.data.files import FileIndex
 from liqe_jax.data.report import Report
 from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
@@ -59,8 +60,13 @@ def gather(
     if len(missing) == len(paths):
         raise index.missing(f"image, such as {missing[0]},")
     present = [(row, path) for row in labels.rows if (path := paths[row.name]) is not None]
+    make = spec.maker(options) if spec.maker else None
+    recipes = [
+        Recipe(f"{row.name}|{options.seed}", functools.partial(make, path, row.name)) if make else None
+        for row, path in present
+    ]
     with tqdm(total=len(present), desc=spec.name, unit="image", disable=quiet or None) as bar:
-        results = examine_all([path for _, path in present], Cache(cache_dir), workers, bar.update)
+        results = examine_all([path for _, path in present], Cache(cache_dir), workers, bar.update, recipes)
     done = [
         (row, *result) for (row, _), result in zip(present, results, strict=True) if not isinstance(result, ImageError)
     ]
@@ -81,6 +87,7 @@ def gather(
         anomalies=_anomalies(spec, labels, mos_range),
         resized=changes[RESIZED],
         converted=changes[CONVERTED],
+        made=changes[MADE],
         reused=sum(known for *_, known in done),
     )
     if report.problems() and not (allow_missing and done):

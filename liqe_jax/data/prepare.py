@@ -53,7 +53,7 @@ def prepare(
       manual_dir: the folder with its files, unpacked.
       data_dir: where prepared sets go; `load_set` reads them from there.
       options: choices about labels.
-      own_name: tells several sets of one's own (`folder_csv`) apart.
+      own_name: tells several sets of one's own (`folder_csv`, `synthetic`) apart.
       allow_missing: leave missing and unreadable images out instead of refusing.
       workers: threads; None takes the number of cores.
       quiet: no progress bar.
@@ -128,6 +128,8 @@ def _check_options(spec: DataSetSpec, options: Options) -> None:
         raise DataError(f"LIQE has no labels for {spec.name}; --labels is for {with_labels}.")
     if (options.table or options.mos_range) and spec.slug != "folder_csv":
         raise DataError(f"--table and --mos-range are for folder_csv; this is {spec.name}.")
+    if (options.kinds or options.levels or options.seed) and spec.slug != "synthetic":
+        raise DataError(f"--kinds, --levels and --seed are for synthetic; this is {spec.name}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,8 @@ class Report:
       missing: names of images that are not there.
       unreadable: name -> why it could not be decoded.
       anomalies: of the labels, a sentence each.
-      resized, converted, reused: images that were shrunk, re-encoded, known from an earlier attempt.
+      resized, converted, made, reused: images that were shrunk, re-encoded, made from others, known
+        from an earlier attempt.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Report:
     anomalies: Sequence[str] = ()
     resized: int = 0
     converted: int = 0
+    made: int = 0
     reused: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,10 +59,12 @@ class Report:
     def text(self) -> str:
         """The report as it is printed."""
         expected = "" if self.expected is None else f" (officially {self.expected})"
+        kept = self.stored - self.resized - self.converted - self.made
+        made = f", {self.made} made from photographs" if self.made else ""
         lines = [
             f"{self.name}: {self.stored} images stored; the label files have {self.labelled} rows{expected}.",
-            f"  {self.stored - self.resized - self.converted} as they were, {self.resized} shrunk to a short side of "
-            f"768, {self.converted} re-encoded; {self.reused} known from an earlier attempt.",
+            f"  {kept} as they were, {self.resized} shrunk to a short side of 768, {self.converted} re-encoded{made}; "
+            f"{self.reused} known from an earlier attempt.",
         ]
         if problems := self.problems():
             lines.append(problems)

@@ -7,11 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+from jaxtyping import UInt8
+
 from liqe_jax.data.files import FileIndex
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION
 
 # LIQE's own sets have ten sessions; a set without any has only the split "all".
 SESSIONS = tuple(str(session) for session in range(1, 11))
+
+# Makes an image from a file and the image's name.
+Make = Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +51,17 @@ class Options:
       fix_live_fastfading: give LIVE's fast-fading images their own distortion and scenes.
       table: `folder_csv` only: the CSV file; None takes the only one there is.
       mos_range: `folder_csv` only: lowest and highest possible score; None takes those that occur.
+      kinds, levels: `synthetic` only: which distortions (1..25), how strong (1..5); None takes all.
+      seed: `synthetic` only: of the distortions and the sessions.
     """
 
     liqe_labels: Path | None = None
     fix_live_fastfading: bool = False
     table: Path | None = None
     mos_range: tuple[float, float] | None = None
+    kinds: tuple[int, ...] | None = None
+    levels: tuple[int, ...] | None = None
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +99,8 @@ class DataSetSpec:
       places: image name -> further relative paths to look at, after the name itself.
       liqe_folder: of the set in LIQE's IQA_Database; "" where LIQE has no labels for it.
       liqe_prefix: of its label files' names.
+      maker: options -> (file, image name -> pixels), where images are not read but made from the files
+        that `places` names; None where they are read.
       categories: raw distortion -> category, besides LIQE's own map.
       command: options that `liqe data prepare` should be given.
     """
@@ -105,6 +118,7 @@ class DataSetSpec:
     quirks: tuple[str, ...]
     read: Callable[[FileIndex, Options], Labels]
     places: Callable[[str], Sequence[str]] = lambda name: (name.rsplit("/", 1)[-1],)
+    maker: Callable[[Options], Make] | None = None
     liqe_folder: str = ""
     liqe_prefix: str = ""
     categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))

@@ -14,9 +14,10 @@ from liqe_jax.data.sets import (
     live,
     pipal,
     spaq,
+    synthetic,
     tid2013,
 )
 
-_MODULES = (live, csiq, kadid10k, bid, clive, koniq10k, tid2013, spaq, pipal, agiqa3k, flive, folder_csv)
+_MODULES = (live, csiq, kadid10k, bid, clive, koniq10k, tid2013, spaq, pipal, agiqa3k, flive, folder_csv, synthetic)
 
 SPECS = MappingProxyType({module.SPEC.slug: module.SPEC for module in _MODULES})

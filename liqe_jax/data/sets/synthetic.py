@@ -1,0 +1,138 @@
+"""Anyone's pristine photographs, distorted in KADID-10k's 125 ways; scores are KADID-10k's means."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from liqe_jax.data.files import IMAGE_SUFFIXES, FileIndex
+from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.spec import SESSIONS, DataSetSpec, Labels, Options, Row
+from liqe_jax.errors import DataError
+from liqe_jax.images.decode import DecodeOptions, decode
+
+# Longest side, pixels, of the photographs that are distorted: KADID-10k's are 512x384, and its
+# blurs and blocks have sizes in pixels.
+SIDE = 512
+
+# Shares of the photographs for training, validation and test, as LIQE divides KADID-10k.
+SHARES = (0.7, 0.1, 0.2)
+
+# Photographs kept decoded while their copies are made; there are about as many threads as cores.
+KEPT = 8
+
+TREE = """\
+photos/
+  any/folders/photo.jpg         pristine photographs: JPEG, PNG or BMP, 64 pixels a side or more"""
+
+
+def read(index: FileIndex, options: Options) -> Labels:
+    """A row for each photograph, kind and level.
+
+    Raises:
+      DataError: there are no photographs, or no such kinds or levels.
+    """
+    from liqe_jax.synthetic import KINDS, LEVELS
+    from liqe_jax.synthetic.opinion import mean_opinion
+
+    kinds, levels = options.kinds or tuple(KINDS), options.levels or LEVELS
+    if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or options.seed < 0:
+        raise DataError(
+            f"Expected kinds from 1 to {len(KINDS)}, levels from 1 to {len(LEVELS)} and a seed of at least 0; got "
+            f"kinds {kinds}, levels {levels}, seed {options.seed}."
+        )
+    photographs = [path.relative_to(index.root).as_posix() for path in index.with_suffix(*IMAGE_SUFFIXES)]
+    if not photographs:
+        raise index.missing("photograph (" + ", ".join(IMAGE_SUFFIXES) + ")")
+    parts = divide(sorted(photographs), options.seed)
+    rows = [
+        Row(
+            name_of(photograph, kind, level),
+            mean_opinion(kind, level)[0],
+            KINDS[kind].raw_label,
+            reference=photograph,
+            parts=parts[photograph],
+        )
+        for photograph in sorted(photographs)
+        for kind in sorted(set(kinds))
+        for level in sorted(set(levels))
+    ]
+    note = f"{len(photographs)} photographs; scores are means by kind and level, nobody has seen these images."
+    return Labels(rows, (note,))
+
+
+def divide(photographs: list[str], seed: int) -> dict[str, dict[str, str]]:
+    """The part of each photograph, with all its copies, in each of ten sessions."""
+    parts: dict[str, dict[str, str]] = {photograph: {} for photograph in photographs}
+    ends = [round(len(photographs) * share) for share in np.cumsum(SHARES)]
+    for session in SESSIONS:
+        order = np.random.default_rng(np.random.SeedSequence([seed, int(session)])).permutation(len(photographs))
+        for place, position in enumerate(order.tolist()):
+            part = PARTS[sum(place >= end for end in ends[:-1])]
+            parts[photographs[position]][session] = part
+    return parts
+
+
+def name_of(photograph: str, kind: int, level: int) -> str:
+    """The name of a distorted copy: <path of the photograph>/<kind>_<level>."""
+    return f"{photograph}/{kind:02d}_{level:02d}"
+
+
+def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]:
+    """A function of a photograph's file and a copy's name that gives the copy."""
+    from liqe_jax.synthetic import distort
+
+    @functools.lru_cache(KEPT)
+    def photograph(path: Path) -> Image.Image:
+        picture = Image.fromarray(decode(path.read_bytes(), DecodeOptions(apply_exif=True)).pixels)
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        return picture
+
+    def make(path: Path, name: str) -> UInt8[np.ndarray, "H W 3"]:
+        reference, _, copy = name.rpartition("/")
+        kind, level = (int(number) for number in copy.split("_"))
+        # Neither another photograph in the folder nor another kind changes this one's noise.
+        state = np.random.SeedSequence([options.seed, zlib.crc32(reference.encode("utf-8", "surrogateescape"))])
+        pixels = np.asarray(photograph(path)).astype(np.float32) / 255
+        return np.rint(distort(pixels, kind, level, int(state.generate_state(1)[0])) * 255).astype(np.uint8)
+
+    return make
+
+
+def places(name: str) -> tuple[str]:
+    """The photograph that a copy is made from."""
+    return (str(PurePosixPath(name).parent),)
+
+
+SPEC = DataSetSpec(
+    name="synthetic",
+    slug="synthetic",
+    title="Your own pristine photographs, distorted in the 125 ways of KADID-10k",
+    count=None,
+    url="",
+    terms="Those of your photographs.",
+    tree=TREE,
+    mos_range=(1.0, 5.0),
+    score="The mean score of KADID-10k's 81 images of that kind and level, 1 to 5, higher is better. It knows nothing "
+    "of the photograph: within a kind and level people's scores of KADID-10k's images differ by about 0.34 (standard "
+    "deviation).",
+    liqe="Nothing; a way to train without human scores.",
+    quirks=(
+        "Photographs are turned upright and shrunk to a longest side of 512 pixels, since the distortions' parameters "
+        "are in pixels of KADID-10k's 512x384 images. Copies are stored as PNG.",
+        "Ten sessions divide the photographs 7 : 1 : 2, all copies of one together; `--seed` decides on them and on "
+        "noise, directions and places.",
+        "`--kinds` and `--levels` choose among the 25 kinds and 5 levels. `--name NAME` keeps several such sets apart.",
+        "Kinds are labelled with LIQE's names, as in its KADID-10k label files. There are no scenes.",
+    ),
+    read=read,
+    places=places,
+    maker=maker,
+    command="--name my_distorted --seed 0",
+)

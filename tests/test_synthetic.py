@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,3 +220,11 @@ def test_thresholds_of_least_variance():
     counts = np.zeros(256)
     counts[[10, 12, 100, 104, 200]] = 5, 5, 3, 3, 1
     np.testing.assert_allclose(least_variance(counts, 2) * 255, [(11 + 102) / 2, (102 + 200) / 2])
+
+
+def test_the_page_states_the_parameters():
+    page = (Path(__file__).parent.parent / "docs" / "synthetic.md").read_text("utf-8")
+    for kind in KINDS.values():
+        values = ", ".join(f"{value:g}" for value in kind.parameters)
+        row = (kind.number, kind.name, kind.raw_label, kind.category, kind.parameter, values)
+        assert f"| {' | '.join(map(str, row))} |" in page

@@ -135,7 +135,7 @@ def tables_from(
 
     Args:
       workdir: an evaluation's folder.
-      config: for name, bootstrap, trained_on, on_seen and against; default those of the evaluation.
+      config: for name, bootstrap, trained_on, on_seen, against and pictures; default those of the evaluation.
       say: told what was written.
 
     Raises:
@@ -149,8 +149,8 @@ def tables_from(
     results = results_of(kept, options)
     other = Kept(Path(options["against"])) if options["against"] else None
     differences = differences_of(kept, results, other, options["bootstrap"]) if other else {}
-    tables = all_tables(results, kept.name, differences, other.name if other else "")
-    scatters, matrices = _pictures(kept, results)
+    tables = all_tables(results, kept.name, differences, _other_name(kept, other))
+    scatters, matrices = _pictures(kept, results) if options["pictures"] else ({}, {})
     content = {
         "model": kept.name,
         "models": kept.models,
@@ -173,6 +173,12 @@ def tables_from(
         say(warning)
     say(f"Wrote {kept.folder / 'report.html'}, tables/, plots/ and results.json")
     return content
+
+
+def _other_name(kept: Kept, other: Kept | None) -> str:
+    if other is None:
+        return ""
+    return f"{other.name} ({other.folder.name})" if other.name == kept.name else other.name
 
 
 def _pictures(kept: Kept, results: Sequence[Result]) -> tuple[dict[str, bytes], dict[str, bytes]]:

@@ -34,6 +34,7 @@ def default_eval_config() -> ConfigDict:
             "workers": 0,  # decoding threads; 0 leaves it to tf.data
             "bootstrap": {"resamples": 1000, "confidence": 0.95, "method": "percentile", "seed": 0},
             "against": "",  # workdir of another evaluation, to test differences with
+            "pictures": True,  # scatter plots and confusion matrices
             "from_predictions": False,  # remake tables and report, without model and data
         }
     )

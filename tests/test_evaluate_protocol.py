@@ -1,0 +1,479 @@
+"""The whole protocol on models of known answers: every cell of every table has an expected value."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from liqe_jax.errors import DataError, ModelError, UsageError
+from liqe_jax.evaluate import predictor
+from liqe_jax.evaluate.protocol import SIX_SETS
+from liqe_jax.evaluate.published import leaderboard, session_figures
+from liqe_jax.evaluate.report import tables_from
+from liqe_jax.evaluate.run import evaluate
+from liqe_jax.evaluate.settings import check_eval_config, default_eval_config
+from liqe_jax.taxonomy import DISTORTION, SCENE
+from liqe_jax.weights.provenance import TrainingSet
+from tests.known import SESSIONS, expected_quality, fake_predict, known_model, known_set
+
+SETS = {"LIVE": 40, "BID": 37, "SPAQ": 31}
+
+
+def load_set(name):
+    return known_set(name, SETS[name], scenes=name != "SPAQ", sessions=name != "SPAQ")
+
+
+def settings(**changes):
+    config = default_eval_config()
+    config.sets, config.official, config.whole = ("LIVE", "BID"), (("BID", "official"),), ("SPAQ", "LIVE")
+    config.bootstrap.resamples, config.pictures = 50, False
+    for key, value in changes.items():
+        config[key] = value
+    return config
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs the protocol with a model of a kind; a fresh folder unless one is given."""
+
+    def go(kind="oracle", folder=None, weights="known", model=None, **changes):
+        monkeypatch.setattr(predictor, "predict", fake_predict(kind))
+        folder = folder or tmp_path / kind
+        make = model or (lambda path: known_model(devices=jax.devices()[:2]))
+        return folder, evaluate(settings(**changes), weights, folder, make, load_set)
+
+    return go
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "tables" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def number(text: str) -> float:
+    return float(text) if text else float("nan")
+
+
+def subset(name: str, split: str, part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    dataset = load_set(name)
+    return dataset, dataset.indices(split, part)
+
+
+def wanted(name: str, split: str, kind: str) -> dict[str, float]:
+    """Figures by SciPy alone."""
+    dataset, chosen = subset(name, split)
+    mos, quality = dataset.mos[chosen], expected_quality(dataset, kind)[chosen].astype(np.float64)
+    if kind == "constant":
+        return {"SRCC": 0, "KRCC": 0, "PLCC": 0, "RMSE": mos.std(), "raw PLCC": 0}
+    found = {
+        "SRCC": stats.spearmanr(mos, quality).statistic,
+        "KRCC": stats.kendalltau(mos, quality).statistic,
+        "raw PLCC": stats.pearsonr(mos, quality).statistic,
+    }
+    if kind in ("oracle", "reversed"):
+        sign = 1 if kind == "oracle" else -1
+        assert found["SRCC"] == pytest.approx(sign)
+        assert found["KRCC"] == pytest.approx(sign)
+    # A falling curve is found from the reference's rising start, but not always the best one.
+    return found | ({"PLCC": 1, "RMSE": 0} if kind == "oracle" else {})
+
+
+KINDS = ("oracle", "reversed", "constant", "noise")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_figure_of_every_unit(run, kind):
+    folder, content = run(kind)
+    rows = table(folder, "units")
+    units = [("LIVE", s, "test") for s in SESSIONS] + [("BID", s, "test") for s in SESSIONS]
+    units += [("BID", "official", "test"), ("SPAQ", "all", "all"), ("LIVE", "all", "all")]
+    assert [(row["set"], row["split"], row["part"]) for row in rows] == units
+    for row, result in zip(rows, content["results"], strict=True):
+        _, chosen = subset(row["set"], row["split"])
+        assert (int(float(row["images"])), row["standing"], row["model"]) == (len(chosen), "test", "model")
+        for name, value in wanted(row["set"], row["split"], kind).items():
+            tolerance = 2e-4 if name == "PLCC" else 2e-2 if name == "RMSE" else 1e-6
+            assert number(row[name]) == pytest.approx(value, abs=tolerance), (row["set"], row["split"], name)
+        assert abs(number(row["raw PLCC"])) - 1e-9 <= number(row["PLCC"]) <= 1 + 1e-12
+        # Of least squares: what is not explained is left.
+        explained = 1 - number(row["PLCC"]) ** 2
+        mos = load_set(row["set"]).mos[chosen]
+        assert number(row["RMSE"]) == pytest.approx(mos.std() * max(explained, 0) ** 0.5, abs=2e-2)
+        low, high = result["srcc_interval"]
+        assert low - 1e-12 <= result["srcc"] <= high + 1e-12 or kind == "noise"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_over_the_sessions(run, kind):
+    folder, _ = run(kind)
+    values = {name: np.array([wanted(name, session, kind)["SRCC"] for session in SESSIONS]) for name in ("LIVE", "BID")}
+    measured = table(folder, "sessions_srcc")[:3]
+    images = {"LIVE": 8, "BID": 7.4}
+    for row, statistic in zip(measured, (np.median, np.mean, np.std), strict=True):
+        expected = {name: statistic(value) for name, value in values.items()}
+        for name, value in expected.items():
+            assert number(row[name]) == pytest.approx(value, abs=1e-9)
+        if statistic is not np.std:
+            assert number(row["average"]) == pytest.approx(np.mean(list(expected.values())), abs=1e-9)
+            weighted = np.average(list(expected.values()), weights=list(images.values()))
+            assert number(row["weighted"]) == pytest.approx(weighted, abs=1e-9)
+    assert [row["method"] for row in measured] == ["known (median)", "known (mean)", "known (std)"]
+    plcc = table(folder, "sessions_plcc")[0]
+    if kind in ("oracle", "constant"):
+        assert number(plcc["LIVE"]) == pytest.approx(float(kind != "constant"), abs=2e-4)
+    spread = {(row["set"], row["over sessions"]): row for row in table(folder, "sessions_all")}
+    assert len(spread) == 6
+    right = 1.0 if kind != "constant" else None
+    for name in ("LIVE", "BID"):
+        row = spread[name, "median"]
+        assert number(row["SRCC"]) == pytest.approx(np.median(values[name]), abs=1e-9)
+        for column in ("scene recall", "distortion accuracy"):
+            if right is not None:
+                assert number(row[column]) == right
+            else:  # always the first label
+                dataset = load_set(name)
+                truth = dataset.scenes.argmax(1) if column == "scene recall" else dataset.distortion
+                shares = [np.mean(truth[dataset.indices(session, "test")] == 0) for session in SESSIONS]
+                assert number(row[column]) == pytest.approx(np.median(shares))
+
+
+def test_published_rows_stand_beside(run):
+    folder, _ = run()
+    rows = {row["method"]: row for row in table(folder, "sessions_srcc")}
+    liqe = rows["LIQE (published)"]
+    assert (number(liqe["LIVE"]), number(liqe["BID"])) == (0.970, 0.875)
+    assert number(liqe["average"]) == pytest.approx((0.970 + 0.875) / 2)
+    assert liqe["trained on"] == "the six sets together"
+    assert number(rows["Compare2Score (published, the bar)"]["BID"]) == 0.919
+    assert number(rows["ReLIQS (published, the bar)"]["LIVE"]) == 0.978
+    assert rows["sessions"]["LIVE"] == "10 of 10 test"
+    board = {row["leaderboard's name"]: row for row in table(folder, "leaderboard")}
+    assert len(board) == 10
+    assert number(board["SPAQ"]["published"]) == 0.83
+    assert number(board["SPAQ"]["measured"]) == pytest.approx(1)
+    assert number(board["SPAQ"]["difference"]) == pytest.approx(0.17)
+    assert board["AGIQA-3K (test)"]["measured"] == ""
+    assert board["AGIQA-3K (test)"]["published model trained on"].startswith("unknown")
+    beside = table(folder, "whole_published")
+    assert [(row["set"], number(row["published"])) for row in beside] == [("SPAQ", 0.83), ("SPAQ", 0.815)]
+
+
+def test_published_figures_are_complete():
+    figures = {(row.method, row.dataset, row.figure): row for row in session_figures()}
+    assert {key[1] for key in figures} == set(SIX_SETS)
+    assert figures["LIQE", "KonIQ-10k", "plcc"].value == 0.908
+    assert all(row.source and row.training for row in (*session_figures(), *leaderboard()))
+    board = sorted(row.value for row in leaderboard())
+    assert board == sorted([0.83, 0.653, 0.936, 0.813, 0.446, 0.809, 0.93, 0.928, 0.277, 0.708])
+
+
+@pytest.mark.parametrize("kind", ["oracle", "constant"])
+def test_labels_and_confusions(run, kind):
+    folder, content = run(kind)
+    for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
+        rows = table(folder, f"{attribute}s")
+        assert [row["set"] for row in rows][-1] == "LIVE, whole set"
+        assert not any(row["set"].startswith("SPAQ") for row in rows)  # no labels
+        dataset = load_set("LIVE")
+        truth = dataset.scenes.argmax(1) if attribute == "scene" else dataset.distortion
+        counts = np.bincount(truth, minlength=len(labels))
+        row, result = rows[-1], content["results"][-1][attribute]
+        assert number(row["all"]) == pytest.approx(1 if kind == "oracle" else counts[0] / 40)
+        assert [number(row[label]) for label in labels] == (
+            [1] * len(labels) if kind == "oracle" else [1] + [0] * (len(labels) - 1)
+        )
+        expected = np.diag(counts)
+        if kind == "constant":
+            expected = np.zeros_like(expected)
+            expected[:, 0] = counts
+        assert result["confusion"] == expected.tolist()
+
+
+def test_the_table_of_whole_sets(run):
+    folder, _ = run(model=lambda path: known_model((TrainingSet("LIVE", "all"), TrainingSet("BID", "official"))))
+    rows = {row["set"]: row for row in table(folder, "single")}
+    assert list(rows) == ["BID, official test part", "SPAQ, whole set", "LIVE, whole set"]
+    assert [row["standing"] for row in rows.values()] == ["test", "test", "seen"]
+    assert [int(float(row["images"])) for row in rows.values()] == [10, 31, 40]
+    assert rows["SPAQ, whole set"]["interval"] == "1.000 to 1.000"
+    text = (folder / "tables" / "single.md").read_text()
+    assert "| LIVE, whole set | 40 | 1.000† |" in text
+    assert "† No test" in text
+    assert "LIVE: trained on all of LIVE." in text
+
+
+def test_sessions_that_were_trained_on_do_not_count(run):
+    folder, content = run(
+        model=lambda path: known_model((TrainingSet("LIVE", "session 3"), TrainingSet("BID", "session 3")))
+    )
+    summary = table(folder, "sessions_srcc")[-1]
+    assert summary["LIVE"] == "1 of 10 test"
+    standings = {r["split"]: r["standing"] for r in content["results"] if r["protocol"] == "sessions"}
+    assert {split for split, standing in standings.items() if standing == "test"} == {"3"}
+    assert "evaluations are no tests" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "mark"), [(None, "‡"), ((TrainingSet("LIVE", "all"), TrainingSet("BID", "all")), "†")]
+)
+def test_where_no_session_is_a_test_all_are_marked(run, trained_on, mark):
+    folder, _ = run(model=lambda path: known_model(trained_on))
+    line = (folder / "tables" / "sessions_srcc.md").read_text().splitlines()[4]
+    assert line == f"| known (median) | this run | 1.000{mark} | 1.000{mark} | 1.000 | 1.000 |"
+    assert ("$^\\dagger$" if mark == "†" else "$^\\ddagger$") in (folder / "tables" / "sessions_srcc.tex").read_text()
+
+
+def test_the_guard_refuses_before_anything_is_predicted(run, tmp_path):
+    seen = known_model((TrainingSet("LIVE", "session 1"),))
+    with pytest.raises(DataError, match="LIVE, session 2, test part is no test: of 8 images"):
+        run(model=lambda path: seen, on_seen="refuse")
+    assert not list(tmp_path.rglob("*.jsonl"))
+    with pytest.raises(DataError, match="does not say"):
+        run(model=lambda path: known_model(None), on_seen="refuse")
+    run(model=lambda path: known_model(None), on_seen="refuse", trained_on=(("CSIQ", "all"),))
+
+
+def test_ten_models_each_judge_their_own_session(run):
+    loaded = []
+
+    def load(path):
+        loaded.append(path)
+        session = path.removeprefix("model_")
+        return known_model(
+            (TrainingSet("LIVE", f"session {session}"), TrainingSet("BID", f"session {session}")), number=float(session)
+        )
+
+    folder, content = run(weights="model_{session}", model=load)
+    assert loaded == [f"model_{session}" for session in SESSIONS]
+    of_sessions = [row for row in content["results"] if row["protocol"] == "sessions"]
+    assert all(row["model"] == f"session-{row['split']}" and row["standing"] == "test" for row in of_sessions)
+    assert [row["model"] for row in content["results"] if row["protocol"] == "whole"] == ["session-1"] * 2
+    lines = (folder / "predictions" / "session-4" / "bid.jsonl").read_text().splitlines()
+    assert len(lines) - 1 == len(load_set("BID").indices("4", "test"))
+    _, content = run(folder=folder.parent / "all", weights="model_{session}", model=load, whole_models="all")
+    assert len([row for row in content["results"] if row["protocol"] == "whole"]) == 20
+
+
+def test_two_evaluations_are_compared(run, tmp_path):
+    run("noise", tmp_path / "noise", name="rival")
+    folder, content = run("oracle", tmp_path / "oracle", against=str(tmp_path / "noise"), name="ours")
+    rows = table(folder, "differences")
+    assert len(rows) == len(content["results"]) == 23
+    whole = rows[-1]
+    expected = wanted("LIVE", "all", "noise")["SRCC"]
+    assert number(whole["ours"]) == pytest.approx(1)
+    assert number(whole["rival"]) == pytest.approx(expected, abs=1e-9)
+    assert number(whole["difference"]) == pytest.approx(1 - expected, abs=1e-9)
+    assert number(whole["p (Williams)"]) < 1e-6
+    assert number(whole["p (paired bootstrap)"]) == pytest.approx(2 / 51)
+    folder, content = run("oracle", tmp_path / "oracle", against=str(tmp_path / "oracle"))
+    assert list(table(folder, "differences")[0])[1:3] == ["known", "known (oracle)"]
+    assert {row["williams_p"] for row in content["differences"]} == {1.0}
+
+
+def test_padding_batches_and_devices_change_nothing(run, tmp_path):
+    kept = []
+    for number_, (devices, per_device) in enumerate([(1, 1), (8, 1), (3, 5), (2, 64)]):
+        make = lambda path, n=devices: known_model(devices=jax.devices()[:n])  # noqa: E731
+        folder, content = run("noise", tmp_path / str(number_), model=make, images_per_device=per_device)
+        kept.append(({p.name: p.read_bytes() for p in folder.rglob("*.jsonl")}, content["results"]))
+    assert len(kept[0][0]) == 3
+    assert all(other == kept[0] for other in kept[1:])
+
+
+# Interruption
+
+
+def lines_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted((folder / "predictions").rglob("*.jsonl*"))}
+
+
+def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
+    whole, _ = run("noise", tmp_path / "whole")
+    real, predicted = predictor.evaluation_batches, []
+
+    def counted(dataset, indices, **options):
+        predicted.append((dataset.name, len(indices)))
+        return real(dataset, indices, **options)
+
+    def broken(dataset, indices, **options):
+        for count, batch in enumerate(real(dataset, indices, **options)):
+            if dataset.name == "BID" and count == 6:
+                raise KeyboardInterrupt
+            yield batch
+
+    folder = tmp_path / "killed"
+    monkeypatch.setattr(predictor, "evaluation_batches", broken)
+    with pytest.raises(KeyboardInterrupt):
+        run("noise", folder)
+    partial = folder / "predictions" / "model" / "bid.jsonl.partial"
+    assert len(partial.read_text().splitlines()) == 1 + 10  # the sixth batch was still computing
+    with partial.open("a") as file:
+        file.write('{"image": "0')  # cut while writing
+    with pytest.raises(DataError, match="no finished evaluation"):
+        tables_from(folder)
+    monkeypatch.setattr(predictor, "evaluation_batches", counted)
+    run("noise", folder)
+    assert predicted == [("BID", 27), ("SPAQ", 31)]
+    assert lines_of(folder) == lines_of(whole)
+    predicted.clear()
+    run("noise", folder)
+    assert predicted == []
+    assert "LIVE: all 40 predictions are there" in capsys.readouterr().err
+
+
+def test_more_sessions_are_added_to_what_is_there(run, tmp_path, monkeypatch):
+    real, predicted = predictor.evaluation_batches, []
+    monkeypatch.setattr(predictor, "evaluation_batches", lambda d, i, **o: predicted.append(len(i)) or real(d, i, **o))
+    options = {"sets": ("LIVE",), "official": (), "whole": ()}
+    run(folder=tmp_path / "a", sessions=("1",), **options)
+    folder, _ = run(folder=tmp_path / "a", sessions=("1", "2"), **options)
+    assert predicted == [8, 4]
+    names = [
+        json.loads(line)["image"] for line in (folder / "predictions/model/live.jsonl").read_text().splitlines()[1:]
+    ]
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("change", ["weights", "preset", "labels"])
+def test_predictions_of_something_else_are_put_aside(run, tmp_path, change, monkeypatch, capsys):
+    folder, _ = run(folder=tmp_path / "a")
+    old = lines_of(folder)["predictions/model/spaq.jsonl"]
+    if change == "weights":
+        run(folder=folder, model=lambda path: known_model(number=1.0))
+    elif change == "preset":
+        run(folder=folder, preset="even")
+    else:
+        monkeypatch.setitem(SETS, "SPAQ", 30)
+        run(folder=folder)
+    kept = lines_of(folder)
+    assert kept["predictions/model/spaq.jsonl.old"] == old != kept["predictions/model/spaq.jsonl"]
+    assert "were moved to" in capsys.readouterr().err
+    assert ("predictions/model/bid.jsonl.old" in kept) == (change != "labels")
+
+
+def test_tables_are_remade_without_the_model(run, tmp_path):
+    folder, content = run("noise", tmp_path / "a", pictures=True)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for made in ("tables", "plots"):
+        shutil.rmtree(folder / made)
+    (folder / "report.html").unlink()
+    assert tables_from(folder) == content
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    config = settings(from_predictions=True, name="renamed")
+    assert evaluate(config, "", folder)["model"] == "renamed"
+
+
+def test_damaged_predictions_are_refused(run, tmp_path):
+    folder, _ = run(folder=tmp_path / "a")
+    path = folder / "predictions" / "model" / "spaq.jsonl"
+    text = path.read_text()
+    for damaged in (text[:-40], text.replace('"quality":', '"q":', 1), text.split("\n", 1)[1], ""):
+        path.write_text(damaged)
+        with pytest.raises(DataError, match=r"spaq\.jsonl"):
+            tables_from(folder)
+
+
+# The report
+
+
+def test_the_page_stands_alone(run):
+    folder, _ = run(model=lambda path: known_model((TrainingSet("<b>&", "all"),), name="<i>known</i>"), pictures=True)
+    page = (folder / "report.html").read_text()
+    assert "<i>known" not in page
+    assert "&lt;i&gt;known&lt;/i&gt;" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert page.count('src="data:image/png;base64,') == len(list((folder / "plots").glob("*.png"))) == 13
+    for table_ in ("sessions_srcc", "single", "leaderboard", "scenes", "distortions", "units"):
+        assert f'<section id="{table_}">' in page
+        assert f'href="#{table_}"' in page
+
+
+def test_latex_is_balanced(run):
+    folder, _ = run()
+    for path in (folder / "tables").glob("*.tex"):
+        text = path.read_text()
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1, path.name
+        assert text.count("{") == text.count("}")
+        assert not re.search(r"(?<!\\)[%#_]", text.replace(r"\label{tab:" + path.stem + "}", ""))
+
+
+# What is refused
+
+
+def test_missing_sets(run, tmp_path):
+    def load(name):
+        if name == "SPAQ":
+            raise DataError("No prepared data set 'SPAQ'.")
+        return known_set(name, 40, sessions=name != "BID")
+
+    with pytest.raises(
+        DataError, match=r"(?s)11 of the evaluations.*BID, session 1, .*SPAQ: No prepared.*missing=skip"
+    ):
+        evaluate(settings(), "known", tmp_path / "a", lambda path: known_model(), load)
+    content = run("oracle", tmp_path / "b")[1]
+    assert content["skipped"] == {}
+    content = evaluate(settings(missing="skip"), "known", tmp_path / "a", lambda path: known_model(), load)
+    assert "SPAQ" in content["skipped"]
+    assert len(content["results"]) == 10 + 1 + 1
+    assert "Left out: SPAQ." in (tmp_path / "a" / "report.html").read_text()
+    with pytest.raises(DataError, match="None of the data sets"):
+        evaluate(settings(missing="skip", sets=(), official=(), whole=("SPAQ",)), "m", tmp_path / "c", None, load)
+
+
+def test_too_few_images_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictor, "predict", fake_predict("oracle"))
+    config = settings(sets=("LIVE",), official=(), whole=())
+    with pytest.raises(DataError, match=r"LIVE, session 1, test part: .*at least 3"):
+        evaluate(config, "m", tmp_path, lambda path: known_model(), lambda name: known_set(name, 10))
+
+
+def test_nan_names_the_image(tmp_path, monkeypatch):
+    fake = fake_predict("oracle")
+    monkeypatch.setattr(predictor, "predict", lambda *a, **o: _nan_at_red_zero(fake(*a, **o)))
+    with pytest.raises(ModelError, match=r"known predicts NaN for LIVE/\d\d\d.png"):
+        evaluate(settings(), "m", tmp_path, lambda path: known_model(), load_set)
+
+
+def _nan_at_red_zero(out):
+    quality = out.values["quality"]
+    return out._replace(values={"quality": jax.numpy.where(quality == 1, np.nan, quality)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"part": "testing"}, "config.part must be one of train, val, test"),
+        ({"missing": "ignore"}, "config.missing"),
+        ({"whole_models": "some"}, "config.whole_models"),
+        ({"on_seen": "hide"}, "config.on_seen"),
+        ({"dtype": "float16"}, "config.dtype"),
+        ({"official": (("BID",),)}, "config.official holds pairs"),
+        ({"sessions": ()}, "config.sessions is empty"),
+        ({"sets": (), "official": (), "whole": ()}, "Nothing to evaluate"),
+    ],
+)
+def test_settings_are_checked(changes, match):
+    with pytest.raises(UsageError, match=match):
+        check_eval_config(settings(**changes))
+
+
+def test_unknown_settings_and_presets(run, tmp_path):
+    config = settings()
+    with config.unlocked():
+        config.partt = "test"
+    with pytest.raises(UsageError, match=r"unknown keys \['partt'\]"):
+        check_eval_config(config)
+    with pytest.raises(UsageError, match=r"config\.preset must be one of paper"):
+        run(preset="papre")
+    with pytest.raises(UsageError, match="No model is named"):
+        evaluate(settings(), "", tmp_path)

@@ -181,7 +181,8 @@ def test_labels_and_confusions(run, kind):
     for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
         rows = table(folder, f"{attribute}s")
         assert [row["set"] for row in rows][-1] == "LIVE, whole set"
-        assert not any(row["set"].startswith("SPAQ") for row in rows)  # no labels
+        assert [row["set"].partition(",")[0] for row in rows] == ["LIVE", "BID", "BID", "LIVE"]  # SPAQ has no labels
+        assert rows[0]["set"] == "LIVE, mean of 10 sessions"
         dataset = load_set("LIVE")
         truth = dataset.scenes.argmax(1) if attribute == "scene" else dataset.distortion
         counts = np.bincount(truth, minlength=len(labels))
@@ -189,6 +190,10 @@ def test_labels_and_confusions(run, kind):
         assert number(row["all"]) == pytest.approx(1 if kind == "oracle" else counts[0] / 40)
         assert [number(row[label]) for label in labels] == (
             [1] * len(labels) if kind == "oracle" else [1] + [0] * (len(labels) - 1)
+        )
+        by_session = [truth[dataset.indices(session, "test")] for session in SESSIONS]
+        assert number(rows[0]["all"]) == pytest.approx(
+            1 if kind == "oracle" else np.mean([np.mean(t == 0) for t in by_session])
         )
         expected = np.diag(counts)
         if kind == "constant":

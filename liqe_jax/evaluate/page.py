@@ -12,21 +12,23 @@ from liqe_jax.evaluate.table import Table
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 82rem; padding: 0 1.2rem; color: #1b1b1b; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1.2rem; color: #1b1b1b; }
 h1 { margin-bottom: .2rem; } h2 { margin: 2.4rem 0 .6rem; font-size: 1.25rem; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: .92rem; padding: .7rem 0; margin-top: 1rem;
   border-top: 1px solid #ddd; border-bottom: 1px solid #ddd; }
 a { color: #0062a3; text-decoration: none; } a:hover { text-decoration: underline; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-td, th { padding: .22rem .75rem; text-align: right; border-bottom: 1px solid #e6e6e6; white-space: nowrap; }
-th { border-bottom: 1px solid #999; font-weight: 600; } tbody tr:hover { background: #f5f8fb; }
+td, th { padding: .22rem .6rem; text-align: right; border-bottom: 1px solid #e6e6e6; white-space: nowrap; }
+th { border-bottom: 1px solid #999; font-weight: 600; white-space: normal; }
+tbody tr:hover { background: #f5f8fb; }
 td.text, th.text, td:first-child, th:first-child { text-align: left; }
 .note { color: #555; font-size: .88rem; margin: .4rem 0; max-width: 60rem; }
 .warning { background: #fff3d6; border-left: 4px solid #e69f00; padding: .6rem 1rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .92rem; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 1.2rem; }
-.matrices { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
+.matrices { display: grid; grid-template-columns: repeat(auto-fill, minmax(36rem, 1fr)); gap: 1.2rem; }
+.matrices img { max-height: 36rem; }
 figure { margin: 0; } img { max-width: 100%; height: auto; }
 summary { cursor: pointer; } pre { font-size: .82rem; overflow-x: auto; background: #f6f6f6; padding: .8rem; }
 @media print { nav { display: none; } body { max-width: none; } .wide { overflow: visible; } }

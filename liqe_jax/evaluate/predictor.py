@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +22,13 @@ from liqe_jax.data.evaluation import EvaluationBatch, evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.images.preprocess import PRESETS, Preset
+from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
+from liqe_jax.tasks import TaskSet
+
+# (parameters, patches, text features, patch mask) -> quality, and "p ATTRIBUTE" for each attribute.
+Judge = Callable[..., dict[str, Any]]
 
 
 class Predicted(NamedTuple):
@@ -49,6 +54,11 @@ def model_digest(model: Model) -> str:
     return found.hexdigest()
 
 
+def make_judge(config: CLIPConfig, tasks: TaskSet, dtype: str) -> Judge:
+    """What runs on the devices, compiled once for all models and data sets that share it."""
+    return jax.jit(functools.partial(_judge, config=config, tasks=tasks, dtype=jnp.dtype(dtype)))
+
+
 def predict_set(
     model: Model,
     dataset: LabelledSet,
@@ -57,6 +67,7 @@ def predict_set(
     preset: str | Preset = "paper",
     images_per_device: int = 0,
     workers: int = 0,
+    judge: Judge | None = None,
 ) -> Iterator[Predicted]:
     """Predicts the images `indices`, batch by batch; every host gets every result.
 
@@ -68,6 +79,7 @@ def predict_set(
       preset: how patches are chosen; with a fixed number of them.
       images_per_device: per call; 0 takes the scorer's own choice.
       workers: decoding threads; 0 leaves it to tf.data.
+      judge: of `make_judge` for this model; default a new one, which is compiled again.
 
     Raises:
       UsageError: the preset takes all patches, or the model predicts no quality.
@@ -78,7 +90,7 @@ def predict_set(
     if not any(a.name == "quality" and a.values for a in model.tasks.attributes):
         raise UsageError(f"{model.name} predicts no quality, so it has no correlation with opinion scores.")
     spread = NamedSharding(Mesh(np.asarray(model.devices), ("images",)), PartitionSpec("images"))
-    run = jax.jit(functools.partial(_judge, config=model.config, tasks=model.tasks, dtype=jnp.dtype(model.dtype)))
+    run = judge or make_judge(model.config, model.tasks, model.dtype)
     batches = evaluation_batches(
         dataset,
         indices,

@@ -17,7 +17,7 @@ from liqe_jax.evaluate.page import page
 from liqe_jax.evaluate.plots import confusion_picture, scatter
 from liqe_jax.evaluate.predictions import SetPredictions, read_predictions
 from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, Unit, describe, stated
-from liqe_jax.evaluate.results import Result, evaluate_unit
+from liqe_jax.evaluate.results import Result, counted, evaluate_unit
 from liqe_jax.evaluate.sections import all_tables
 from liqe_jax.evaluate.significance import FEWEST, Comparison, compare
 from liqe_jax.evaluate.table import Table
@@ -194,10 +194,10 @@ def _pictures(kept: Kept, results: Sequence[Result]) -> tuple[dict[str, bytes], 
         indices = predictions.indices(shown.unit.split, shown.unit.part)
         title = describe(shown.unit)
         scatters[title] = scatter(predictions.mos[indices], predictions.quality[indices], title)
-        counted = [result for result in group if result.verdict.standing == shown.verdict.standing]
-        where = f"{dataset}, {len(counted)} sessions" if protocol == SESSION_PROTOCOL else title
+        used = counted(group)
+        where = f"{dataset}, {len(used)} sessions" if protocol == SESSION_PROTOCOL and len(used) > 1 else title
         for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
-            found = [getattr(result, attribute) for result in counted if getattr(result, attribute)]
+            found = [getattr(result, attribute) for result in used if getattr(result, attribute)]
             total = sum(labels_.confusion for labels_ in found) if found else np.zeros(0)
             if np.any(total):
                 caption = f"{where}: {attribute}s"
@@ -209,20 +209,21 @@ def _warnings(kept: Kept, results: Sequence[Result]) -> list[str]:
     warnings = [f"Left out: {what}. {why}" for what, why in kept.skipped.items()]
     doubtful = [describe(result.unit) for result in results if result.verdict.standing != TEST]
     if doubtful:
-        some = ", ".join(doubtful[:3]) + (", ..." if len(doubtful) > 3 else "")
-        warnings.insert(
-            0, f"{len(doubtful)} of {len(results)} evaluations are no tests, and their figures are marked: {some}."
-        )
+        text = f"{len(doubtful)} of {len(results)} evaluations are no tests, and their figures are marked"
+        warnings.insert(0, f"{text}, as {doubtful[0]}.")
     return warnings
 
 
 def _facts(kept: Kept, options: Mapping[str, Any]) -> dict[str, str]:
     facts = {}
-    for key, model in kept.models.items():
+    for key, model in list(kept.models.items())[:1]:
         trained = model["provenance"]["trained_on"]
         told = ", ".join(f"{entry['dataset']} ({entry['split']})" for entry in trained or ()) or "nothing"
         facts[key] = f"{model['provenance']['name']} from {model['weights']}, sha256 {model['digest'][:12]}"
-        facts[f"{key} was trained on"] = "not stated" if trained is None else told
+        facts["trained on"] = "not stated" if trained is None else told
+    if len(kept.models) > 1:
+        others = list(kept.models.values())[1:]
+        facts["likewise"] = ", ".join(f"{m['provenance']['name']} ({m['digest'][:8]})" for m in others)
     if options["trained_on"]:
         facts["trained on, as stated for this run"] = ", ".join(f"{n} ({s})" for n, s in options["trained_on"])
     bootstrap = options["bootstrap"]

@@ -151,7 +151,8 @@ class Summary:
       used: the splits, or models, that count.
       asked: how many there were.
       images: mean number per unit.
-      mean, median, std: figure -> value; std divides by the number of units, as the reference does.
+      mean, median, std: figure -> value; std divides by the number of units, as the reference does,
+        and is NaN for a single one.
     """
 
     dataset: str
@@ -171,7 +172,7 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
         of_set = [result for result in results if result.unit.dataset == dataset]
         standings = {result.verdict.standing for result in of_set}
         standing = next(s for s in (TEST, SEEN, UNKNOWN) if s in standings)
-        used = [r for r in of_set if r.verdict.standing == TEST] if standing == TEST else of_set
+        used = counted(of_set)
         table = np.array([[result.figure(name) for name in FIGURES] for result in used])
         summaries.append(
             Summary(
@@ -180,10 +181,19 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
                 tuple(result.unit.split for result in used),
                 len(of_set),
                 float(np.mean([result.agreement.images for result in used])),
-                *(dict(zip(FIGURES, f(table, axis=0).tolist(), strict=True)) for f in (np.mean, np.median, np.std)),
+                *(dict(zip(FIGURES, f(table, axis=0).tolist(), strict=True)) for f in (np.mean, np.median, _std)),
             )
         )
     return summaries
+
+
+def _std(table: np.ndarray, axis: int) -> np.ndarray:
+    return np.std(table, axis=axis) if len(table) > 1 else np.full(table.shape[1], np.nan)
+
+
+def counted(results: Sequence[Result]) -> list[Result]:
+    """Those that are tests, if any are; else all."""
+    return [result for result in results if result.verdict.standing == TEST] or list(results)
 
 
 def overall(summaries: Sequence[Summary], statistic: str, figure: str) -> tuple[float, float]:

@@ -7,6 +7,7 @@ workdir/tables, plots, report.html, results.json    made from the two above
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
@@ -95,6 +96,9 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
     keys = protocol.model_keys(weights, [str(session) for session in config.sessions])
     wanted = protocol.units(config, list(keys))
     sets, wanted, skipped = _open_sets(config, wanted, load_set)
+    from liqe_jax.evaluate.predictor import make_judge
+
+    judges = functools.cache(make_judge)
     known: dict[str, dict[str, Any]] = {}
     for key, path in keys.items():
         of_model = [unit for unit in wanted if unit.model == key]
@@ -107,7 +111,8 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
                 dataset = sets[unit.dataset]
                 indices = dataset.indices(unit.split, unit.part)
                 require_test(judge(trained_on, dataset.name, dataset.parts, indices), protocol.describe(unit))
-        known[key] = _predict_model(config, model, key, of_model, sets, folder)
+        judge_images = judges(model.config, model.tasks, model.dtype)
+        known[key] = _predict_model(config, model, judge_images, key, of_model, sets, folder)
         known[key]["weights"] = path
     if jax.process_index() == 0:
         content = {
@@ -155,6 +160,7 @@ def _open_sets(
 def _predict_model(
     config: ConfigDict,
     model: Model,
+    judge_images: Any,
     key: str,
     units: Sequence[Unit],
     sets: Mapping[str, LabelledSet],
@@ -175,12 +181,18 @@ def _predict_model(
         of_set = {**header, "dataset": dataset.name, "labels_digest": labels_digest(dataset)}
         # As JSON gives it back, so that the two can be compared.
         of_set = json.loads(json.dumps(of_set))
-        _predict_set(config, model, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
+        _predict_set(config, model, judge_images, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
     return {"provenance": header["model"], "digest": header["digest"], "dtype": model.dtype}
 
 
 def _predict_set(
-    config: ConfigDict, model: Model, dataset: LabelledSet, indices: np.ndarray, path: Path, header: Mapping[str, Any]
+    config: ConfigDict,
+    model: Model,
+    judge_images: Any,
+    dataset: LabelledSet,
+    indices: np.ndarray,
+    path: Path,
+    header: Mapping[str, Any],
 ) -> None:
     import jax
     from jax.experimental import multihost_utils
@@ -200,7 +212,7 @@ def _predict_set(
             say(f"{dataset.name}: all {len(indices)} predictions are there")
         return
     options = {"preset": config.preset, "images_per_device": config.images_per_device, "workers": config.workers}
-    batches = predict_set(model, dataset, missing, **options) if len(missing) else iter(())
+    batches = predict_set(model, dataset, missing, judge=judge_images, **options) if len(missing) else iter(())
     if file is None:
         for _ in batches:  # takes part in the work; the first process writes
             pass

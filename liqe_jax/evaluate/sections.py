@@ -9,7 +9,7 @@ import numpy as np
 from liqe_jax.evaluate.guard import SEEN, TEST, slug
 from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, WHOLE_PROTOCOL, describe
 from liqe_jax.evaluate.published import BAR, Published, beside_whole_sets, leaderboard, session_figures
-from liqe_jax.evaluate.results import Result, Summary, overall, summarise
+from liqe_jax.evaluate.results import Result, Summary, counted, overall, summarise
 from liqe_jax.evaluate.significance import Comparison
 from liqe_jax.evaluate.table import ABSENT, Number, Table
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -142,7 +142,7 @@ def single_table(results: Sequence[Result]) -> Table:
     notes = [
         f"{FIGURES_NOTE} Intervals: bootstrap over images, PLCC's with the logistic held fixed.",
         *_notes([result.verdict.standing for result in results]),
-        *dict.fromkeys(f"{r.unit.dataset}: {r.verdict.reason}." for r in results),
+        " ".join(dict.fromkeys(f"{r.unit.dataset}: {r.verdict.reason}." for r in results)),
     ]
     header = ["set", *(["model"] if several else []), *columns]
     return Table("single", "Across data sets, and official splits", header, rows, notes)
@@ -193,11 +193,24 @@ def leaderboard_table(results: Sequence[Result]) -> Table:
 def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]) -> Table:
     """Recall of scenes, or accuracy of distortions, altogether and for each label."""
     rows: Rows = []
+    groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
-        found = getattr(result, attribute)
-        mark = mark_of(result.verdict.standing)
-        shares = [Number(value, 2) for value in (float(share) for share in found.by_label)]
-        rows.append([describe(result.unit), Number(found.count, 0), Number(found.score, 3, mark), *shares])
+        unit = result.unit
+        # Ten sessions are one row; official parts and whole sets have one for each model.
+        model = "" if unit.protocol == SESSION_PROTOCOL else unit.model
+        groups.setdefault((unit.dataset, unit.protocol, model), []).append(result)
+    for (dataset, protocol, _), group in groups.items():
+        used = counted(group)
+        found = [getattr(result, attribute) for result in used]
+        several = f"{dataset}, mean of {len(used)} sessions"
+        name = several if protocol == SESSION_PROTOCOL and len(used) > 1 else describe(used[0].unit)
+        mark = mark_of(used[0].verdict.standing)
+        table = np.array([labels_.by_label for labels_ in found])
+        known = np.isfinite(table)
+        shares = np.where(known, table, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+        images = Number(float(np.mean([labels_.count for labels_ in found])), 0)
+        score = Number(float(np.mean([labels_.score for labels_ in found])), 3, mark)
+        rows.append([name, images, score, *(Number(float(share), 2) for share in shares)])
     what = {"scene": "Top-k recall of scenes", "distortion": "Accuracy of distortions"}[attribute]
     notes = _notes([result.verdict.standing for result in results])
     return Table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows, notes)

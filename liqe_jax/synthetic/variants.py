@@ -75,9 +75,8 @@ def _shot_noise(image: Image, strength: float, rng: np.random.Generator) -> Imag
 
 def _grain(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Noise after a camera's processing: smooth, and stronger in colour."""
-    noise = rng.standard_normal(image.shape, np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), 0.5 + 0.8 * rng.random())
-    return image + np.float32(0.8 * strength) * noise / noise.std()
+    grain = cv2.GaussianBlur(rng.standard_normal(image.shape, np.float32), (0, 0), 0.5 + 0.8 * rng.random())
+    return image + np.float32(0.8 * strength) * grain / grain.std()
 
 
 def _pillow_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:

@@ -200,7 +200,7 @@ def gradients(
     trained = {path: leaf for path, leaf in params.items() if is_trained(path, plan)}
     frozen = {path: leaf for path, leaf in params.items() if path not in trained}
 
-    def image_tower(trained: Flat, patches: Array) -> Float[Array, "n P E"]:
+    def image_tower(trained: Flat, patches: AnyArray) -> Float[Array, "n P E"]:
         tree = unflatten_dict({**frozen, **trained}, sep="/")
         return encode_image(tree, patches, plan.config, plan.dtype, plan.remat)
 
@@ -248,7 +248,7 @@ def _collectives(axis: str | None) -> tuple[Callable, Callable]:
 
 
 def _in_parts(
-    tower: Callable[[Flat, Array], Array], trained: Flat, patches: AnyArray, parts: int
+    tower: Callable[[Flat, AnyArray], Array], trained: Flat, patches: AnyArray, parts: int
 ) -> tuple[Array, Callable[[Array], Flat]]:
     """`jax.vjp` of a tower, whose memory is that of one part of the images."""
     if parts == 1:
@@ -259,7 +259,7 @@ def _in_parts(
             f"A device's {patches.shape[0]} images do not divide into {parts} micro-batches. Choose a divisor."
         )
 
-    def cut(array: Array) -> Array:
+    def cut(array: AnyArray) -> AnyArray:
         return array.reshape(parts, -1, *array.shape[1:])
 
     features = jax.lax.map(functools.partial(tower, trained), cut(patches))
@@ -270,7 +270,7 @@ def _in_parts(
             return jax.tree.map(jnp.add, total, pullback(part[1])[0]), None
 
         zeros = jax.tree.map(jnp.zeros_like, trained)
-        return jax.lax.scan(add, zeros, (cut(patches), cut(cotangent)))[0]
+        return jax.lax.scan(add, zeros, (jnp.asarray(cut(patches)), jnp.asarray(cut(cotangent))))[0]
 
     return features.reshape(-1, *features.shape[2:]), pullback_in_parts
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.evaluate.accuracy import top_k_recall
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.model.predict import predict
 from liqe_jax.train.step import DEVICES, Flat, Plan, PromptRows, encode_share, pmap_over
@@ -103,18 +104,8 @@ def figures(dataset: LabelledSet, predictions: Predictions) -> dict[str, float]:
         result["distortion_accuracy"] = float((chosen == distortion)[known].mean())
     scenes = dataset.scenes[predictions.indices]
     if "scene" in predictions.marginals and (known := scenes.any(-1)).any():
-        result["scene_accuracy"] = _top_k_recall(predictions.marginals["scene"][known], scenes[known])
+        result["scene_accuracy"] = top_k_recall(predictions.marginals["scene"][known], scenes[known])
     return {name: float(value) for name, value in result.items()}
-
-
-def _top_k_recall(p: Float[np.ndarray, "N S"], scenes: np.ndarray) -> float:
-    """Share of a photograph's k scenes among its k most probable ones, mean over photographs.
-
-    As the reference's training code counts (train_unique_clip_weight.py:578-600).
-    """
-    rank = np.argsort(np.argsort(-p, axis=1, kind="stable"), axis=1)
-    count = scenes.sum(1)
-    return float(((scenes & (rank < count[:, None])).sum(1) / count).mean())
 
 
 def averages(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import csv
 import json
 import multiprocessing
 from pathlib import Path
@@ -126,27 +125,37 @@ def _photo_crops(path: str, number: int, rounds: int, seed: int) -> list[Crops]:
     return [make_view(photo, kinds, (seed, number, turn)) for turn, kinds in enumerate(views_of(rounds))]
 
 
-def read_list(folder: Path) -> list[dict[str, str]]:
-    """The photographs of a folder: rows of `photographs.csv` with name, split and scenes, or all images.
+class Photograph(NamedTuple):
+    """A pristine photograph, its part, and the scenes that it shows."""
+
+    path: Path
+    part: str
+    scenes: tuple[str, ...]
+
+
+def read_list(folder: Path) -> list[Photograph]:
+    """The photographs that `tools/photographs.py` put into a folder, or all images of any other.
+
+    Of the latter, one in ten is for validation.
 
     Raises:
-      DataError: nothing there is large enough.
+      DataError: nothing there is large enough, or the list is damaged.
     """
-    table = folder / "photographs.csv"
+    table = folder / "photographs.json"
     if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if (folder / row["name"]).exists()]
+        try:
+            rows = json.loads(table.read_text("utf-8"))["photographs"]
+            found = [Photograph(folder / row["file"], row["split"], tuple(row["scenes"])) for row in rows]
+        except (ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{table} is damaged ({error}). Collect the photographs again.") from error
     else:
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-        rows = [
-            {"name": path.name, "split": "val" if number % 10 == 9 else "train", "scenes": ""}
-            for number, path in enumerate(paths)
-        ]
+        found = [Photograph(path, "val" if n % 10 == 9 else "train", ()) for n, path in enumerate(paths)]
     large = []
-    for row in rows:
-        with Pictures.open(folder / row["name"]) as picture:
+    for photograph in found:
+        with Pictures.open(photograph.path) as picture:
             if min(picture.size) >= SMALLEST:
-                large.append(row)
+                large.append(photograph)
     if not large:
         raise DataError(f"{folder} holds no photograph with both sides of {SMALLEST} pixels or more.")
     return large
@@ -156,7 +165,7 @@ def make_crops(photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: 
     """Writes crops of all training and validation photographs; returns their number.
 
     Args:
-      photos: folder of pristine photographs, with `photographs.csv` or without.
+      photos: folder of pristine photographs, with `photographs.json` or without.
       out: new folder for `pixels.npy` (uint8 [N, 224, 224, 3]) and `labels.json`.
       rounds: views of every photograph under every type.
       seed: same seed, same crops, on any number of workers.
@@ -168,27 +177,24 @@ def make_crops(photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: 
     if (out / LABELS).exists():
         raise DataError(f"{out} holds crops already. Remove it, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in read_list(photos) if row["split"] in ("train", "val")]
+    rows = [row for row in read_list(photos) if row.part in ("train", "val")]
     per_photo = len(views_of(rounds)) * PER_SCENE
     shape = (len(rows) * per_photo, SIDE, SIDE, 3)
     pixels = np.lib.format.open_memmap(out / PIXELS, "w+", np.uint8, shape)
     labels: list[dict[str, object]] = []
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        jobs = [
-            pool.submit(_photo_crops, str(photos / row["name"]), number, rounds, seed)
-            for number, row in enumerate(rows)
-        ]
+        jobs = [pool.submit(_photo_crops, str(row.path), number, rounds, seed) for number, row in enumerate(rows)]
         for row, job in tqdm(zip(rows, jobs, strict=True), total=len(rows), unit="photo"):
             for crops in job.result():
                 for crop in crops.pixels:
                     pixels[len(labels)] = crop
                     labels.append(
                         {
-                            "name": f"{Path(row['name']).stem}/{len(labels) % per_photo:04d}_{crops.kind}",
-                            "photo": row["name"],
-                            "part": row["split"],
-                            "scenes": row.get("scenes", "").split(),
+                            "name": f"{row.path.stem}/{len(labels) % per_photo:04d}_{crops.kind}",
+                            "photo": row.path.name,
+                            "part": row.part,
+                            "scenes": row.scenes,
                             "mos": round(crops.opinion, 4),
                             "distortion": crops.raw_distortion,
                         }

@@ -1,1 +1,1 @@
-"""What training adds to the model. So far: losses, dynamic weights and learning rates."""
+"""What training adds to the model: losses, weightings, the step, the loop."""

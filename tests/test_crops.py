@@ -1,0 +1,110 @@
+"""Crops of damaged photographs: other makes of a distortion, labels, and the data set that they become."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liqe_jax.data.crops import SPLIT, crops_set
+from liqe_jax.errors import DataError
+from liqe_jax.synthetic import KINDS, distort
+from liqe_jax.synthetic.crops import PER_SCENE, PRISTINE, SIDE, make_crops, make_view, read_list, views_of
+from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.variants import VARIANTS, distance, variant
+
+from .conftest import photograph
+
+
+@pytest.fixture(scope="module")
+def view() -> np.ndarray:
+    return photograph(96, 128).astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("kind", sorted({*VARIANTS, 25}))
+def test_a_variant_moves_the_image_as_far_as_ours_does(kind, view):
+    for level in (2, 4):
+        for seed in range(4):
+            other = variant(view, kind, level, seed)
+            assert other.dtype == np.float32
+            assert 0 <= other.min() <= other.max() <= 1
+            reference = distance(distort(view, kind, level, seed), view)
+            assert distance(other, view) == pytest.approx(reference, rel=0.35, abs=0.01), (level, seed)
+        np.testing.assert_array_equal(variant(view, kind, level, 1), variant(view, kind, level, 1))
+
+
+def test_a_kind_without_another_make_is_ours(view):
+    kind = min(set(KINDS) - set(VARIANTS) - {25})
+    np.testing.assert_array_equal(variant(view, kind, 3, 5), distort(view, kind, 3, 5))
+
+
+def test_views_have_the_labels_of_their_damage():
+    photo = Image.fromarray(photograph(400, 500))
+    pristine = make_view(photo, (), (1, 2))
+    assert pristine.pixels.shape == (PER_SCENE, SIDE, SIDE, 3)
+    assert (pristine.opinion, pristine.raw_distortion, pristine.kind) == (PRISTINE, "", "pristine")
+    for kind in (1, 10, 25):
+        crops = make_view(photo, (kind,), (1, kind))
+        assert crops.raw_distortion == KINDS[kind].raw_label
+        scores = [mean_opinion(kind, level)[0] for level in range(1, 6)]
+        assert min(scores) - 1e-9 <= crops.opinion <= max(scores) + 1e-9
+        np.testing.assert_array_equal(make_view(photo, (kind,), (1, kind)).pixels, crops.pixels)
+    both = make_view(photo, (0, 0), (7,))
+    assert both.raw_distortion == ""
+    first, second = (int(number) for number in both.kind.split("+"))
+    assert 1 <= first <= 25
+    assert 1 <= second <= 25
+    assert 1 <= both.opinion < PRISTINE
+
+
+def test_every_kind_as_often():
+    views = views_of(3)
+    assert all(views.count((kind,)) == 3 for kind in KINDS)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rows = []
+    for number, part in enumerate(("train", "val", "test")):
+        Image.fromarray(photograph(300, 320, number)).save(folder / f"p{number}.png")
+        rows.append({"file": f"p{number}.png", "split": part, "scenes": ["animal", "plant"][: number + 1]})
+    Image.fromarray(photograph(100, 900)).save(folder / "narrow.png")
+    rows.append({"file": "narrow.png", "split": "train", "scenes": []})
+    (folder / "photographs.json").write_text(json.dumps({"photographs": rows}))
+    return folder
+
+
+def test_crops_become_a_data_set(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("liqe_jax.synthetic.crops.views_of", lambda rounds: [(), (11,)])
+    # Processes would not see the shorter list, so it runs in threads.
+    monkeypatch.setattr(
+        "concurrent.futures.ProcessPoolExecutor",
+        lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
+    )
+    counts = {make_crops(photos, tmp_path / name, rounds=1, workers=n) for name, n in (("one", 1), ("two", 2))}
+    assert counts == {2 * 2 * PER_SCENE}
+    one, two = (crops_set(tmp_path / name) for name in ("one", "two"))
+    assert one.read(range(len(one))) == two.read(range(len(two)))
+    assert len(set(one.names)) == len(one)
+    assert set(one.reference) == {"p0.png", "p1.png"}  # not the test photograph, not the narrow one
+    assert len(one.indices(SPLIT, "train")) == len(one.indices(SPLIT, "val")) == 2 * PER_SCENE
+    for index, kind in enumerate(["pristine", "pristine", "11", "11"] * 2):
+        assert one.names[index].endswith(f"_{kind}")
+        assert (one.distortion[index] == -1) == (kind == "pristine")
+    assert one.scenes.sum(1).tolist() == [1] * 4 + [2] * 4
+    with pytest.raises(DataError, match="holds crops already"):
+        make_crops(photos, tmp_path / "one", rounds=1)
+
+
+def test_folders_that_hold_nothing(tmp_path):
+    with pytest.raises(DataError, match="holds no photograph"):
+        read_list(tmp_path)
+    with pytest.raises(DataError, match="holds no crops"):
+        crops_set(tmp_path)
+    (tmp_path / "photographs.json").write_text("{}")
+    with pytest.raises(DataError, match="damaged"):
+        read_list(tmp_path)

@@ -88,14 +88,19 @@ def test_a_whole_trajectory_is_the_reference_s(name, figures, start, golden_imag
     moved_from = state.params
     lambdas = expected["lambdas_per_epoch"]
     epoch_means: list[np.ndarray] = []
+    reference_means: list[np.ndarray] = []
     history = iter(expected["history"])
     for epoch in range(expected["epochs"]):
         weights = dynamic_weights(epoch_means, len(plan.terms))
         if lambdas is not None:
             named = dict(zip(REFERENCE_ORDER[expected["task_set"]], lambdas[epoch], strict=True))
-            np.testing.assert_allclose(weights, [named[term] for term in plan.terms], atol=1e-5)
+            wanted = [named[term] for term in plan.terms]
+            # The rule on the reference's own losses; and on ours, which may differ as much as losses may: at the
+            # rate of 1e-4 those move by 2e-5 when the start is perturbed by 1e-7 (measured on the reference).
+            np.testing.assert_allclose(dynamic_weights(reference_means, len(plan.terms)), wanted, atol=1e-5)
+            np.testing.assert_allclose(weights, wanted, atol=tolerance)
         rate = reference_learning_rate(epoch, expected["initial_lr"])
-        losses = []
+        losses, reference_losses = [], []
         for index in range(expected["steps_per_epoch"]):
             reference = next(history)
             assert (reference["epoch"], reference["step"]) == (epoch, index)
@@ -107,7 +112,9 @@ def test_a_whole_trajectory_is_the_reference_s(name, figures, start, golden_imag
             np.testing.assert_allclose(metrics.losses, wanted, rtol=tolerance, err_msg=str(reference))
             np.testing.assert_allclose(float(metrics.losses @ weights), reference["weighted"], rtol=tolerance)
             losses.append(np.asarray(metrics.losses, np.float64))
+            reference_losses.append(wanted)
         epoch_means.append(np.mean(losses, axis=0))
+        reference_means.append(np.mean(reference_losses, axis=0))
     assert next(history, None) is None
 
     _, _, metrics = jax.jit(functools.partial(gradients, plan=plan))(

@@ -1,7 +1,7 @@
 """LIQE in JAX: blind image quality, scene and distortion from CLIP.
 
     import liqe_jax
-    model = liqe_jax.load("liqe_mix")
+    model = liqe_jax.load()  # or "liqe_mix", "LIQE.pt", ...
     print(model.score("photo.jpg").quality)
 
 Names are imported when first used, so that `import liqe_jax` costs nothing.
@@ -12,8 +12,11 @@ How the package is divided; a part imports only from parts above it:
     text, images              tokens; decoding, resizing, choice of patches (NumPy, Pillow)
     model                     CLIP, prompt sharing, head: pure functions over pytrees
     weights                   every checkpoint format, the hub, provenance
-    train                     losses, learning rates, task weights (so far)
     scoring                   the public scorer
+    synthetic                 KADID-10k's distortions, crops for training (OpenCV)
+    data                      data sets and batches; the only part that imports TensorFlow
+    evaluate                  metrics, protocol, reports, comparisons (SciPy)
+    train                     losses, the pmapped step, the loop (optax, Orbax)
     cli                       the `liqe` command
 """
 

@@ -168,7 +168,7 @@ def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, cap
     assert "No images in" in capsys.readouterr().err
     assert run("score", folder / "a.png", "--model", tmp_path / "nothing") == 2
     assert "holds no weights" in capsys.readouterr().err
-    for wrong in (("score",), ("score", "x"), ("nonsense",), (), ("score", "x", "--model", "m", "--dtype", "int4")):
+    for wrong in (("score",), ("nonsense",), (), ("score", "x", "--model", "m", "--dtype", "int4")):
         with pytest.raises(SystemExit) as stop:
             run(*wrong)
         assert stop.value.code == 2

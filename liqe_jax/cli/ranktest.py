@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
+from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from liqe_jax.evaluate.ranktest_run import RankTests, Rendering
@@ -41,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="pristine photographs")
-    parser.add_argument("--model", required=True, metavar="M", help="the model to test")
+    parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"the model to test (default: {EMBEDDED})")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
     parser.add_argument("--kinds", type=int, nargs="+", metavar="K", help="kinds of distortion (default: all 25)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N photographs, by name")

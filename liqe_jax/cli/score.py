@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
+  liqe score photo.jpg
   liqe score photo.jpg --model liqe_mix
   liqe score holiday/ --recursive --model LIQE.pt --output scores.jsonl
   liqe score holiday/ --recursive --model LIQE.pt --output scores.jsonl --resume
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.scoring.load import load
+    from liqe_jax.weights.embedded import ABOUT, EMBEDDED
     from liqe_jax.weights.known import KNOWN_MODELS
 
     use_compilation_cache()
@@ -99,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
+        if arguments.model == EMBEDDED and not arguments.quiet:
+            print(ABOUT, file=sys.stderr)
         if arguments.model in KNOWN_MODELS and not arguments.quiet:
             print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
+from liqe_jax.weights.embedded import EMBEDDED
 
 MODEL_HELP = (
-    "a model folder, a weight file (LIQE.pt, .safetensors, .msgpack, .bin), liqe_mix, liqe_koniq, or a Hugging Face "
-    "repository of a CLIP"
+    "a model folder, a weight file (LIQE.pt, .safetensors, .msgpack, .bin), liqe_nano (inside the package), liqe_mix, "
+    "liqe_koniq, or a Hugging Face repository of a CLIP"
 )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model and --tasks."""
-    parser.add_argument("--model", required=True, metavar="M", help=MODEL_HELP)
+    parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"{MODEL_HELP} (default: {EMBEDDED})")
     add_tasks_option(parser)
 
 

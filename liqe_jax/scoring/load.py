@@ -23,6 +23,7 @@ from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import JOINT, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.files import sha256_of_file
 from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
 from liqe_jax.weights.known import KNOWN_MODELS
@@ -31,7 +32,7 @@ from liqe_jax.weights.read import read_model
 
 
 def load(
-    name_or_path: str | os.PathLike,
+    name_or_path: str | os.PathLike = EMBEDDED,
     *,
     tasks: TaskSet | str | None = None,
     dtype: str = "float32",
@@ -41,8 +42,9 @@ def load(
 
     Args:
       name_or_path: a folder or weight file in any format that `liqe_jax.weights` reads; a
-        known name (`liqe_mix`, `liqe_koniq`); or a repository on the Hugging Face hub,
-        "owner/model". What exists as a path is never looked up on the network.
+        known name (`liqe_mix`, `liqe_koniq`); a repository on the Hugging Face hub,
+        "owner/model"; or `liqe_nano`, the small model inside the package, which is the
+        default. What exists as a path is never looked up on the network.
       tasks: attributes and sentences: a `TaskSet`, or the name of one of LIQE's ("joint",
         "quality_scene", "quality_distortion", "quality"). Default: the model's own, and
         "joint" where the file does not say.
@@ -76,6 +78,8 @@ def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
     name = os.fspath(name_or_path)
     if Path(name).exists():
         return read_model(name)
+    if name == EMBEDDED:
+        return read_model(embedded_folder())
     if name in KNOWN_MODELS:
         return _open_known(name)
     # A relative path that does not exist looks like owner/model too; its parent gives it away.
@@ -86,8 +90,8 @@ def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
         provenance = dataclasses.replace(checkpoint.provenance, name=name, source=f"huggingface.co/{name}")
         return dataclasses.replace(checkpoint, provenance=provenance)
     raise ModelError(
-        f"No model {name!r}. Expected an existing folder or file, a known name ({', '.join(KNOWN_MODELS)}), or a "
-        "Hugging Face repository such as openai/clip-vit-base-patch32."
+        f"No model {name!r}. Expected an existing folder or file, a known name "
+        f"({', '.join([EMBEDDED, *KNOWN_MODELS])}), or a Hugging Face repository such as openai/clip-vit-base-patch32."
     )
 
 

@@ -3,8 +3,8 @@
     python -m liqe_jax.synthetic.crops photos data/crops --rounds 4
 
 A crop sees a photograph at a random scale, damaged by one of KADID-10k's types at any strength between the
-levels 1 and 5, in our make or in another (`variants`), now and then by two types at once or none. Its
-opinion score is the mean of KADID-10k's for the type and level (`opinion`).
+levels 1 and 5, in our make or in another (`variants`), now and then by two or three types at once or none,
+and may be shrunk afterwards. Its opinion score is the mean of KADID-10k's for the type and level (`opinion`).
 """
 
 from __future__ import annotations
@@ -29,17 +29,28 @@ from liqe_jax.synthetic.variants import variant
 SIDE = 224  # pixels of a crop
 PER_SCENE = 2  # crops of every damaged view
 
-# Views are a little larger than a crop; KADID-10k's 512x384 would take twice the time.
-VIEW = (288, 352)
+# Views are a little larger than a crop; KADID-10k's 512x384 would take twice the time. Types that put a
+# number of things somewhere into the picture need the whole of it.
+VIEW, WHOLE_VIEW = (288, 352), (384, 512)
+WHOLE_KINDS = (20, 23)
 
 # Short sides that photographs are shrunk to, pixels, log-uniform. The scorer shrinks to 768 itself.
-SMALLEST, LARGEST = 288, 1400
+SMALLEST, LARGEST = 232, 1024
+
+# Share of damaged views that are shrunk afterwards, down to SHRUNK of their size, as scorers and people
+# do with large photographs. What has a size in pixels fades with it (share of the distance from pristine
+# that is left: the factor); tones and colours stay.
+SHRUNK_SHARE, SHRUNK = 0.15, 0.55
+FADING_KINDS = (1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15, 19, 21, 24)
+
+# Share of damage that is of another make.
+VARIANT_SHARE = 0.45
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
 PRISTINE = 4.61
 
-# Shares of views: undamaged for each of the 25 types once, and damaged twice.
-PRISTINE_ROUNDS, PAIR_ROUNDS = 2, 3
+# Views a round, beside one for each type: undamaged, and damaged by two or three types.
+PRISTINE_ROUNDS, PAIR_ROUNDS, TRIPLE_ROUNDS = 3, 3, 1
 
 PIXELS, LABELS = "pixels.npy", "labels.json"
 
@@ -54,9 +65,9 @@ class Crops(NamedTuple):
 
 
 def views_of(rounds: int) -> list[tuple[int, ...]]:
-    """The types that a photograph goes through: () for none, pairs for two at once."""
-    single = [(kind,) for kind in KINDS] * rounds
-    return single + [()] * (PRISTINE_ROUNDS * rounds) + [(0, 0)] * (PAIR_ROUNDS * rounds)
+    """The types that a photograph goes through: () for none, 0 for a random one."""
+    several = [()] * PRISTINE_ROUNDS + [(0, 0)] * PAIR_ROUNDS + [(0, 0, 0)] * TRIPLE_ROUNDS
+    return ([(kind,) for kind in KINDS] + several) * rounds
 
 
 def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:
@@ -64,21 +75,28 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
-      kinds: numbers of types; 0 stands for a random one.
+      kinds: numbers of types, in the order they come; 0 stands for a random one.
       seed: of everything random.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    view = _view(photo, rng)
     chosen = [kind or int(rng.integers(1, len(KINDS) + 1)) for kind in kinds]
+    view = _view(photo, WHOLE_VIEW if set(chosen) & set(WHOLE_KINDS) else VIEW, rng)
+    factor = float(rng.uniform(SHRUNK, 1)) if chosen and rng.random() < SHRUNK_SHARE else 1.0
+    factor = max(factor, SIDE / min(view.shape[:2]))
     opinion = PRISTINE
     for kind in chosen:
         # Whole levels as in KADID-10k, and everything between.
         level = float(rng.integers(1, 6)) if rng.random() < 0.4 else float(rng.uniform(1, 5))
-        make = variant if rng.random() < 0.35 else distort
+        make = variant if rng.random() < VARIANT_SHARE else distort
         view = make(view, kind, level, int(rng.integers(2**31)))
-        # Two at once: what the second leaves of the first's distance from the worst.
-        opinion = 1 + (opinion - 1) * (mean_opinion(kind, level)[0] - 1) / (PRISTINE - 1)
-    pixels = _finished(np.rint(view * 255).astype(np.uint8), rng)
+        lost = (PRISTINE - mean_opinion(kind, level)[0]) * (factor if kind in FADING_KINDS else 1)
+        # Several at once: what each leaves of the others' distance from the worst.
+        opinion = 1 + (opinion - 1) * (1 - lost / (PRISTINE - 1))
+    pixels = np.rint(view * 255).astype(np.uint8)
+    if factor < 1:
+        size = [round(side * factor) for side in pixels.shape[1::-1]]
+        pixels = np.asarray(Pictures.fromarray(pixels).resize((size[0], size[1]), Pictures.Resampling.BILINEAR))
+    pixels = _finished(pixels, rng)
     corners = [_corner(pixels.shape[:2], rng) for _ in range(PER_SCENE)]
     crops = np.stack([pixels[top : top + SIDE, left : left + SIDE] for top, left in corners])
     raw = KINDS[chosen[0]].raw_label if len(chosen) == 1 else ""
@@ -86,7 +104,7 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
     return Crops(crops, opinion, raw, name)
 
 
-def _view(photo: Pictures.Image, rng: np.random.Generator) -> np.ndarray:
+def _view(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     short = min(photo.size)
     target = round(np.exp(rng.uniform(np.log(SMALLEST), np.log(min(LARGEST, short)))))
     filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
@@ -94,7 +112,7 @@ def _view(photo: Pictures.Image, rng: np.random.Generator) -> np.ndarray:
         size = [max(target, round(side * target / short)) for side in photo.size]
         photo = photo.resize((size[0], size[1]), filters[rng.integers(3)])
     width, height = photo.size
-    h, w = min(VIEW[0], height), min(VIEW[1], width)
+    h, w = min(largest[0], height), min(largest[1], width)
     top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
     return np.asarray(photo.crop((left, top, left + w, top + h))).astype(np.float32) / 255
 

@@ -149,21 +149,98 @@ def _unsaturated(image: Image, strength: float, rng: np.random.Generator) -> Ima
     return gray[..., None] + np.float32(1 - 1.4 * strength) * (image - gray[..., None])
 
 
+def _bled(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Colour that bleeds, without our glow."""
+    ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
+    side = 2 * round(2 + 40 * strength) + 1
+    ycc[..., 1:] = cv2.blur(np.ascontiguousarray(ycc[..., 1:]), (side, side)) - np.float32(0.5)
+    ycc[..., 1:] = ycc[..., 1:] * np.float32(1 + 10 * strength) + np.float32(0.5)
+    return cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB)
+
+
+def _fringed(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Red and blue magnified differently, by a lens whose middle lies anywhere."""
+    height, width = image.shape[:2]
+    x, y = rng.uniform(-0.5, 1.5) * width, rng.uniform(-0.5, 1.5) * height
+    result = image.copy()
+    for channel, sign in ((0, 1), (2, -1)):
+        zoom = 1 + sign * 0.08 * strength
+        move = np.array([[zoom, 0, x * (1 - zoom)], [0, zoom, y * (1 - zoom)]], np.float32)
+        plane = np.ascontiguousarray(image[..., channel])
+        result[..., channel] = cv2.warpAffine(plane, move, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return result
+
+
+def _palette(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Few colours, chosen by an octree or by cuts at the median."""
+    colours = max(4, round(96 * (1 - strength) ** 2))
+    methods = (Pictures.Quantize.MEDIANCUT, Pictures.Quantize.FASTOCTREE)
+    method = methods[rng.integers(2)]
+    return _pillow(lambda picture: picture.quantize(colours, method, dither=Pictures.Dither.NONE).convert("RGB"), image)
+
+
+def _specks(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Pixels that are black, white or anything, in all channels at once."""
+    hit = rng.random(image.shape[:2]) < 0.15 * strength
+    extreme = rng.integers(0, 2, (*image.shape[:2], 1)).repeat(3, -1)
+    values = extreme if rng.random() < 0.5 else rng.random(image.shape)
+    return np.where(hit[..., None], values.astype(np.float32), image)
+
+
+def _smeared(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Noise, and a camera's smoothing that leaves the strong edges."""
+    noisy = image + np.float32(0.5 * strength) * rng.standard_normal(image.shape, np.float32)
+    pixels = to_bytes(np.clip(noisy, 0, 1))
+    if rng.random() < 0.5:
+        side = 3 + 2 * round(2 * strength)
+        smooth = cv2.medianBlur(pixels, side)
+    else:
+        smooth = cv2.bilateralFilter(pixels, 7, 20 + 300 * strength, 1 + 6 * strength)
+    return smooth.astype(np.float32) / 255
+
+
+def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """WebP: blocks as JPEG's, smoothed afterwards."""
+    file = io.BytesIO()
+    Pictures.fromarray(to_bytes(image)).save(file, "webp", quality=round(90 * (1 - strength)), method=0)
+    return np.asarray(Pictures.open(file).convert("RGB")).astype(np.float32) / 255
+
+
+def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """By OpenCV's encoder, whose unit is a thousandth of the size."""
+    settings = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, max(1, round(150 * (1 - strength) ** 3))]
+    _, file = cv2.imencode(".jp2", cv2.cvtColor(to_bytes(image), cv2.COLOR_RGB2BGR), settings)
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32) / 255
+
+
+def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Lightness raised or lowered by one amount."""
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
+    lab[..., 0] += np.float32((30 if rng.random() < 0.5 else -30) * strength)
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+
+
 # KADID's number of the type -> other makes of it.
 VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
     {
         1: (_pillow_blur, _box_blur, _enlarged),
         2: (_box_blur, _enlarged),
         3: (_line_blur,),
+        4: (_bled,),
+        5: (_fringed,),
+        6: (_palette,),
         7: (_unsaturated,),
         8: (_saturated,),
-        9: (_pillow_jpeg2000,),
-        10: (_pillow_jpeg,),
+        9: (_pillow_jpeg2000, _opencv_jpeg2000),
+        10: (_pillow_jpeg, _pillow_jpeg, _web),
         11: (_gray_noise, _shot_noise, _grain),
         12: (_shot_noise, _grain),
+        13: (_specks,),
         14: (_shot_noise,),
+        15: (_smeared,),
         16: (_gamma_up, _gain_up),
         17: (_gamma_down, _gain_down),
+        18: (_offset_lightness,),
         21: (_nearest,),
         22: (_posterised,),
         24: (_unsharp,),

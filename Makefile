@@ -7,13 +7,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
 .PHONY: score test lint type install clean
 
-score: ## score the sample photographs: make score MODEL=path-or-name
-ifeq ($(strip $(MODEL)),)
-	@echo "No model is named. Give one: make score MODEL=LIQE.pt (or a model folder, liqe_mix, liqe_koniq)." >&2; exit 2
-else
-	@$(MAKE) --no-print-directory $(VENV)/.score
-	$(BIN)/liqe score samples --model '$(MODEL)'
-endif
+score: $(VENV)/.score ## score the sample photographs; with another model: make score MODEL=path-or-name
+	$(BIN)/liqe score samples $(if $(strip $(MODEL)),--model '$(MODEL)')
 
 test: $(VENV)/.test ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -195,6 +195,20 @@ def test_all_tests_with_scorers_of_known_answers(photos, scorer, d, rank, p):
     assert without.p.pairs == within
 
 
+def test_levels_that_are_no_degrees_are_ordered_by_opinion(photos):
+    """Mean shift is brightest at level 1 and darkest at level 5; people mind neither at level 3."""
+
+    def both_ways(kind, level):
+        return 4.5 - abs(level - 3) + 0.1 * level, 0.3
+
+    wanted = list(renderings(photos, NAMES, KINDS, darken))
+    rows = list(score_renderings(lambda images: (both_ways(*read(r))[0] for r in images), wanted))
+    tests = evaluate(rows, both_ways)
+    assert tests.l_by_opinion.srcc == pytest.approx(1)
+    assert tests.l.srcc == pytest.approx(-0.3)  # scores 2.6, 3.7, 4.8, 3.9, 3.0 against falling levels
+    assert tests.l_by_opinion.lists == 9
+
+
 def test_images_without_a_score_are_left_out(photos):
     wanted = list(renderings(photos, NAMES, KINDS, darken))
 

@@ -18,7 +18,7 @@ from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
-from liqe_jax.train.objective import Labels, named_terms, terms_of
+from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, named_terms, smooth_scenes, terms_of
 from liqe_jax.train.step import (
     Batch,
     Metrics,
@@ -316,6 +316,17 @@ def test_images_without_a_label_do_not_count():
     np.testing.assert_allclose(scene_fidelity_loss(p, target), scene_fidelity_loss(p[:1], target[:1]), rtol=1e-6)
     assert float(scene_fidelity_loss(p, jnp.zeros((2, 2)))) == 0
     assert np.isfinite(jax.grad(lambda q: label_cross_entropy(q, target))(p)).all()
+
+
+def test_scenes_are_smoothed_where_they_are_known():
+    scenes = jnp.asarray([[1.0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
+    smooth = np.asarray(smooth_scenes(scenes))
+    np.testing.assert_allclose(smooth.sum(-1), [1, 0, 1], rtol=1e-6)
+    rest = SCENE_SMOOTHING / 4
+    np.testing.assert_allclose(
+        smooth[0], [(1 - SCENE_SMOOTHING) / 2 + rest, rest, rest, (1 - SCENE_SMOOTHING) / 2 + rest]
+    )
+    assert smooth[2].max() == pytest.approx(1 - SCENE_SMOOTHING + rest)
 
 
 def test_every_term_is_finite_for_the_joint_task_set(checkpoint, joint_ids, batch):

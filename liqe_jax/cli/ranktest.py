@@ -168,6 +168,7 @@ def _describe(tests: RankTests) -> dict[str, Any]:
         "failed": tests.failed,
         "d_test": d,
         "l_test": {key: getattr(tests.l, key) for key in ("srcc", "krcc", "lists", "incomplete")},
+        "l_test_by_opinion": {key: getattr(tests.l_by_opinion, key) for key in ("srcc", "krcc")},
         "p_test": {**p, "people": tests.people},
         "kinds": [
             {"kind": kind, "name": str(KINDS[kind]), "d": _number(accuracy), "l": _number(srcc)}
@@ -190,12 +191,13 @@ def _write_kinds(report: dict[str, Any], path: Path) -> None:
 def _markdown(report: dict[str, Any]) -> str:
     from liqe_jax.evaluate.markdown import markdown_table
 
-    d, l_, p = report["d_test"], report["l_test"], report["p_test"]
+    d, l_, p, by_opinion = (report[key] for key in ("d_test", "l_test", "p_test", "l_test_by_opinion"))
     threshold = "" if d["threshold"] is None else f", threshold {d['threshold']:.3f}"
     tests = [
         ("D-test", f"{d['accuracy']:.4f}", f"{d['pristine']} pristine, {d['distorted']} distorted{threshold}"),
         ("L-test, SRCC", f"{l_['srcc']:.4f}", f"{l_['lists']} lists, {l_['incomplete']} incomplete"),
         ("L-test, KRCC", f"{l_['krcc']:.4f}", ""),
+        ("L-test, SRCC, by opinion", f"{by_opinion['srcc']:.4f}", "levels in the order of people's mean opinions"),
         (
             "P-test",
             f"{p['consistency']:.4f}",

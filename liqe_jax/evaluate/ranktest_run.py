@@ -151,6 +151,8 @@ class RankTests:
       photographs: those of which at least one rendering has a score.
       kinds: the distortions, K.
       d, l, p: the tests.
+      l_by_opinion: the L-test with each kind's levels in the order of people's mean opinions, which is another
+        one where levels are not degrees of damage (KADID-10k's mean shift and contrast change go both ways).
       d_by_kind: the D-test with the distorted images of one kind, [K].
       people: `expected_consistency` for the images of the P-test.
       failed: images without a score.
@@ -161,6 +163,7 @@ class RankTests:
     d: DTest
     l: LTest  # noqa: E741 - the test's own name
     p: PTest
+    l_by_opinion: LTest
     d_by_kind: Float[np.ndarray, " K"]
     people: float
     failed: int
@@ -206,12 +209,14 @@ def evaluate(
         for part in (0, 1)
     )
     scored = np.isfinite(flat)
+    falling = np.argsort(-opinions[..., 0], axis=1, kind="stable")
     return RankTests(
         int((np.isfinite(cube).any((1, 2)) | np.isfinite(pristine)).sum()),
         kinds,
         d_test(pristine, cube),
         l_test(cube),
         p_test(flat, means, margin),
+        l_test(np.take_along_axis(cube, falling[None], axis=2)),
         np.array([_d_or_nan(pristine, cube[:, index]) for index in range(len(kinds))]),
         expected_consistency(means[scored], sds[scored], margin),
         int(sum(not np.isfinite(score) for score in scores.values())),

@@ -268,11 +268,21 @@ def variant(image: Image, kind: int, level: float, seed: int) -> Image:
     if not choices:
         return ours
     make = choices[rng.integers(len(choices))]
-    noise_seed = int(rng.integers(2**31))
-    wanted = distance(ours, image)
+    return matched(make, image, distance(ours, image), int(rng.integers(2**31)))
+
+
+def matched(make: Variant, image: Image, wanted: float, seed: int) -> Image:
+    """`make` at the strength that moves an image by a root mean square difference of `wanted`.
+
+    Args:
+      make: the stronger the farther.
+      image: sRGB in 0..1.
+      wanted: in the same unit; what the strongest does not reach gives the strongest.
+      seed: of everything random in it, the same at all strengths.
+    """
 
     def made(strength: float) -> Image:
-        return np.clip(make(image, strength, np.random.default_rng(noise_seed)), 0, 1)
+        return np.clip(make(image, strength, np.random.default_rng(seed)), 0, 1)
 
     low, high = 0.0, 1.0
     for _ in range(_STEPS):

@@ -273,7 +273,7 @@ class _Run:
         provenance = Provenance(
             self.config.name,
             source=f"liqe_jax train.py from {self.config.init}",
-            licence=self.start.provenance.licence,
+            licence=self.config.licence or self.start.provenance.licence,
             trained_on=(
                 *(self.start.provenance.trained_on or ()),
                 *(TrainingSet(dataset.name, named) for dataset in self.sets),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.errors import UsageError
@@ -41,6 +42,18 @@ class Labels(NamedTuple):
     scenes: Float[AnyArray, "N S"]
 
 
+# A few photographs show few scenes; whoever learns them by heart must not be sure of others' scenes.
+SCENE_SMOOTHING = 0.3
+
+
+def smooth_scenes(scenes: Float[AnyArray, "N S"]) -> Float[Array, "N S"]:
+    """A distribution: scenes that are there share 1 - `SCENE_SMOOTHING`, all scenes the rest; 0 where unknown."""
+    count = jnp.asarray(scenes).sum(-1, keepdims=True)
+    known = (count > 0).astype(jnp.float32)
+    uniform = SCENE_SMOOTHING / scenes.shape[-1]
+    return (1 - SCENE_SMOOTHING) * scenes / jnp.maximum(count, 1) + uniform * known
+
+
 # (prediction, labels, number of data sets) -> loss
 Term = Callable[[Prediction, Labels, int], Float[Array, ""]]
 
@@ -52,9 +65,7 @@ TERMS: Mapping[str, Term] = MappingProxyType(
         "distortion": lambda p, y, _: distortion_fidelity_loss(p.marginals["distortion"], y.distortion),
         "opinion": lambda p, y, _: opinion_squared_loss(p.values["quality"], y.mos),
         "distortion_entropy": lambda p, y, _: label_cross_entropy(p.marginals["distortion"], y.distortion),
-        "scene_entropy": lambda p, y, _: label_cross_entropy(
-            p.marginals["scene"], y.scenes / (y.scenes.sum(-1, keepdims=True) + 1e-9)
-        ),
+        "scene_entropy": lambda p, y, _: label_cross_entropy(p.marginals["scene"], smooth_scenes(y.scenes)),
     }
 )
 

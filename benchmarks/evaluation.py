@@ -3,7 +3,7 @@
     python benchmarks/evaluation.py [--rounds 5] [--images 12] [--tiny]
 
 Both start from 1024x768 JPEGs, use the same random ViT-B/32 and the same batch, and take turns, so that
-a machine whose speed drifts slows both alike. Evaluation includes what it alone does: reading by tf.data,
+a machine whose speed drifts slows both alike. Evaluation includes what it alone does: padding, gathering,
 and a line of JSON per image that is flushed to disk. Expected: a ratio of at least 0.9.
 """
 

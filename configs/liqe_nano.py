@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_steps = 200
     config.optimizer.weight_decay = 0.05
     config.optimizer.clip_norm = 1.0
-    config.validation_batch = 64
+    config.validation_batch, config.validation_patches = 64, 1  # crops have room for one
     config.checkpoint.every_steps = 300
     config.log_every_steps = 50
     return config

@@ -16,10 +16,10 @@ from PIL import Image
 
 import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
+from liqe_jax.images.stream import map_ahead
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
 from liqe_jax.scoring.load import open_checkpoint
 from liqe_jax.scoring.model import Model
-from liqe_jax.scoring.stream import map_ahead
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 

@@ -1,12 +1,17 @@
 """Batches for evaluation: every image exactly once, on any number of hosts.
 
+Threads decode ahead, as in scoring: nothing is shuffled here, and what tf.data costs per image is a tenth to a
+third of what a small model takes (docs/evaluation.md).
+
 Letters: B images of a host's batch, P patches, S side of a patch.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -16,6 +21,9 @@ from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.grid import PATCH
 from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS, Preset, prepare
+from liqe_jax.images.stream import map_ahead
+
+PADDING = -1  # in place of an image's index
 
 
 class EvaluationBatch(NamedTuple):
@@ -53,48 +61,37 @@ def evaluation_batches(
       preset: how patches are chosen.
       patch: their side in pixels.
       host, hosts: this process among all; image k goes to host k mod hosts.
-      workers: images decoded at the same time; 0 lets tf.data decide.
+      workers: images decoded at the same time; 0 takes one for each core.
 
     Raises:
       DataError: an image cannot be decoded; an evaluation without it would be another one.
     """
-    import tensorflow as tf
-
     chosen = PRESETS[preset] if isinstance(preset, str) else preset
     count = chosen.count or PATCH_COUNT
     mine = np.asarray(indices)[host::hosts]
     longest = -(-len(indices) // hosts)
-    total = -(-longest // batch_size) * batch_size
-    padded = np.concatenate([mine, np.full(total - len(mine), -1, np.int64)])
-    failures: list[DataError] = []
+    batches = -(-longest // batch_size)
+    places = np.concatenate([mine, np.full(batches * batch_size - len(mine), PADDING, np.int64)])
 
-    def load(index: int) -> tuple[np.ndarray, np.ndarray]:
-        patches = np.zeros((count, patch, patch, 3), np.uint8)
-        mask = np.zeros(count, np.float32)
-        if index < 0:
-            mask[0] = 1
-            return patches, mask
+    def load(index: int) -> UInt8[np.ndarray, "p S S 3"]:
+        if index == PADDING:
+            return np.zeros((0, patch, patch, 3), np.uint8)
         try:
-            (encoded,) = dataset.read([int(index)])
-            real = prepare(decode(encoded, chosen.decode_options()), chosen, patch).patches()
+            (encoded,) = dataset.read([index])
+            return prepare(decode(encoded, chosen.decode_options()), chosen, patch).patches()
         except ImageError as error:
-            failures.append(
-                DataError(
-                    f"{dataset.name}/{dataset.names[int(index)]} cannot be decoded ({error}). Prepare the data set "
-                    "again, or leave the image out by name."
-                )
-            )
-            raise failures[0] from error
-        patches[: len(real)], mask[: len(real)] = real, 1
-        return patches, mask
+            raise DataError(
+                f"{dataset.name}/{dataset.names[index]} cannot be decoded ({error}). Prepare the data set "
+                "again, or leave the image out by name."
+            ) from error
 
-    def tf_load(index: Any) -> tuple[Any, Any, Any]:
-        patches, mask = tf.numpy_function(load, [index], (tf.uint8, tf.float32), stateful=False)
-        return tf.ensure_shape(patches, (count, patch, patch, 3)), tf.ensure_shape(mask, (count,)), index
-
-    loaded = tf.data.Dataset.from_tensor_slices(padded).map(tf_load, workers or tf.data.AUTOTUNE, deterministic=True)
-    try:
-        for patches, mask, index in loaded.batch(batch_size).prefetch(2).as_numpy_iterator():
-            yield EvaluationBatch(patches, mask, (index >= 0).astype(np.float32), np.maximum(index, 0))
-    except (tf.errors.UnknownError, tf.errors.InvalidArgumentError) as error:
-        raise failures[0] if failures else DataError(f"The pipeline failed: {error}") from error
+    threads = workers or os.cpu_count() or 1
+    loaded = map_ahead(load, places.tolist(), threads, batch_size + 2 * threads)
+    for batch_places in places.reshape(batches, batch_size):
+        patches = np.zeros((batch_size, count, patch, patch, 3), np.uint8)
+        mask = np.zeros((batch_size, count), np.float32)
+        for row, real in enumerate(itertools.islice(loaded, batch_size)):
+            patches[row, : len(real)] = real
+            mask[row, : max(len(real), 1)] = 1
+        is_real = batch_places != PADDING
+        yield EvaluationBatch(patches, mask, is_real.astype(np.float32), np.where(is_real, batch_places, 0))

@@ -112,17 +112,27 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
     """
     mos, predicted = check_pair(mos, predicted)
     if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
-        start = (mos.max(), mos.min(), predicted.mean(), predicted.std() / 4)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", optimize.OptimizeWarning)
-            try:
-                parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
-                top, bottom, middle, width = (float(value) for value in parameters)
-                return Logistic(top, bottom, middle, width, fitted=True)
-            except (RuntimeError, optimize.OptimizeWarning):
-                pass
+        middle, width = predicted.mean(), predicted.std() / 4
+        starts = [(mos.max(), mos.min(), middle, width)]
+        if np.corrcoef(mos, predicted)[0, 1] < 0:
+            # From a rising start the search can end in a poor local optimum of a falling relation.
+            starts.append((mos.min(), mos.max(), middle, width))
+        fits = [curve for start in starts if (curve := _fit_from(start, mos, predicted)) is not None]
+        if fits:
+            return min(fits, key=lambda curve: float(np.square(curve(predicted) - mos).sum()))
     slope, offset = (0.0, float(mos.mean())) if _constant(predicted) else np.polyfit(predicted, mos, 1)
     return Logistic(0.0, 0.0, 0.0, 1.0, fitted=False, slope=float(slope), offset=float(offset))
+
+
+def _fit_from(start: tuple[float, ...], mos: np.ndarray, predicted: np.ndarray) -> Logistic | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", optimize.OptimizeWarning)
+        try:
+            parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
+        except (RuntimeError, optimize.OptimizeWarning):
+            return None
+    top, bottom, middle, width = (float(value) for value in parameters)
+    return Logistic(top, bottom, middle, width, fitted=True)
 
 
 class Agreement(NamedTuple):

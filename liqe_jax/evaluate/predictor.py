@@ -78,7 +78,7 @@ def predict_set(
       dataset, indices: what to predict.
       preset: how patches are chosen; with a fixed number of them.
       images_per_device: per call; 0 takes the scorer's own choice.
-      workers: decoding threads; 0 leaves it to tf.data.
+      workers: decoding threads; 0: one for each core.
       judge: of `make_judge` for this model; default a new one, which is compiled again.
 
     Raises:

@@ -31,7 +31,7 @@ def default_eval_config() -> ConfigDict:
             "dtype": "float32",
             "images_per_device": 0,  # 0: one on a CPU, sixteen elsewhere
             "devices": 0,  # local devices to use; 0: all
-            "workers": 0,  # decoding threads; 0 leaves it to tf.data
+            "workers": 0,  # decoding threads; 0: one for each core
             "bootstrap": {"resamples": 1000, "confidence": 0.95, "method": "percentile", "seed": 0},
             "against": "",  # workdir of another evaluation, to test differences with
             "pictures": True,  # scatter plots and confusion matrices

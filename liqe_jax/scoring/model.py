@@ -22,12 +22,12 @@ from liqe_jax.errors import LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import ImageSource, decode
 from liqe_jax.images.grid import Grid, grid
 from liqe_jax.images.preprocess import PRESETS, PreparedImage, Preset, prepare
+from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.clip import Params
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.predict import predict, predict_patches
 from liqe_jax.scoring.result import Failure, Score
-from liqe_jax.scoring.stream import map_ahead
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.provenance import Provenance, seen_in_training
 

@@ -89,7 +89,7 @@ class _Run:
         self.step, state = self._restored()
         self.state = replicated(state, self.devices)
         self.logs = Logs(workdir, self.first_process, self.step)
-        self.predict = make_predictor(self.plan, self.devices, config.validation_batch)
+        self.predict = make_predictor(self.plan, self.devices, config.validation_batch, config.validation_patches)
         self.told_to_stop = False
 
     def _write_config(self) -> None:
@@ -174,6 +174,7 @@ class _Run:
             patch=self.plan.config.image_size,
             host=jax.process_index(),
             hosts=jax.process_count(),
+            workers=data.workers,
         )
 
     def _rate(self) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
+from liqe_jax.images.preprocess import PATCH_COUNT
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
@@ -63,6 +64,7 @@ def default_config() -> ConfigDict:
             "checkpoint": {"every_steps": 200, "keep": 3},
             "validate_every_epochs": 1,
             "validation_batch": 8,  # images per device
+            "validation_patches": PATCH_COUNT,  # per image, at most; fewer where images have room for fewer
             "log_every_steps": 10,
             "devices": 0,  # local devices to use; 0: all
         }

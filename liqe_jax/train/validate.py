@@ -5,6 +5,7 @@ Letters: D devices, n images of one device, P patches, N images of a part.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.evaluate.accuracy import top_k_recall
 from liqe_jax.evaluate.metrics import plcc, srcc
+from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
 from liqe_jax.model.predict import predict
 from liqe_jax.train.step import DEVICES, Flat, Plan, PromptRows, encode_share, pmap_over
 
@@ -40,8 +42,18 @@ class Predictions(NamedTuple):
 Predictor = Callable[[Any, LabelledSet, np.ndarray], Predictions]
 
 
-def make_predictor(plan: Plan, devices: list[jax.Device], batch_per_device: int) -> Predictor:
-    """A function of (replicated parameters, set, indices) that predicts with all devices of all hosts."""
+def make_predictor(
+    plan: Plan, devices: list[jax.Device], batch_per_device: int, patches: int = PATCH_COUNT
+) -> Predictor:
+    """A function of (replicated parameters, set, indices) that predicts with all devices of all hosts.
+
+    Args:
+      plan: of the run.
+      devices: local ones.
+      batch_per_device: images.
+      patches: of each image, chosen as LIQE's tests do. Missing ones cost as much as real ones.
+    """
+    preset = dataclasses.replace(PRESETS["paper"], count=patches)
 
     def text(params: Flat, rows: PromptRows) -> Array:
         return encode_share(params, rows, plan, DEVICES)
@@ -70,6 +82,8 @@ def make_predictor(plan: Plan, devices: list[jax.Device], batch_per_device: int)
             dataset,
             indices,
             batch_size=count * batch_per_device,
+            preset=preset,
+            patch=plan.config.image_size,
             host=jax.process_index(),
             hosts=jax.process_count(),
         )

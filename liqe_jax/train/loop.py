@@ -22,7 +22,7 @@ from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_last
-from liqe_jax.train.checkpoints import Checkpoints, Progress
+from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
 from liqe_jax.train.objective import Labels, Term
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
@@ -99,10 +99,11 @@ class _Run:
         self.told_to_stop = False
 
     def _write_config(self) -> None:
+        folder = epath.Path(self.workdir)
+        check_same_run(folder, self.config)
         if self.first_process:
-            folder = epath.Path(self.workdir)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.json").write_text(self.config.to_json(indent=2) + "\n")
+            (folder / CONFIG_FILE).write_text(self.config.to_json(indent=2) + "\n")
 
     def _restored(self) -> tuple[int, TrainState]:
         state = jax.device_get(initial_state(self.start.params, self.plan))

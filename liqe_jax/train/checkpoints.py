@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from typing import Any
 
 import jax
@@ -62,7 +63,8 @@ class Checkpoints:
 
     def __init__(self, folder: str, keep: int):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._folder = epath.Path(folder)
+        # Orbax refuses relative paths, and only when the first checkpoint is written.
+        self._folder = epath.Path(folder if "://" in folder else os.path.abspath(folder))
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def steps(self) -> list[int]:

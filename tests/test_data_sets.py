@@ -363,11 +363,20 @@ def test_own_folder_with_every_column(prepared):
         ("image,mos,split\na.jpg,1,training\n", "split is 'training'; expected train, val, test"),
         ("image,mos,split\na.jpg,1\n", "expected 3 values, got 2"),
         ("image,mos\n", "no rows below its header"),
+        ("image;mos\na.jpg;1,5\n", "separates its columns with ';'; expected commas"),
+        ("image\tmos\na.jpg\t1\n", r"separates its columns with '\\t'; expected commas"),
     ],
 )
 def test_own_table_with_a_fault_is_refused(table, message, tmp_path):
     (tmp_path / "labels.csv").write_text(table)
     with pytest.raises(DataError, match=message):
+        rows_of("folder_csv", tmp_path)
+
+
+@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "0xe9"), ("utf-16", "0xff")])
+def test_own_table_in_another_encoding_is_refused(encoding, byte, tmp_path):
+    (tmp_path / "labels.csv").write_text("image,mos\ncafé.jpg,1\n", encoding)
+    with pytest.raises(DataError, match=f"not in UTF-8: byte {byte}.*Save it as UTF-8"):
         rows_of("folder_csv", tmp_path)
 
 

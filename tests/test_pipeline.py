@@ -43,6 +43,21 @@ def with_broken(dataset: LabelledSet, bad: set[int]) -> LabelledSet:
     return dataclasses.replace(dataset, read=read)
 
 
+def test_tensorflow_leaves_accelerators_alone(monkeypatch):
+    import tensorflow as tf
+
+    hidden = []
+
+    def hide(devices, kind):
+        hidden.append((devices, kind))
+        if kind == "GPU":
+            raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", hide)
+    batches(1)
+    assert hidden == [([], "GPU"), ([], "TPU")]
+
+
 # ---------------------------------------------------------------- which images
 
 

@@ -218,6 +218,26 @@ def test_one_s_own_task_set(model_folder, photo):
         _ = score.scene
 
 
+def test_patches_are_those_of_the_score(model, photo):
+    """With `predict` they give the score again, and a gradient: LIQE as a loss."""
+    score = model.score(photo, preprocess="even")
+    patches = model.patches(photo, preprocess="even")
+    assert (patches.shape, patches.dtype) == ((len(score.corners), 224, 224, 3), np.uint8)
+    (top, left), first = score.corners[0], patches[0]
+    np.testing.assert_array_equal(first, photo[top : top + 224, left : left + 224])
+
+    def quality(pixels):
+        out = liqe_jax.predict(model.params, pixels, model.text_features, config=model.config, tasks=model.tasks)
+        return out.values["quality"]
+
+    value, gradient = jax.value_and_grad(quality)(patches.astype(np.float32))
+    assert float(value) == pytest.approx(score.quality, abs=SAME)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max() > 0
+    with pytest.raises(ImageError):
+        model.patches(b"no image")
+
+
 def test_a_map_needs_quality(model_folder, photo):
     tasks = TaskSet("kind", (Attribute("kind", ("a", "b")),), "a {kind}")
     with pytest.raises(UsageError, match="needs an attribute 'quality'"):

@@ -138,6 +138,18 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
     assert got[1] == expected[1]
 
 
+def test_checkpoints_of_another_model_are_left_alone(uninterrupted, tmp_path):
+    """They cannot be restored either, but they are not damaged."""
+    workdir = tmp_path / "other"
+    shutil.copytree(uninterrupted, workdir)
+    config = tiny_config()
+    config.architecture.vision.width = 32
+    with pytest.raises(UsageError, match=r"another run: config\.architecture was \{.*Choose another --workdir"):
+        train_and_evaluate(config, str(workdir))
+    assert Checkpoints(str(workdir / "checkpoints"), 3).steps() == [8, 10, 12]
+    assert json.loads((workdir / "config.json").read_text())["architecture"]["vision"]["width"] == 64
+
+
 def test_two_processes_train_as_one(uninterrupted, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -166,11 +178,13 @@ def test_two_processes_train_as_one(uninterrupted, tmp_path):
             assert np.linalg.norm(two.params[path] - leaf) <= 5e-3 * np.linalg.norm(leaf - start[path]) + 1e-9, path
 
 
-def test_a_run_exports_models_that_score(tmp_path, photo):
+def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     config = tiny_config()
     config.data.validate = ()
     config.epochs, config.steps_per_epoch = 1, 2
-    best = train_and_evaluate(config, str(tmp_path / "run"))
+    monkeypatch.chdir(tmp_path)
+    best = train_and_evaluate(config, "run")  # as people give it: relative
+    assert Checkpoints("run/checkpoints", 3).steps() == [2]
     assert set(best) == {"quality", "distortion", "average"}
     model = load(tmp_path / "run" / "best_average", devices=jax.devices()[:1])
     assert [entry.dataset for entry in model.provenance.trained_on] == ["generated", "generated-2"]

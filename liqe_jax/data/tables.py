@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,24 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file with a header, keys and values stripped.
 
     Raises:
-      DataError: a column is missing, or a row has too few values.
+      DataError: it is no UTF-8, other marks than commas separate its columns, a column is missing, or a row
+        has too few values.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}. Save it as UTF-8; "
+            "spreadsheets call that CSV UTF-8."
+        ) from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
+        if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+            raise DataError(
+                f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
+                "points in its numbers."
+            )
         require_columns(path, header, columns)
         rows = []
         for values in reader:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from liqe_jax.data.decoding import random_patches
+from liqe_jax.data.host import tensorflow_on_host
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError
@@ -94,7 +95,7 @@ def training_batches(
       DataError: an empty part, images that do not divide among the hosts, or a set of which
         nothing can be decoded.
     """
-    import tensorflow as tf
+    tf = tensorflow_on_host()
 
     sampler = sampler_for(sets, counts, split=split, seed=seed, patches=patches)
     mine = share(sum(counts), host, hosts)

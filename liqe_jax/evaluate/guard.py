@@ -85,7 +85,8 @@ def judge(
     entries = [entry for entry in trained_on if slug(entry.dataset) == slug(dataset)]
     unknown = ""
     for entry in entries:
-        key = split_key(entry.split)
+        # A split of one's own may have any name.
+        key = entry.split if entry.split in parts else split_key(entry.split)
         if key == "all":
             return Verdict(SEEN, f"trained on all of {dataset}", len(indices))
         if key is None:

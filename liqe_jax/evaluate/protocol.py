@@ -65,8 +65,9 @@ def datasets_of(wanted: Sequence[Unit]) -> list[str]:
 
 def describe(unit: Unit) -> str:
     """A unit in words, for tables and errors."""
+    kind = "session" if unit.split.isdigit() else "split"
     where = {"all": "whole set", "official": f"official {unit.part} part"}.get(
-        unit.split, f"session {unit.split}, {unit.part} part"
+        unit.split, f"{kind} {unit.split}, {unit.part} part"
     )
     return f"{unit.dataset}, {where}"
 

@@ -205,6 +205,16 @@ class Model:
         cells = grid(height, width, dense.stride, self.config.image_size)
         return QualityMap(ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size)
 
+    def patches(
+        self, image: ImageSource, *, preprocess: str | Preset = "paper", allow_truncated: bool = False
+    ) -> UInt8[np.ndarray, "P S S 3"]:
+        """The patches that `score` would judge, RGB: what `liqe_jax.predict` takes, for gradients and the like.
+
+        Raises:
+          ImageError: the image cannot be decoded.
+        """
+        return self._ready(_Job(_name_of(image), image), _preset(preprocess), allow_truncated).patches
+
     def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
         decoded = decode(job.source, preset.decode_options(allow_truncated))
         prepared = prepare(decoded, preset, self.config.image_size)

@@ -1,4 +1,4 @@
-"""The best models of a run, each exported whenever it improves, ready for `liqe score`."""
+"""The models of a run, ready for `liqe score`: the best ones on validation, or the last one without validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from liqe_jax.scoring.load import with_text_features
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+
+LAST = "last"
 
 
 def export_best(
@@ -42,6 +44,12 @@ def export_best(
         provenance = dataclasses.replace(checkpoint.provenance, notes=(*checkpoint.provenance.notes, note))
         replace_native(folder / f"best_{name}", dataclasses.replace(checkpoint, provenance=provenance))
     return improved
+
+
+def export_last(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes `folder/last`, for runs that validate nothing; returns where it is."""
+    replace_native(folder / LAST, with_text_features(checkpoint, checkpoint.tasks))
+    return folder / LAST
 
 
 def replace_native(folder: Path, checkpoint: Checkpoint) -> None:

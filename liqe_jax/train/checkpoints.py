@@ -7,17 +7,45 @@ what it cannot see, a damaged disk, the digest finds.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from ml_collections import ConfigDict
 
+from liqe_jax.errors import UsageError
 from liqe_jax.train.step import TrainState
 
 Progress = dict[str, Any]  # JSON: what the loop remembers beside the state
+
+# Beside the checkpoints: the settings of the run.
+CONFIG_FILE = "config.json"
+
+# Settings that decide what a state consists of; all others may change when a run goes on.
+SHAPING = ("init", "architecture", "tasks", "losses", "weighting")
+
+
+def check_same_run(workdir: epath.Path, config: ConfigDict) -> None:
+    """Refuses to go on with another model's run, whose checkpoints would look damaged and be removed.
+
+    Raises:
+      UsageError: names the settings that differ.
+    """
+    written, folder = workdir / CONFIG_FILE, workdir / "checkpoints"
+    if not (written.exists() and folder.exists() and any(path.name.isdigit() for path in folder.iterdir())):
+        return
+    before, now = json.loads(written.read_text()), json.loads(config.to_json())
+    if differing := [key for key in SHAPING if before.get(key) != now[key]]:
+        told = ", ".join(f"config.{key} was {before.get(key)!r} and is {now[key]!r}" for key in differing)
+        raise UsageError(
+            f"{workdir} holds the checkpoints of another run: {told}. Choose another --workdir, remove that one, or "
+            "give the same settings to go on."
+        )
 
 
 def digest(tree: Any) -> str:
@@ -35,7 +63,8 @@ class Checkpoints:
 
     def __init__(self, folder: str, keep: int):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._folder = epath.Path(folder)
+        # Orbax refuses relative paths, and only when the first checkpoint is written.
+        self._folder = epath.Path(folder if "://" in folder else os.path.abspath(folder))
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def steps(self) -> list[int]:

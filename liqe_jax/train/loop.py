@@ -21,13 +21,13 @@ from ml_collections import ConfigDict
 from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
-from liqe_jax.train.best import export_best
-from liqe_jax.train.checkpoints import Checkpoints, Progress
+from liqe_jax.train.best import export_best, export_last
+from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
 from liqe_jax.train.objective import Labels, Term
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
-from liqe_jax.train.sources import load_sets
+from liqe_jax.train.sources import check_split, held_out, load_sets
 from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
 from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step, replicated
 from liqe_jax.train.validate import averages, figures, make_predictor
@@ -81,6 +81,12 @@ class _Run:
         self.start = starting_checkpoint(config)
         self.plan, self.rows = make_plan(config, self.start, len(self.devices), terms)
         self.sets = load_sets([name for name, _ in config.data.sets], config)
+        self.notes = check_split(self.sets, config.data.split)
+        asked = {"val": config.data.validate, "test": config.data.test}
+        # Before the first step, so that a part that is too small costs no epoch.
+        self.held_out = {
+            part: held_out(names, self.sets, config.data.split, part, config) for part, names in asked.items()
+        }
         self.steps = config.epochs * config.steps_per_epoch
         self.best: dict[str, float] = {}
         self.epoch_means: list[list[float]] = []
@@ -93,10 +99,11 @@ class _Run:
         self.told_to_stop = False
 
     def _write_config(self) -> None:
+        folder = epath.Path(self.workdir)
+        check_same_run(folder, self.config)
         if self.first_process:
-            folder = epath.Path(self.workdir)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.json").write_text(self.config.to_json(indent=2) + "\n")
+            (folder / CONFIG_FILE).write_text(self.config.to_json(indent=2) + "\n")
 
     def _restored(self) -> tuple[int, TrainState]:
         state = jax.device_get(initial_state(self.start.params, self.plan))
@@ -130,6 +137,10 @@ class _Run:
         before = _on_sigterm(self._stop)
         clock = Clock(self.step, self.steps, sum(count for _, count in config.data.sets))
         step = pmapped_step(self.plan, self.devices)
+        for note in self.notes:
+            self.logs.say(note)
+        if not self.held_out["val"]:
+            self.logs.say("Nothing is held out for validation, so the last model is exported, not the best.")
         if self.step:
             self.logs.say(f"Going on after step {self.step} of {self.steps}.")
         weights = self._weights()
@@ -151,7 +162,15 @@ class _Run:
                     return
         finally:
             signal.signal(signal.SIGTERM, before)
-        self.logs.say("Done. Best on validation: " + ", ".join(f"{k} {v:.4f}" for k, v in self.best.items()))
+        if self.best:
+            best = ", ".join(f"{name} {value:.4f}" for name, value in self.best.items())
+            self.logs.say(f"Done. Best on validation: {best}. Models: {self._folder()}/best_*")
+        elif self.first_process:
+            self.logs.say(f"Done. Model: {export_last(self._folder(), self._export())}")
+
+    def _folder(self) -> Path:
+        """Where exported models go, which is local."""
+        return Path(self.workdir) if "://" not in self.workdir else Path.cwd() / self.config.name
 
     def _stop(self, *_: Any) -> None:
         self.told_to_stop = True
@@ -237,28 +256,20 @@ class _Run:
         self.sums, self.counted = np.zeros(len(self.plan.terms)), 0
         if epoch % self.config.validate_every_epochs and self.step != self.steps:
             return
-        validation = self._figures(self.config.data.validate, "val", epoch)
+        validation = self._figures("val", epoch)
         if not validation:
             return
         means = averages(validation)
         self.logs.write(self.step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
         self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
-        self._figures(self.config.data.test, "test", epoch)
+        self._figures("test", epoch)
         if self.first_process:
-            folder = Path(self.workdir) if "://" not in self.workdir else Path.cwd() / self.config.name
-            export_best(folder, means, self.best, self._export, epoch)
+            export_best(self._folder(), means, self.best, self._export, epoch)
 
-    def _figures(self, names: Sequence[str], part: str, epoch: int) -> dict[str, dict[str, float]]:
+    def _figures(self, part: str, epoch: int) -> dict[str, dict[str, float]]:
         """Figures of one part of every set that has it."""
-        if tuple(names) == ("none",):
-            return {}
-        sets = load_sets(list(names), self.config) if names else self.sets
         results = {}
-        for dataset in sets:
-            split = self.config.data.split if self.config.data.split in dataset.parts else "all"
-            if split == "all" and part == "val":
-                continue  # a set without parts has nothing that was held back
-            indices = dataset.indices(split, part)
+        for dataset, indices in self.held_out[part]:
             predictions = self.predict((self.state.params, self.rows), dataset, indices)
             results[dataset.name] = figures(dataset, predictions)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
@@ -271,14 +282,15 @@ class _Run:
     def _export(self) -> Checkpoint:
         split = self.config.data.split
         named = f"session {split}" if split.isdigit() else split
+        # A plain CLIP has learnt from no opinion scores; of a model that judges quality, what is not stated
+        # stays unknown.
+        before = () if self.start.tasks is None else self.start.provenance.trained_on
+        now = [TrainingSet(dataset.name, named if split in dataset.parts else "all") for dataset in self.sets]
         provenance = Provenance(
             self.config.name,
             source=f"liqe_jax train.py from {self.config.init}",
             licence=self.config.licence or self.start.provenance.licence,
-            trained_on=(
-                *(self.start.provenance.trained_on or ()),
-                *(TrainingSet(dataset.name, named) for dataset in self.sets),
-            ),
+            trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
             notes=(f"step {self.step} of {self.steps}, seed {self.config.seed}, weighting {self.config.weighting}",),
         )
         return with_params(self.start, self._host_state().params, self.plan.tasks, provenance)

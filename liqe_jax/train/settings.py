@@ -30,7 +30,7 @@ def default_config() -> ConfigDict:
                 "vision": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
                 "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
             },
-            "tasks": "joint",
+            "tasks": "joint",  # or quality_scene, quality_distortion, quality; "" takes those of the model in `init`
             "loss_weights": (),  # factors of the losses, in their order; (): 1
             "losses": (),  # names from train.objective.TERMS; () takes LIQE's for the task set
             "data": {

@@ -1,15 +1,24 @@
-"""The data sets of a run, by name."""
+"""The data sets of a run, by name, and which of their images are held out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from liqe_jax.data.crops import CROPS, crops_set
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.errors import UsageError
+from liqe_jax.evaluate.metrics import FEWEST
+
+# In place of names: nothing of this kind.
+NONE = ("none",)
+
+HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 
 
 def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
@@ -31,3 +40,61 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
         else:
             sets.append(load_set(name, config.data.folder))
     return sets
+
+
+def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
+    """Sentences about sets that are used whole because they lack the split.
+
+    Raises:
+      UsageError: every set lacks it and some have others: a misspelt name would train on test images.
+    """
+    whole = [dataset for dataset in sets if split not in dataset.parts]
+    if split == "all" or not any(dataset.parts for dataset in whole):
+        return []
+    if len(whole) == len(sets):
+        there = "; ".join(f"{dataset.name} has {', '.join([*dataset.parts, 'all'])}" for dataset in whole)
+        raise UsageError(f"No data set has the split config.data.split = {split!r}: {there}. Choose one of those.")
+    return [
+        f"{dataset.name} has no split {split!r}, only {', '.join(dataset.parts)}: all its images are used."
+        for dataset in whole
+        if dataset.parts
+    ]
+
+
+def held_out(
+    names: Sequence[str], trained: Sequence[LabelledSet], split: str, part: str, config: ConfigDict
+) -> HeldOut:
+    """The images that the model is judged by: sets with the positions of that part.
+
+    A set without the split is judged whole as a test, unless it is trained on. What has no image in
+    the part is left out.
+
+    Args:
+      names: of sets, `NONE`, or () for the sets of the run.
+      trained: the sets of the run.
+      split, part: which images.
+      config: the run's.
+
+    Raises:
+      DataError: a set is unknown or was not prepared.
+      UsageError: a part is too small for a correlation.
+    """
+    if tuple(names) == NONE:
+        return []
+    found = []
+    for dataset in load_sets(names, config) if names else trained:
+        if split in dataset.parts:
+            indices = np.flatnonzero(np.asarray(dataset.parts[split]) == part)
+        elif part == "test" and dataset.name not in [one.name for one in trained]:
+            indices = np.arange(len(dataset))
+        else:
+            continue
+        if 0 < len(indices) < FEWEST:
+            key = {"val": "validate", "test": "test"}[part]
+            raise UsageError(
+                f"Part {part!r} of split {split!r} of {dataset.name} has {len(indices)} images; a correlation needs at "
+                f"least {FEWEST}. Give it more, or do without: --config.data.{key}=\"('none',)\"."
+            )
+        if len(indices):
+            found.append((dataset, indices))
+    return found

@@ -31,7 +31,7 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
     """
     if config.init != "random":
         return open_checkpoint(config.init)
-    tokenizer = small_tokenizer(find_tasks(config.tasks, None))
+    tokenizer = small_tokenizer(find_tasks(config.tasks or None, None))
     shape = architecture(config, len(tokenizer.vocab), max(tokenizer.vocab.values()))
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(config.seed), shape)
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
@@ -79,7 +79,7 @@ def make_plan(
     Raises:
       UsageError: unknown losses, weighting or tasks; prompts that the text tower cannot take.
     """
-    tasks = find_tasks(config.tasks, checkpoint.tasks)
+    tasks = find_tasks(config.tasks or None, checkpoint.tasks)
     token_ids = (checkpoint.tokenizer or Tokenizer.default())(tasks.prompts, checkpoint.config.context_length)
     if token_ids.max() >= checkpoint.config.vocab_size:
         raise UsageError(

@@ -79,7 +79,7 @@ def _table(index: FileIndex, options: Options) -> Path:
 
 def _distortion(text: str, where: str) -> str:
     if text and text not in CATEGORY_OF_RAW_DISTORTION and text not in CATEGORIES:
-        known = ", ".join([*DISTORTION.labels, *CATEGORY_OF_RAW_DISTORTION])
+        known = ", ".join(dict.fromkeys([*DISTORTION.labels, *CATEGORY_OF_RAW_DISTORTION]))
         raise DataError(f"{where}: unknown distortion {text!r}; leave it empty or take one of: {known}.")
     return text
 

@@ -1,0 +1,121 @@
+"""The model inside the package: what a user gets who names none."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+import liqe_jax
+from liqe_jax.cli.main import main
+from liqe_jax.images.grid import PATCH
+from liqe_jax.synthetic import distort
+from liqe_jax.weights.embedded import ABOUT, EMBEDDED, embedded_folder
+
+from .conftest import SAMPLES
+
+MOST_BYTES = 10_000_000
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return liqe_jax.load()
+
+
+@pytest.fixture(scope="module")
+def picture():
+    with Image.open(SAMPLES / "coffee.jpg") as opened:
+        return opened.convert("RGB")
+
+
+def test_it_is_the_default_small_and_says_what_it_is(nano):
+    assert nano.name == EMBEDDED
+    assert nano.tasks.name == "joint"
+    assert sum(file.stat().st_size for file in embedded_folder().iterdir()) < MOST_BYTES
+    assert nano.provenance.licence == "Apache-2.0"
+    assert [entry.dataset for entry in nano.provenance.trained_on] == ["crops"]
+    np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
+
+
+def as_jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, "jpeg", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def noisy(picture: Image.Image, sigma: float) -> Image.Image:
+    noise = np.random.default_rng(0).normal(0, sigma, (picture.height, picture.width, 3))
+    return Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("mild", "strong", "category"),
+    [
+        (lambda p: p.filter(ImageFilter.GaussianBlur(1.5)), lambda p: p.filter(ImageFilter.GaussianBlur(4)), "blur"),
+        (lambda p: as_jpeg(p, 30), lambda p: as_jpeg(p, 6), "jpeg compression"),
+        (lambda p: noisy(p, 12), lambda p: noisy(p, 40), "noise"),
+        (lambda p: p.point(lambda v: v * 0.6), lambda p: p.point(lambda v: v * 0.25), "underexposure"),
+    ],
+)
+def test_everyday_damage_is_seen_and_named(nano, picture, mild, strong, category):
+    original, little, much = nano.score_many([picture, mild(picture), strong(picture)])
+    assert original.quality > 4
+    assert original.quality > little.quality > much.quality
+    assert much.distortion == category
+
+
+def test_the_damaged_samples_score_below_their_originals(nano):
+    names = ("cat.jpg", "cat_blur.jpg", "coffee.jpg", "coffee_jpeg8.jpg")
+    cat, blurred, coffee, compressed = nano.score_many([SAMPLES / name for name in names])
+    assert min(cat.quality, coffee.quality) > 4
+    assert max(blurred.quality, compressed.quality) < 3
+    assert (blurred.distortion, compressed.distortion) == ("blur", "jpeg compression")
+
+
+def test_size_hardly_matters(nano, picture):
+    sizes = [(384, 256), (600, 400), (1500, 1000)]
+    scores = [r.quality for r in nano.score_many([picture.resize(s, Image.Resampling.LANCZOS) for s in sizes])]
+    assert min(scores[:2]) > 4
+    assert max(scores) - min(scores) < 0.8
+
+
+def test_it_is_a_loss(nano, picture):
+    """Uphill along the gradient a damaged picture's score rises."""
+    import jax
+
+    damaged = distort(np.asarray(picture.crop((0, 0, PATCH, PATCH))).astype(np.float32) / 255, 11, 4, 0)
+    patches = (damaged * 255)[None, None]
+
+    def score(patches):
+        out = liqe_jax.predict(nano.params, patches, nano.text_features, config=nano.config, tasks=nano.tasks)
+        return out.values["quality"].sum()
+
+    before, slope = jax.value_and_grad(score)(patches)
+    assert np.isfinite(slope).all()
+    step = slope / np.abs(slope).max()
+    assert score(patches + step) > before
+
+
+def test_the_command_uses_it_and_says_so(capsys, tmp_path):
+    assert main(["score", str(SAMPLES / "cat.jpg"), "--format", "jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert ABOUT in err
+    assert "liqe_mix" in ABOUT
+    assert json.loads(out)["model"] == EMBEDDED
+    assert main(["score", str(SAMPLES / "cat.jpg"), "--format", "jsonl", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_network_liqe_mix_says_what_to_put_where(tmp_path):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "LIQE_HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hub")}
+    command = [sys.executable, "-m", "liqe_jax.cli.main", "score", str(SAMPLES / "cat.jpg"), "--model", "liqe_mix"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "Download liqe_mix.pt" in done.stderr
+    assert str(tmp_path / "models" / "liqe_mix.pt") in done.stderr

@@ -17,6 +17,7 @@ How the package is divided; a part imports only from parts above it:
     data                      data sets and batches; the only part that imports TensorFlow
     evaluate                  metrics, protocol, reports, comparisons (SciPy)
     train                     losses, the pmapped step, the loop (optax, Orbax)
+    app                       the web page of `liqe app` (Gradio)
     cli                       the `liqe` command
 """
 

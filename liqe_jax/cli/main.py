@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import liqe_jax
-from liqe_jax.cli import convert, data, gmad, info, ranktest, realign, score, synthetic
+from liqe_jax.cli import app, convert, data, gmad, info, ranktest, realign, score, synthetic
 from liqe_jax.errors import LiqeError
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
@@ -16,6 +16,7 @@ DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
 EXAMPLES = """\
 examples:
   liqe score photo.jpg --model liqe_mix
+  liqe app --model liqe_mix
   liqe convert LIQE.pt my_liqe
   liqe info my_liqe
   liqe gmad photos/ --first liqe_mix --second my_liqe --output gmad/
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in (score, convert, info, gmad, ranktest, realign, synthetic, data):
+    for command in (score, app, convert, info, gmad, ranktest, realign, synthetic, data):
         command.add_parser(commands)
     return top
 

@@ -46,13 +46,19 @@ def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
     return down.T @ quality_map.quality @ across
 
 
-def render(quality_map: QualityMap, title: str = "") -> Image.Image:
-    """The picture: photograph, heat map on top, colour bar from 1 to 5 at the right, caption below."""
+def overlay(quality_map: QualityMap, longest_side: int = LONGEST_SIDE) -> Image.Image:
+    """The photograph with the heat map on top, no side longer than `longest_side`."""
     # The photograph is shown in grey, so that all colour in the picture means quality.
     grey = np.asarray(Image.fromarray(quality_map.pixels).convert("L"))[..., None]
     blended = (1 - OPACITY) * grey + OPACITY * colours_of(per_pixel(quality_map))
     photo = Image.fromarray(np.rint(blended).astype(np.uint8))
-    photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    photo.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
+    return photo
+
+
+def render(quality_map: QualityMap, title: str = "") -> Image.Image:
+    """The picture: photograph, heat map on top, colour bar from 1 to 5 at the right, caption below."""
+    photo = overlay(quality_map)
     size = int(np.clip(min(photo.size) / 24, 12, 32))
     font = ImageFont.load_default(size)
     bar, margin = size, size // 2

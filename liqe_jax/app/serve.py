@@ -1,0 +1,126 @@
+"""The page's server: one process, nothing shared with anybody, everything bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from liqe_jax.app.judge import warm_up
+from liqe_jax.app.limits import Limits
+from liqe_jax.app.page import MAX_PHOTOGRAPHS, build
+from liqe_jax.app.ports import free_port
+from liqe_jax.app.style import STYLE
+from liqe_jax.app.uploads import sweep, upload_folder
+from liqe_jax.images.preprocess import PRESETS
+from liqe_jax.scoring.model import Model
+
+SWEEP_EVERY = 60.0  # seconds
+
+
+def serve(
+    model: Model,
+    *,
+    preprocess: str = "even",
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    max_megabytes: float = 20,
+    open_browser: bool = False,
+    started: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serves the page until the process is interrupted or terminated.
+
+    Args:
+      model: what judges.
+      preprocess: a key of `PRESETS`.
+      host: address to listen on; "0.0.0.0" lets other computers in.
+      port: 0 takes any free one; None the first free one from 7860.
+      max_megabytes: of a photograph, in units of 1,048,576 bytes.
+      open_browser: opens the page there.
+      started: called with the page's address when it can be visited.
+
+    Raises:
+      UsageError: the address cannot be listened on.
+    """
+    preset, host = PRESETS[preprocess], host.strip("[]")
+    port = free_port(host, port)
+    warm_up(model, preset)
+    with upload_folder() as folder, _terminated() as stop:
+        page = build(model, preset, folder, max_megabytes)
+        name = f"[{host}]" if ":" in host else host
+        _, url, _ = page.launch(**launch_options(folder, max_megabytes), server_name=name, server_port=port)
+        try:
+            started(url)
+            if open_browser:
+                webbrowser.open(url)
+            stop.wait()
+        finally:
+            page.close(verbose=False)
+
+
+def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
+    """What `gr.Blocks.launch` needs for a page that keeps nothing and tells nobody."""
+    limit = int(max_megabytes * 1024 * 1024)
+    return {
+        "max_file_size": limit,
+        "app_kwargs": {
+            "lifespan": lambda _: _sweeping(folder),
+            "middleware": [Middleware(Limits, most=MAX_PHOTOGRAPHS * (limit + 10_000))],
+        },
+        "share": False,
+        "run_history": False,  # would keep uploads and results in the browser's storage
+        "enable_monitoring": False,
+        "mcp_server": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "footer_links": [],
+        "show_error": False,
+        "quiet": True,
+        "inline": False,
+        "prevent_thread_lock": True,
+        # Visitors that left in the middle; who is served needs none of it.
+        "state_session_capacity": 8,
+        # No font of its own is fetched.
+        "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        "css": STYLE,
+    }
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that uploads are deleted then too; only the main thread hears signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.asynccontextmanager
+async def _sweeping(folder: Path) -> AsyncIterator[None]:
+    """While the server runs, uploads that nobody asked for are deleted."""
+
+    async def again_and_again() -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            await asyncio.to_thread(sweep, folder)
+
+    task = asyncio.create_task(again_and_again())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

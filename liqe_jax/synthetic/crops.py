@@ -66,8 +66,9 @@ class Crops(NamedTuple):
 
 def views_of(rounds: int) -> list[tuple[int, ...]]:
     """The types that a photograph goes through: () for none, 0 for a random one."""
-    several = [()] * PRISTINE_ROUNDS + [(0, 0)] * PAIR_ROUNDS + [(0, 0, 0)] * TRIPLE_ROUNDS
-    return ([(kind,) for kind in KINDS] + several) * rounds
+    several: list[tuple[int, ...]] = [()] * PRISTINE_ROUNDS + [(0, 0)] * PAIR_ROUNDS + [(0, 0, 0)] * TRIPLE_ROUNDS
+    single: list[tuple[int, ...]] = [(kind,) for kind in KINDS]
+    return (single + several) * rounds
 
 
 def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:

@@ -216,7 +216,7 @@ def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) ->
 def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Lightness raised or lowered by one amount."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
-    lab[..., 0] += np.float32((30 if rng.random() < 0.5 else -30) * strength)
+    lab[..., 0] = lab[..., 0] + np.float32((30 if rng.random() < 0.5 else -30) * strength)
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 

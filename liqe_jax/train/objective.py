@@ -48,10 +48,10 @@ SCENE_SMOOTHING = 0.3
 
 def smooth_scenes(scenes: Float[AnyArray, "N S"]) -> Float[Array, "N S"]:
     """A distribution: scenes that are there share 1 - `SCENE_SMOOTHING`, all scenes the rest; 0 where unknown."""
-    count = jnp.asarray(scenes).sum(-1, keepdims=True)
-    known = (count > 0).astype(jnp.float32)
-    uniform = SCENE_SMOOTHING / scenes.shape[-1]
-    return (1 - SCENE_SMOOTHING) * scenes / jnp.maximum(count, 1) + uniform * known
+    there = jnp.asarray(scenes)
+    count = there.sum(-1, keepdims=True)
+    uniform = SCENE_SMOOTHING / there.shape[-1] * (count > 0)
+    return (1 - SCENE_SMOOTHING) * there / jnp.maximum(count, 1) + uniform
 
 
 # (prediction, labels, number of data sets) -> loss

@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: score test lint type install clean
+.PHONY: score test lint type docs docs-serve install clean
 
 score: $(VENV)/.score ## score the sample photographs; with another model: make score MODEL=path-or-name
 	$(BIN)/liqe score samples $(if $(strip $(MODEL)),--model '$(MODEL)')
@@ -18,6 +18,14 @@ lint: $(VENV)/.dev ## check style
 
 type: $(VENV)/.dev ## check types
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev ## build the documentation into site/; warnings are errors
+	rm -rf site
+	JAX_PLATFORMS=cpu $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d build/doctrees docs site
+	$(BIN)/python tools/check_site.py site
+
+docs-serve: docs ## build it and show it at http://localhost:8000
+	$(BIN)/python -m http.server 8000 --bind localhost --directory site
 
 install: $(VENV)/.dev ## everything a contributor needs
 
@@ -39,4 +47,4 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.test $(VENV)/.score
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build site

@@ -3,11 +3,11 @@
 `equal`, one task by its name, and `dwa` fix the weights before a step; dynamic weight
 averaging lives in `schedule.py`, since it looks at whole epochs. The others look at the step:
 
-`uncertainty`  weights exp(-s) with learnt s, and s / 2 added (Kendall et al., CVPR 2018).
-`gradnorm`     weights that make the tasks' gradients alike, more for the task that lags (Chen et
-               al., ICML 2018).
-`cosine`       an auxiliary task counts by the cosine of its gradient with that of the first task,
-               and not at all if they disagree (Du et al., arXiv 1812.02224).
+- `uncertainty`: weights exp(-s) with learnt s, and s / 2 added (Kendall et al., CVPR 2018).
+- `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al.,
+  ICML 2018).
+- `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
+  at all if they disagree (Du et al., arXiv 1812.02224).
 
 The last two compare gradients of tasks. They take the gradients with respect to the features of
 both towers, which all tasks share: exact backward passes through the head alone, where those with

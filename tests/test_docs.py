@@ -1,0 +1,177 @@
+"""The documentation does what it says: tutorials run, links lead somewhere, the figure and the names are current.
+
+Every block of code in a tutorial is run, in order, unless a comment above it says why not: `<!-- not run: ... -->`.
+A block of JSON is written to the file that `<!-- file: NAME -->` names. What a page starts as a command is a command
+of the one script that the page becomes, so Python keeps its variables.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from configs import liqe_nano
+from liqe_jax.scoring.load import with_text_features
+from liqe_jax.train.start import starting_checkpoint
+from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
+from liqe_jax.weights.native import write_native
+from tools.check_site import faults_of
+from tools.prompt_figure import figure
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+NOT_RUN_AT_ALL = ["tpu-pod"]
+
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>.*)\n(?P<content>(?:.*\n)*?)^```$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+
+
+class Block(NamedTuple):
+    """A fenced block and what the comment above it says."""
+
+    language: str
+    content: str
+    mark: str
+
+    def why_not(self) -> str | None:
+        """Why it is not run; None if it is."""
+        return self.mark.removeprefix("not run:").strip() if self.mark.startswith("not run") else None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found = BLOCK.finditer(page.read_text("utf-8"))
+    blocks = [Block(match["language"], match["content"], match["mark"] or "") for match in found]
+    return [block for block in blocks if not block.language.startswith("{")]  # a note to the reader
+
+
+def script_of(page: Path) -> str:
+    """Python that does everything on the page."""
+    lines = ["import subprocess, pathlib"]
+    for block in blocks_of(page):
+        if block.why_not() is not None:
+            continue
+        if block.language == "python":
+            lines.append(block.content)
+        elif block.language == "sh":
+            command = ["bash", "-euo", "pipefail", "-c", block.content]
+            lines.append(f"subprocess.run({command!r}, check=True)")
+        elif block.language == "json":
+            lines.append(f"pathlib.Path({block.mark.removeprefix('file: ')!r}).write_text({block.content!r})")
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A folder with what a checkout has and a tutorial uses."""
+    for name in ("samples", "configs", "train.py", "eval.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    if not embedded_folder().exists():
+        # A checkout without the embedded model: one of its shape stands for it, since a path comes first.
+        write_native(tmp_path / EMBEDDED, with_text_features(starting_checkpoint(liqe_nano.get_config()), "joint"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_every_block_is_run_or_says_why_not(page):
+    blocks = blocks_of(page)
+    assert page.read_text("utf-8").count("\n```") == 2 * len(BLOCK.findall(page.read_text("utf-8")))
+    for block in blocks:
+        assert block.language in ("python", "sh", "json", "text"), block
+        assert block.why_not() is None or len(block.why_not()) > 8, f"no reason is given above: {block.content}"
+        assert block.language != "json" or block.mark.startswith("file: "), block
+    run = [block for block in blocks if block.language in ("python", "sh") and block.why_not() is None]
+    assert bool(run) != (page.stem in NOT_RUN_AT_ALL)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in TUTORIALS if page.stem not in NOT_RUN_AT_ALL], ids=lambda page: page.stem
+)
+def test_a_tutorial_does_what_it_says(page, checkout):
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "LIQE_HOME": str(checkout / "home"),
+        "XLA_FLAGS": "",  # as on a user's machine: one CPU device
+        "HF_HUB_OFFLINE": "1",
+    }
+    script = checkout / "tutorial.py"
+    script.write_text(script_of(page), "utf-8")
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_a_tutorial_that_fails_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\n```sh\nexit 3\n```\n\n<!-- not run: too long -->\n```sh\nexit 4\n```\n")
+    script = script_of(page)
+    assert "exit 4" not in script
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "exit status 3" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(DOCS.rglob("*.md")), *ROOT.glob("*.md")], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_links_lead_to_files_of_the_repository(page):
+    """As one follows them where the repository is browsed; Sphinx checks those of the site, with their anchors."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
+    for link in LINK.findall(text):
+        if "://" not in link and not link.startswith("#"):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_the_figure_of_prompts_is_current():
+    committed = (DOCS / "figures" / "prompt-sharing.svg").read_text("utf-8")
+    assert committed == figure(), "run: python tools/prompt_figure.py docs/figures/prompt-sharing.svg"
+
+
+def test_every_known_bug_has_an_entry_and_names_code_that_exists():
+    text = (DOCS / "reference-bugs.md").read_text("utf-8")
+    numbers = [int(number) for number in re.findall(r"^### B(\d+): ", text, re.MULTILINE)]
+    assert numbers == list(range(1, 30))
+    ours = re.findall(r"`((?:tests/|configs/)?[a-z]+(?:/[a-z_0-9]+)?\.py)`(?: \(((?:`\w+`(?:, )?)+)\))?", text)
+    for path, names in ours:
+        candidates = [path for path in (ROOT / path, ROOT / "liqe_jax" / path) if path.exists()]
+        if not candidates:
+            continue  # the reference's
+        for name in re.findall(r"`(\w+)`", names):
+            assert name in candidates[0].read_text("utf-8"), (path, name)
+    assert sum((ROOT / "liqe_jax" / path).exists() for path, _ in ours) > 25
+
+
+def test_faults_of_a_site_are_found(tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    assert "no pages" in faults_of(site)[0]
+    good = '<h1 id="top">A</h1><a href="b.html#end">B</a> <a href="https://example.org">elsewhere</a>'
+    (site / "a.html").write_text(good)
+    (site / "b.html").write_text('<p id="end">The end</p><a href="a.html">A</a>')
+    assert faults_of(site) == []
+    (site / "a.html").write_text(
+        good + '<script src="https://cdn.example.org/x.js"></script><a href="b.html#mid">?</a>'
+    )
+    (site / "b.html").write_text('<p id="end">The end</p><a href="gone.html">?</a>')
+    (site / "look.css").write_text("@import url(https://fonts.example.org/f.css);")
+    assert [re.search(r"another host|does not have|does not exist", fault)[0] for fault in faults_of(site)] == [
+        "does not have",
+        "another host",
+        "does not exist",
+        "another host",
+    ]

@@ -5,13 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 
-.PHONY: score test lint type docs docs-serve install clean
+.PHONY: score test notebook lint type docs docs-serve install clean
 
 score: $(VENV)/.score ## score the sample photographs; with another model: make score MODEL=path-or-name
 	$(BIN)/liqe score samples $(if $(strip $(MODEL)),--model '$(MODEL)')
 
 test: $(VENV)/.test ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+notebook: $(VENV)/.test ## execute the notebook, outputs in place
+	$(BIN)/python tools/notebook.py notebooks/liqe_colab.ipynb
 
 lint: $(VENV)/.dev ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

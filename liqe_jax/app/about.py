@@ -12,8 +12,9 @@ from liqe_jax.scoring.model import Model
 ADVICE = {
     "liqe_nano": (
         "a small model, which knows synthetic distortions best",
-        "<b>liqe_nano</b> comes with the package. It learned from synthetic distortions (blur, noise, compression and "
-        "their like) and knows those best; of what cameras and weather do to photographs it knows less. "
+        "<b>liqe_nano</b> comes with the package. It was trained from nothing, on synthetic distortions (blur, noise, "
+        "compression and their like) of fewer than two hundred photographs. It knows those distortions best, of what "
+        "cameras and weather do to photographs it knows less, and its scenes are guesses. "
         "<code>liqe app --model liqe_mix</code> takes LIQE's own weights instead: larger, trained on six data sets "
         "that people judged, fetched once from the Hugging Face hub, under a licence of their own.",
     ),

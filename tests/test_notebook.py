@@ -53,7 +53,7 @@ except OSError as error:
     refusal = str(error)
 found = {
     "scores": {Path(score.image).name: score.quality for score in results},
-    "climb": [quality for quality, _ in path],
+    "climb": [quality for _, quality in path],
     "images_per_step": images_per_step,
     "losses": [[line[f"loss/{name}"] for name in config.losses] for line in log if "loss/quality" in line],
     "evaluation": evaluation,

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -151,6 +152,58 @@ def test_nothing_was_fetched(executed, found):
     assert found["refusal"] == "the network is blocked"
     # The probe's own attempt, and no other.
     assert executed.metadata.connections == ["192.0.2.1"]
+
+
+# Colab before anything is installed: no liqe_jax, and a dialogue that gives the file the reader chose. What would be
+# run is printed instead.
+COLAB = """
+import importlib.util, subprocess, sys, types
+
+sys.modules["google"], sys.modules["google.colab"] = types.ModuleType("google"), types.ModuleType("google.colab")
+sys.modules["google.colab"].files = types.SimpleNamespace(upload=lambda: {"project.zip": b""})
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == "liqe_jax" else find_spec(name)
+subprocess.run = lambda command, check: print(*command[1:])
+"""
+
+
+def install(folder: Path, before: str = COLAB, source: str = "") -> subprocess.CompletedProcess:
+    """Runs the first cell in an empty process, far from any checkout."""
+    code = cell(nbformat.read(NOTEBOOK, as_version=4), "install").source
+    assert code.startswith('SOURCE = ""\n')
+    script = before + code.replace('SOURCE = ""', f"SOURCE = {source!r}", 1) + "\nprint(checkout)"
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_first_cell_installs_from_an_uploaded_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "project.zip", "w") as archive:  # as a download from a hosting site is packed
+        archive.writestr("liqe_jax-main/configs/folder_csv.py", "")
+    run = install(tmp_path)
+    project = tmp_path / "liqe_jax_source" / "liqe_jax-main"
+    installed, checkout = run.stdout.splitlines()
+    assert re.fullmatch(rf"-m pip install --quiet {project}\[train\] jax(\[tpu\]|\[cuda12\])?", installed)
+    assert checkout == str(project)
+    again = install(tmp_path)  # what is there is not asked for again
+    assert again.stdout == run.stdout
+
+
+def test_the_first_cell_clones_an_address_and_refuses_another_project(tmp_path):
+    run = install(tmp_path, source="https://example.org/liqe_jax.git")
+    assert run.stdout == "clone --depth=1 https://example.org/liqe_jax.git liqe_jax_source/checkout\n"
+    assert "is not the repository of liqe_jax" in run.stderr  # the clone was only printed
+
+
+def test_the_first_cell_says_what_to_do_where_there_is_nothing(tmp_path):
+    elsewhere = COLAB + 'del sys.modules["google.colab"]\n'
+    assert "set SOURCE to the address, the folder or a zip file" in install(tmp_path, elsewhere).stderr
+
+
+def test_the_first_cell_does_nothing_where_the_package_is_there(tmp_path):
+    run = install(tmp_path, f"import subprocess, sys; sys.path.insert(0, {str(ROOT)!r}); subprocess.run = None\n")
+    assert run.stdout.splitlines() == [str(ROOT)], run.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_committed_shows_no_errors_and_no_machine():

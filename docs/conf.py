@@ -32,6 +32,7 @@ python_use_unqualified_type_names = True
 
 # Reference: from docstrings; single backticks link where they name something that is documented.
 default_role = "py:obj"
+smartquotes_action = "D"  # dashes; quotes stay those of code
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

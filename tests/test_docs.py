@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from configs import liqe_nano
@@ -114,6 +115,22 @@ def test_a_tutorial_does_what_it_says(page, checkout):
         timeout=600,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    if embedded_folder().exists():
+        for block in blocks_of(page):
+            if block.language == "text":
+                assert_is_printed(block.content, done.stdout)
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def assert_is_printed(quoted: str, printed: str) -> None:
+    """Every quoted line is among the printed ones, but for the last digits: processors round differently."""
+    for line in quoted.splitlines():
+        alike = [other for other in printed.splitlines() if NUMBER.sub("#", other) == NUMBER.sub("#", line)]
+        numbers = [[float(number) for number in NUMBER.findall(other)] for other in alike]
+        expected = [float(number) for number in NUMBER.findall(line)]
+        assert any(np.allclose(found, expected, atol=0.1, rtol=0.03) for found in numbers), f"{line}\n{printed}"
 
 
 def test_a_tutorial_that_fails_is_noticed(tmp_path):
@@ -154,6 +171,13 @@ def test_every_known_bug_has_an_entry_and_names_code_that_exists():
         for name in re.findall(r"`(\w+)`", names):
             assert name in candidates[0].read_text("utf-8"), (path, name)
     assert sum((ROOT / "liqe_jax" / path).exists() for path, _ in ours) > 25
+
+
+def test_quoted_output_that_is_not_printed_is_noticed():
+    assert_is_printed("score 1.45 -> 2.10", "first\nscore 1.449 -> 2.1\n")
+    for other in ("score 1.45 -> 2.9", "scores 1.45 -> 2.10"):
+        with pytest.raises(AssertionError):
+            assert_is_printed("score 1.45 -> 2.10", other)
 
 
 def test_faults_of_a_site_are_found(tmp_path):

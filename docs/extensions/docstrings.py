@@ -77,29 +77,38 @@ def signature_as_written(
     return arguments, result
 
 
-def linked(code: str, module: str) -> str:
-    """Code between backticks; a link if it is one name, and that of something of ours."""
-    name = re.fullmatch(r"`([A-Za-z_]\w*)`", code)
-    found = vars(sys.modules[module]).get(name[1]) if name else None
+def linked(code: str, module: str | None) -> str:
+    """Code between backticks: a link if it names something of ours, or may; else it stands for itself."""
+    if not re.fullmatch(r"`[A-Za-z_][\w.]*`", code):
+        return code if code.startswith((":", "``")) else f"`{code}`"
+    found = vars(sys.modules[module]).get(code[1:-1]) if module in sys.modules else None
     ours = (inspect.isclass(found) or inspect.isfunction(found)) and found.__module__.startswith("liqe_jax.")
     return f":py:obj:`~{found.__module__}.{found.__qualname__}`" if found is not None and ours else code
 
 
-def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Outside of code, characters that mean something to reStructuredText alone stand for themselves."""
-    literal = False
+def as_restructured_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Outside of code, characters that mean something to reStructuredText alone stand for themselves.
+
+    In a module's docstring, four spaces after an empty line begin code, as they do in Markdown.
+    """
     module = obj.__name__ if what == "module" else getattr(obj, "__module__", None)
-    for number, line in enumerate(lines):
+    result: list[str] = []
+    literal = False
+    for line in lines:
+        indented = line.startswith("    ") and (not result or not result[-1])
         if line.strip() and not line.startswith(" "):
             literal = False
+        elif what == "module" and indented and not literal:
+            result += ["::", ""]
+            literal = True
         if not literal:
             parts = CODE.split(line)
             parts[::2] = [re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
-            if module in sys.modules:
-                parts[1::2] = [linked(part, module) for part in parts[1::2]]
-            lines[number] = "".join(parts)
-        if line.rstrip().endswith("::") or (line.rstrip().endswith(":") and not lines[number + 1 : number + 2]):
-            literal = True
+            parts[1::2] = [linked(part, module) for part in parts[1::2]]
+            line = "".join(parts)  # noqa: PLW2901
+        result.append(line)
+        literal = literal or line.rstrip().endswith("::")
+    lines[:] = result
 
 
 def is_described_elsewhere(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
@@ -112,6 +121,6 @@ def is_described_elsewhere(app: Sphinx, what: str, name: str, obj: Any, skip: bo
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("autodoc-process-signature", signature_as_written)
-    app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon reads the sections
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)  # before napoleon reads the sections
     app.connect("autodoc-skip-member", is_described_elsewhere)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

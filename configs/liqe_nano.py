@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.name = "liqe_nano"
     config.licence = "Apache-2.0"
+    config.seed = 19901116
     config.init = "random"
     config.architecture = ConfigDict(
         {

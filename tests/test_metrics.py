@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from liqe_jax.errors import DataError
+from liqe_jax.evaluate import metrics
 from liqe_jax.evaluate.metrics import agreement, fit_logistic, krcc, plcc, srcc
 
 
@@ -102,3 +103,20 @@ def test_order_scale_and_type_change_nothing():
     assert other.rmse == pytest.approx(10 * one.rmse, rel=1e-4)
     single = agreement(mos.astype(np.float32), predicted.astype(np.float32))
     np.testing.assert_allclose(single, one, rtol=1e-4)
+
+
+def test_the_logistic_starts_where_the_reference_does(monkeypatch):
+    """BIQA_benchmark.py:241; where the search ends can depend on it."""
+    starts = []
+    search = metrics.optimize.curve_fit
+
+    def watched(*arguments, p0, **options):
+        starts.append(p0)
+        return search(*arguments, p0=p0, **options)
+
+    monkeypatch.setattr(metrics.optimize, "curve_fit", watched)
+    rng = np.random.default_rng(3)
+    predicted = rng.uniform(1, 5, 40)
+    mos = predicted + rng.normal(0, 0.3, 40)
+    metrics.fit_logistic(mos, predicted)
+    assert starts == [pytest.approx((mos.max(), mos.min(), predicted.mean(), predicted.std()))]

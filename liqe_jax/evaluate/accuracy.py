@@ -29,7 +29,7 @@ def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N 
 
 
 def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
-    """Share of a photograph's k scenes among its k most probable ones, mean over photographs.
+    """Share of all scene labels that are among their photograph's k most probable ones, k its number of scenes.
 
     As the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600); its
     benchmark drops misses from the denominator instead.
@@ -38,7 +38,7 @@ def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "
       DataError: see `top_k_hits`.
     """
     hits = top_k_hits(p_NxS, scenes_NxS)
-    return float((hits.sum(1) / np.asarray(scenes_NxS, bool).sum(1)).mean())
+    return float(hits.sum() / np.asarray(scenes_NxS, bool).sum())
 
 
 def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Float[np.ndarray, " S"]:

@@ -1,7 +1,7 @@
 """Agreement of predictions with opinion scores, as functions of arrays.
 
 SRCC, KRCC, PLCC and RMSE; the last two after the four-parameter logistic of the Video Quality Experts
-Group, started as the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241) and bounded.
+Group, started as the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241), with fewer evaluations at most.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
     """
     mos, predicted = check_pair(mos, predicted)
     if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
-        middle, width = predicted.mean(), predicted.std() / 4
+        # BIQA_benchmark.py:241; pyiqa starts at a quarter of this width.
+        middle, width = predicted.mean(), predicted.std()
         starts = [(mos.max(), mos.min(), middle, width)]
         if np.corrcoef(mos, predicted)[0, 1] < 0:
             # From a rising start the search can end in a poor local optimum of a falling relation.
@@ -126,11 +127,14 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
 
 def _fit_from(start: tuple[float, ...], mos: np.ndarray, predicted: np.ndarray) -> Logistic | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error", optimize.OptimizeWarning)
+        # That the covariance cannot be estimated says nothing about the curve: a perfect fit has none either.
+        warnings.simplefilter("ignore", optimize.OptimizeWarning)
         try:
             parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
-        except (RuntimeError, optimize.OptimizeWarning):
+        except RuntimeError:
             return None
+    if not np.isfinite(parameters).all() or parameters[-1] == 0:
+        return None
     top, bottom, middle, width = (float(value) for value in parameters)
     return Logistic(top, bottom, middle, width, fitted=True)
 

@@ -109,7 +109,7 @@ def spread_table(summaries: Sequence[Summary]) -> Table:
     ]
     notes = [
         FIGURES_NOTE,
-        "Scene recall: share of a photograph's k scenes among its k most probable ones, as the reference's training "
+        "Scene recall: share of all scene labels among their photograph's k most probable, as the reference's training "
         "code counts.",
         *_notes([summary.standing for summary in summaries]),
     ]

@@ -20,7 +20,7 @@ def default_config() -> ConfigDict:
         {
             "name": "liqe",  # in provenance and tables
             "licence": "",  # of the trained weights; "" takes that of the starting ones
-            "seed": 19901116,  # train_unique_clip_weight.py:65
+            "seed": 20200626,  # train_unique_clip_weight.py:65
             "init": "openai/clip-vit-base-patch32",  # anything that liqe_jax.load reads; "random" with architecture
             "architecture": {  # of a random start; the ViT-B/32 by default
                 "image_size": 224,

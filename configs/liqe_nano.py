@@ -41,16 +41,17 @@ def get_config() -> ConfigDict:
     config.data.sets = (("crops", 96),)
     config.data.split = "photographs"
     config.data.patches = 1
+    config.data.stored_stem = True
     config.data.test = ("none",)
     config.epochs = 9
-    config.steps_per_epoch = 300
-    config.validate_every_epochs = 3
+    config.steps_per_epoch = 1000
+    config.validate_every_epochs = 5
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200
     config.optimizer.weight_decay = 0.05
     config.optimizer.clip_norm = 1.0
     config.validation_batch, config.validation_patches = 64, 1  # crops have room for one
-    config.checkpoint.every_steps = 300
+    config.checkpoint.every_steps = 500
     config.log_every_steps = 50
     return config

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
@@ -18,19 +19,29 @@ CROPS = "crops"
 SPLIT = "photographs"  # the only one: by photograph
 
 
+def crop_pixels(folder: Path) -> UInt8[np.ndarray, "N S S 3"]:
+    """The crops in a folder, which stay on disk until they are read.
+
+    Raises:
+      DataError: there are none.
+    """
+    try:
+        json.loads((folder / "labels.json").read_text())  # written last
+        return np.asanyarray(np.load(folder / "pixels.npy", mmap_mode="r"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder} holds no crops ({error}). Make them: python -m liqe_jax.synthetic.crops PHOTOS {folder}"
+        ) from error
+
+
 def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:
     """The data set in a folder of crops.
 
     Raises:
       DataError: there is none, or it is cut.
     """
-    try:
-        labels = json.loads((folder / "labels.json").read_text())
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{folder} holds no crops ({error}). Make them: python -m liqe_jax.synthetic.crops PHOTOS {folder}"
-        ) from error
+    pixels = crop_pixels(folder)
+    labels = json.loads((folder / "labels.json").read_text())
     if len(labels) != len(pixels):
         raise DataError(f"{folder} has {len(labels)} labels and {len(pixels)} crops. Make them again.")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from liqe_jax.data.decoding import random_patches
 from liqe_jax.data.host import tensorflow_on_host
@@ -29,7 +29,7 @@ class TrainingBatch(NamedTuple):
     """One host's share of a step.
 
     Attributes:
-      patches: RGB; normalised on the device.
+      patches: RGB, normalised on the device; or what the sets have ready, [N, 1, ...].
       mos: opinion scores on each set's own scale.
       group: data set of each image, its position among the sets.
       distortion: index into `DISTORTION.labels`, -1 where unknown.
@@ -37,7 +37,7 @@ class TrainingBatch(NamedTuple):
       names: "SET/NAME" of each image.
     """
 
-    patches: UInt8[np.ndarray, "N P S S 3"]
+    patches: np.ndarray
     mos: Float[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
@@ -101,10 +101,12 @@ def training_batches(
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, patch, broken if broken is not None else Broken(), mine)
-    shape = (patches, patch, patch, 3)
+    first = next((dataset.ready(0, False) for dataset in sets if dataset.ready), None)
+    shape = (patches, patch, patch, 3) if first is None else first.shape
+    dtype = tf.uint8 if first is None else tf.as_dtype(first.dtype)
 
     def load(element: Any) -> tuple[Any, Any]:
-        loaded, index = tf.numpy_function(source.load, [element], (tf.uint8, tf.int64), stateful=False)
+        loaded, index = tf.numpy_function(source.load, [element], (dtype, tf.int64), stateful=False)
         return tf.ensure_shape(loaded, shape), tf.ensure_shape(index, ())
 
     last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * size
@@ -141,12 +143,14 @@ class _Source:
                 self._plans[step] = self.sampler.plan(step)
             return self._plans[step]
 
-    def load(self, element: int) -> tuple[UInt8[np.ndarray, "P S S 3"], np.int64]:
+    def load(self, element: int) -> tuple[np.ndarray, np.int64]:
         """Patches of one image, and the position of the image in its set, which may be a replacement."""
         step, row = divmod(int(element), self.mine.stop - self.mine.start)
         plan, row = self._plan(step), self.mine.start + row
         group, index = int(plan.group[row]), int(plan.index[row])
         dataset = self.sets[group]
+        if dataset.ready:
+            return dataset.ready(index, bool(plan.flip[row])), np.int64(index)
         for attempt in range(MOST_REPLACEMENTS):
             name = f"{dataset.name}/{dataset.names[index]}"
             try:

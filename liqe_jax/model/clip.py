@@ -53,10 +53,13 @@ class FrequencyEmbedding(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B L W"]:
         shape = (1, 1, stem_features(self.patch_size), self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return dot(frequency_features(pixels, self.patch_size), kernel[0, 0], self.dtype)
+        # Squares in a row have been through the stem already.
+        done = pixels.ndim == 3
+        squares = jnp.asarray(pixels, jnp.float32) if done else frequency_features(pixels, self.patch_size)
+        return dot(squares, kernel[0, 0], self.dtype)
 
 
 class VisionEmbeddings(nn.Module):
@@ -66,7 +69,7 @@ class VisionEmbeddings(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B T W"]:
         width, size = self.config.vision.width, self.config.patch_size
         if self.config.stem == "pixels":
             squares = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
@@ -86,7 +89,7 @@ class VisionTower(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B W"]:
         eps = self.config.vision.layer_norm_eps
         x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
         x = LayerNorm(eps, name="pre_layrnorm")(x)
@@ -156,8 +159,8 @@ class CLIP(nn.Module):
         # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 
-    def image_features(self, patches: Num[AnyArray, "B H H 3"]) -> Float[Array, "B D"]:
-        """Unit features of patches with RGB values in 0..255."""
+    def image_features(self, patches: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B D"]:
+        """Unit features of patches with RGB values in 0..255, or of what the stem made of them."""
         return unit(self.visual_projection(self.vision_model(patches)))
 
     def text_features(
@@ -194,7 +197,7 @@ def param_shapes(config: CLIPConfig) -> Params:
 
 def encode_image(
     params: Params,
-    patches: Num[AnyArray, "*batch H H 3"],
+    patches: Num[AnyArray, "*batch H H 3"] | Num[AnyArray, "*batch L F"],
     config: CLIPConfig,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
@@ -203,11 +206,13 @@ def encode_image(
 
     Args:
       params: as from `init_params` or a checkpoint.
-      patches: RGB, 0..255, uint8 or float, sides `config.image_size`.
+      patches: RGB, 0..255, uint8 or float, sides `config.image_size`; or, for the stem of frequencies, what
+        `stem.frequency_features` makes of it, [*batch, L, F].
       config: the model's shape.
       dtype: operand type of the matrix products.
       remat: keep little for the backward pass and compute it again.
     """
-    flat = patches.reshape(-1, *patches.shape[-3:])
+    inner = 2 if patches.shape[-1] != 3 and config.stem == "frequencies" else 3
+    flat = patches.reshape(-1, *patches.shape[-inner:])
     features = jnp.asarray(CLIP(config, dtype, remat).apply({"params": params}, flat, method=CLIP.image_features))
-    return features.reshape(*patches.shape[:-3], -1)
+    return features.reshape(*patches.shape[:-inner], -1)

@@ -40,6 +40,7 @@ def default_config() -> ConfigDict:
                 "validate": (),  # names; () takes the training sets
                 "test": (),  # names, or ("none",); () takes the training sets
                 "patches": 3,  # per image
+                "stored_stem": False,  # the stem of frequencies from a file, for sets of crops
                 "workers": 0,  # decoding threads; 0 leaves it to tf.data
             },
             "epochs": 80,

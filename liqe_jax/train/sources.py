@@ -14,6 +14,7 @@ from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
+from liqe_jax.train.squares import with_squares
 
 # In place of names: nothing of this kind.
 NONE = ("none",)
@@ -28,18 +29,37 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
 
     Raises:
       DataError: a set is unknown or was not prepared.
+      UsageError: the stem cannot come from a file.
     """
     from liqe_jax.data.store import load_set
 
+    stored = _stem_is_stored(names, config)
     sets = []
     for name in names:
         if name.startswith(GENERATED):
             sets.append(generated_set(name))
         elif name.startswith(CROPS):
-            sets.append(crops_set(Path(config.data.folder) / name, name))
+            folder = Path(config.data.folder) / name
+            crops = crops_set(folder, name)
+            sets.append(with_squares(crops, folder, config.architecture.patch_size) if stored else crops)
         else:
             sets.append(load_set(name, config.data.folder))
     return sets
+
+
+def _stem_is_stored(names: Sequence[str], config: ConfigDict) -> bool:
+    if not config.data.get("stored_stem", False):
+        return False
+    if not all(name.startswith(CROPS) for name in names):
+        raise UsageError(
+            f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
+        )
+    if config.init != "random" or config.architecture.stem != "frequencies" or config.data.patches != 1:
+        raise UsageError(
+            "config.data.stored_stem is for a random start with architecture.stem 'frequencies' and data.patches 1; "
+            f"got init {config.init!r}, stem {config.architecture.stem!r}, patches {config.data.patches}."
+        )
+    return True
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:

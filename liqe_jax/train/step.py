@@ -99,7 +99,7 @@ class Plan:
 class Batch(NamedTuple):
     """Images and labels: of one device inside a step, with a leading axis D outside."""
 
-    patches: UInt8[AnyArray, "n P H H 3"]
+    patches: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P L F"]
     labels: Labels
 
 

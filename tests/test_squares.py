@@ -1,0 +1,140 @@
+"""Training from a file of what the stem makes of crops."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from ml_collections import ConfigDict
+
+from liqe_jax.data.crops import SPLIT, crops_set
+from liqe_jax.errors import DataError, UsageError
+from liqe_jax.model.clip import encode_image, init_params
+from liqe_jax.model.stem import frequency_features, mirrored, stem_features
+from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.sources import load_sets
+from liqe_jax.train.squares import SQUARES, with_squares
+
+from .conftest import photograph
+from .test_stem import SMALL
+from .test_train_run import losses_of, tiny_config
+
+SIDE, SQUARE, COUNT = 64, 32, 12
+
+
+@pytest.fixture
+def crops(tmp_path):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    np.save(folder / "pixels.npy", np.stack([photograph(SIDE, SIDE, n) for n in range(COUNT)]))
+    rows = [
+        {"name": f"p/{n}", "photo": "p", "part": "train", "scenes": ["animal"], "mos": 1 + n / 3, "distortion": ""}
+        for n in range(COUNT)
+    ]
+    (folder / "labels.json").write_text(json.dumps(rows))
+    return folder
+
+
+def run_config(folder) -> ConfigDict:
+    config = tiny_config()
+    config.architecture.image_size, config.architecture.patch_size = SIDE, SQUARE
+    config.architecture.stem = "frequencies"
+    config.tasks = "quality"
+    config.weighting = "equal"
+    config.data.folder = str(folder.parent)
+    config.data.sets = (("crops", 4),)
+    config.data.split, config.data.patches = SPLIT, 1
+    config.data.test = ("none",)
+    config.epochs, config.steps_per_epoch = 1, 4
+    return config
+
+
+def test_a_mirrored_image_has_mirrored_features():
+    image = photograph(SIDE, SIDE)[None]
+    features = [np.asarray(frequency_features(i, SQUARE)) for i in (image, image[:, :, ::-1])]
+    got = mirrored(features[0], SQUARE)
+    right = slice(-6, -3)  # a pixel's neighbour is then the one on its other side
+    np.testing.assert_allclose(got[..., right], features[1][..., right], atol=0.1)
+    got[..., right] = features[1][..., right]
+    np.testing.assert_allclose(got, features[1], atol=2e-3)
+    assert np.abs(features[0] - features[1]).max() > 0.5  # the image is not its own mirror image
+    np.testing.assert_array_equal(mirrored(mirrored(features[0], SQUARE), SQUARE), features[0])
+
+
+def test_tones_of_a_known_image():
+    """Left half black, right half of luma 0.4: means and histograms are what they are."""
+    image = np.zeros((2, 32, 32, 3), np.uint8)
+    image[:, :, 16:] = 102
+    tones = np.asarray(frequency_features(image, 32))[0, 0, -(48 + 16 + 8 + 12) : -12]
+    np.testing.assert_allclose(
+        tones[:48].reshape(4, 4, 3), np.repeat([-2, -2, -0.4, -0.4], 3).reshape(1, 4, 3).repeat(4, 0), atol=1e-5
+    )
+    luma, chroma = np.zeros(16), np.zeros(8)
+    luma[[0, 6]], chroma[0] = 0.5, 1  # 0.4 is bin 6 of 0..15
+    np.testing.assert_allclose(tones[48:64], 2 * np.sqrt(luma + 1e-4) - 0.5, atol=1e-4)
+    np.testing.assert_allclose(tones[64:], 2 * np.sqrt(chroma + 1e-4) - 0.5, atol=1e-4)
+
+
+def test_a_single_patch_compiles():
+    """XLA crashed on it, the whole process with it."""
+    image = photograph(224, 224)[None]
+    one = jax.jit(frequency_features, static_argnums=1)(image, 32)
+    two = frequency_features(np.concatenate([image, image]), 32)
+    np.testing.assert_allclose(one, two[:1], atol=1e-4)
+
+
+def test_the_tower_takes_squares_as_it_takes_pixels():
+    params = init_params(jax.random.key(0), SMALL)
+    patches = np.stack([photograph(SIDE, SIDE, n) for n in range(4)]).reshape(2, 2, SIDE, SIDE, 3)
+    squares = np.asarray(frequency_features(patches.reshape(-1, SIDE, SIDE, 3), SQUARE)).reshape(2, 2, 4, -1)
+    expected = encode_image(params, patches, SMALL)
+    assert expected.shape == (2, 2, SMALL.projection_dim)
+    np.testing.assert_allclose(encode_image(params, squares, SMALL), expected, atol=1e-6)
+    check_grads(lambda s: encode_image(params, s, SMALL).sum(), (squares[:1, :1],), 1, ["rev"], atol=0.05, rtol=0.05)
+
+
+def test_the_file_is_made_once_and_checked(crops):
+    with_squares(crops_set(crops), crops, SQUARE)
+    made = (crops / SQUARES).stat()
+    dataset = with_squares(crops_set(crops), crops, SQUARE)
+    assert (crops / SQUARES).stat().st_mtime_ns == made.st_mtime_ns
+    assert [path.name for path in crops.glob("*.part.npy")] == []
+    image = photograph(SIDE, SIDE, 3)[None]
+    got = dataset.ready(3, False)
+    assert got.dtype == np.float16
+    assert got.shape == (1, (SIDE // SQUARE) ** 2, stem_features(SQUARE))
+    np.testing.assert_allclose(got, frequency_features(image, SQUARE), atol=0.005)
+    np.testing.assert_array_equal(dataset.ready(3, True), mirrored(got, SQUARE))
+
+    squares = np.load(crops / SQUARES)
+    np.save(crops / SQUARES, squares[:-1])
+    with pytest.raises(DataError, match=r"has shape \(11, 4, .*expected \(12, 4"):
+        with_squares(crops_set(crops), crops, SQUARE)
+    np.save(crops / SQUARES, squares[::-1])
+    with pytest.raises(DataError, match="of another stem or of other crops"):
+        with_squares(crops_set(crops), crops, SQUARE)
+
+
+def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path):
+    losses = {}
+    for stored in (False, True):
+        config = run_config(crops)
+        config.data.stored_stem = stored
+        train_and_evaluate(config, str(tmp_path / str(stored)))
+        losses[stored] = losses_of(tmp_path / str(stored))
+    assert list(losses[True]) == [1, 2, 3, 4]
+    # Both flip some crops; the file is rounded to float16.
+    np.testing.assert_allclose(list(losses[True].values()), list(losses[False].values()), rtol=1e-2)
+
+
+def test_where_a_stored_stem_makes_no_sense(crops):
+    config = run_config(crops)
+    config.data.stored_stem = True
+    with pytest.raises(UsageError, match=r"is for sets of crops; got crops, KADID-10k\. Leave it out"):
+        load_sets(["crops", "KADID-10k"], config)
+    config.architecture.stem = "pixels"
+    with pytest.raises(UsageError, match="got init 'random', stem 'pixels', patches 1"):
+        load_sets(["crops"], config)

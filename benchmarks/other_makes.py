@@ -2,7 +2,7 @@
 
 None of these makes is used in training. Each has one strength, which is chosen such that the image moves as
 far from the original (root mean square) as under our own make of the type at the level. They need
-`pip install 'liqe_jax[dev]'`.
+`pip install 'liqe_jax[benchmarks]'`.
 """
 
 from __future__ import annotations

@@ -152,12 +152,29 @@ def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, 
     assert run(*common) == 0
     assert run(*common, "--resume", "--preprocess", "even") == 2
     assert "holds results of preprocess 'paper'" in capsys.readouterr().err
+    assert run(*common, "--resume", "--patches", "all") == 2
+    assert "holds results of preprocess 'paper'" in capsys.readouterr().err
     assert run(*common, "--resume", "--format", "csv") == 2
     target.write_text("not json\n")
     assert run(*common, "--resume") == 2
     assert "is no jsonl file of this program" in capsys.readouterr().err
     assert run("score", folder / "a.png", "--model", model_folder, "--resume") == 2
     assert run(*common, "--resume", "--format", "table") == 2
+
+
+def test_the_number_of_patches(folder, model_folder, capsys):
+    common = ("score", folder / "a.png", "--model", model_folder, "--format", "jsonl", "--quiet")
+    counts = {}
+    for patches in ("1", "15", "all"):
+        assert run(*common, "--patches", patches) == 0
+        counts[patches] = json.loads(capsys.readouterr().out)["patches"]
+    assert counts["1"] == 1
+    assert counts["1"] < counts["15"] <= counts["all"]
+    for wrong in ("0", "many", "-3"):
+        with pytest.raises(SystemExit) as stop:
+            run(*common, f"--patches={wrong}")
+        assert stop.value.code == 2
+        assert "expected a number from 1" in capsys.readouterr().err
 
 
 def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, capsys):

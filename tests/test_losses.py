@@ -69,6 +69,13 @@ def test_only_pairs_within_a_data_set_count():
     assert parts[0] < parts[1]  # the first pair is in the right order, the second is not
 
 
+def test_sigma_is_the_unit_of_differences():
+    quality, mos, group = jnp.asarray([1.0, 2.5, 2.0]), jnp.asarray([1.0, 2.0, 3.0]), jnp.zeros(3, int)
+    expected = pairwise_fidelity_loss(quality / 2**0.5, mos, group, 1)
+    assert float(pairwise_fidelity_loss(quality, mos, group, 1, sigma=2**0.5)) == pytest.approx(float(expected))
+    assert float(pairwise_fidelity_loss(quality, mos, group, 1)) != pytest.approx(float(expected), rel=1e-3)
+
+
 def test_order_and_scale_of_the_opinions_change_nothing():
     rng = np.random.default_rng(0)
     quality, mos = rng.normal(3, 1, 12).astype(np.float32), rng.permutation(12).astype(np.float32)

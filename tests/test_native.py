@@ -52,6 +52,12 @@ def accept(folder: Path, name: str) -> None:
 # What comes back
 
 
+def test_others_may_read_what_the_user_lets_them_read(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    mode = (tmp_path / "new").stat().st_mode
+    assert {entry.name: entry.stat().st_mode for entry in model_folder.iterdir()} == dict.fromkeys(FILES, mode)
+
+
 def test_a_model_comes_back_whole(model_folder: Path, checkpoint: Checkpoint) -> None:
     assert sorted(entry.name for entry in model_folder.iterdir()) == sorted(FILES)
     got = read_native(model_folder)

@@ -182,6 +182,18 @@ def test_presets(model, photo):
         model.score(photo, preprocess="nonsense")
 
 
+def test_the_number_of_patches_is_a_choice(model, photo):
+    whole = model.score(photo, patches="all")
+    assert (whole.preprocess, len(whole.corners)) == ("paper-all", 3 * 6)
+    (few,) = model.score_many([photo], preprocess="even", patches=4)
+    assert (few.preprocess, len(few.corners)) == ("even-4", 4)
+    assert few.quality != whole.quality
+    assert model.score(photo, patches=15).preprocess == "paper"
+    for wrong in (0, -1, "many", 2.5, True):
+        with pytest.raises(UsageError, match="patch"):
+            model.score(photo, patches=wrong)
+
+
 def test_degenerate_patches_are_reported(model):
     portrait = photograph(2532, 1170)
     assert any("'even' spreads them" in warning for warning in model.score(portrait).warnings)

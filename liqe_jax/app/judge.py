@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from liqe_jax.errors import LiqeError
-from liqe_jax.images.decode import DecodedImage, decode
+from liqe_jax.images.decode import CUT_ADVICE, DecodedImage, decode
 from liqe_jax.images.preprocess import Preset, prepare
 from liqe_jax.scoring import heatmap
 from liqe_jax.scoring.model import Model
@@ -84,7 +84,8 @@ def judge(name: str, encoded: bytes, model: Model, preset: Preset) -> Judgement 
         decoded = decode(encoded, dataclasses.replace(preset.decode_options(), max_pixels=MAX_PIXELS))
         score = model.score(decoded.pixels, preprocess=preset, name=name)
     except LiqeError as error:
-        return Failure(name, str(error))
+        # A visitor of the page has no options.
+        return Failure(name, str(error).replace(CUT_ADVICE, "Drop the whole file."))
     attributes, seen = score.tasks.attributes, seen_in_training(model.provenance, name)
     return Judgement(
         name=name,

@@ -54,6 +54,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="how patches are chosen: as LIQE was tested (paper, the default), as in pyiqa, or spread evenly with "
         "EXIF rotation (even; best for photographs from phones)",
     )
+    parser.add_argument(
+        "--patches", type=_patches, metavar="N", help='patches of each photograph, or "all" of the grid (default: 15)'
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of matrix products")
     parser.add_argument("--format", choices=tuple(WRITERS), help="default: table, or by the suffix of --output")
     parser.add_argument("--output", metavar="FILE", help="write results here instead of standard output")
@@ -65,6 +68,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--allow-truncated", action="store_true", help="score what can be decoded of cut files")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     parser.set_defaults(run=run)
+
+
+def _patches(argument: str) -> int | str:
+    if argument == "all":
+        return argument
+    if argument.isdecimal() and int(argument) > 0:
+        return int(argument)
+    raise argparse.ArgumentTypeError(f'expected a number from 1, or "all"; got {argument!r}')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.map).mkdir(parents=True, exist_ok=True)
 
     # Imported after everything that can be said without it: JAX takes a second.
+    from liqe_jax.images.preprocess import PRESETS
     from liqe_jax.scoring.load import load
     from liqe_jax.weights.embedded import ABOUT, EMBEDDED
     from liqe_jax.weights.known import KNOWN_MODELS
@@ -97,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = load(arguments.model, tasks=tasks, dtype=arguments.dtype)
     done: set[str] = set()
     if arguments.resume:
-        done = output.take_up(arguments.output, form, model.tasks, model.name, arguments.preprocess)
+        preset = PRESETS[arguments.preprocess].with_patches(arguments.patches)
+        done = output.take_up(arguments.output, form, model.tasks, model.name, preset.name)
 
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
@@ -143,6 +156,7 @@ def _score_all(model: Model, arguments: argparse.Namespace, done: set[str]) -> I
             (item for item in group if isinstance(item, str)),
             batch_size=arguments.batch_size,
             preprocess=arguments.preprocess,
+            patches=arguments.patches,
             allow_truncated=arguments.allow_truncated,
         )
 

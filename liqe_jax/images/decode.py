@@ -29,6 +29,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000", "PPM
 # a few kilobytes of PNG can claim. Decoding needs about seven bytes a pixel.
 MAX_PIXELS = 178_956_970
 
+# The end of the message about cut files; who offers no such option says something else.
+CUT_ADVICE = "Pass allow_truncated (--allow-truncated) to score what is there."
+
 # What undoes each EXIF orientation.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -221,7 +224,7 @@ def _salvage(
     # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.
     partial = "truncated" in reason.lower() or "when reading image file" in reason
     if not (partial and options.allow_truncated):
-        advice = "Pass allow_truncated (--allow-truncated) to score what is there." if partial else "Re-save it."
+        advice = CUT_ADVICE if partial else "Re-save it."
         raise ImageError(f"The {image.format} file is damaged: {reason}. {advice}") from error
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):

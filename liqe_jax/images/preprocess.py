@@ -59,6 +59,23 @@ class Preset:
         if self.stride is not None and self.stride < 1:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
+    def with_patches(self, patches: int | str | None) -> Preset:
+        """The same with another number of patches, which its name then tells: "paper-30", "even-all".
+
+        Args:
+          patches: at most so many per image, or "all" of the grid; None changes nothing.
+
+        Raises:
+          UsageError: it is no such number.
+        """
+        if patches is None or patches == self.count:
+            return self
+        if patches == "all":
+            return dataclasses.replace(self, name=f"{self.name}-all", count=None)
+        if not isinstance(patches, int) or isinstance(patches, bool):
+            raise UsageError(f'patches must be a number from 1, or "all"; got {patches!r}.')
+        return dataclasses.replace(self, name=f"{self.name}-{patches}", count=patches)
+
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated)

@@ -116,6 +116,7 @@ class Model:
         image: ImageSource,
         *,
         preprocess: str | Preset = "paper",
+        patches: int | str | None = None,
         allow_truncated: bool = False,
         name: str | None = None,
     ) -> Score:
@@ -125,14 +126,16 @@ class Model:
           image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
             grey [H, W], uint8 or floating in [0, 1]. RGB, not OpenCV's BGR.
           preprocess: "paper", "pyiqa", "even", or a `Preset` of your own.
+          patches: how many to judge at most, or "all" of the grid; default the preset's fifteen.
           allow_truncated: score what can be decoded of a cut file.
           name: for the result's `image`; default the path, or "<array>" and the like.
 
         Raises:
           ImageError: the image cannot be decoded.
           ModelError: the model predicts NaN.
+          UsageError: there is no such preset or number of patches.
         """
-        preset = _preset(preprocess)
+        preset = _preset(preprocess).with_patches(patches)
         name = _name_of(image) if name is None else name
         ready = self._ready(_Job(name, image), preset, allow_truncated)
         (result,) = self._finish([ready], self._start([ready], preset, len(self.devices)), preset)
@@ -146,6 +149,7 @@ class Model:
         *,
         batch_size: int | None = None,
         preprocess: str | Preset = "paper",
+        patches: int | str | None = None,
         allow_truncated: bool = False,
         workers: int | None = None,
     ) -> Iterator[Score | Failure]:
@@ -158,10 +162,10 @@ class Model:
           images: each as in `score`; read lazily.
           batch_size: images per call, over all devices together, rounded up to a multiple of
             their number. Default: one per CPU device, sixteen per other device.
-          preprocess, allow_truncated: as in `score`.
+          preprocess, patches, allow_truncated: as in `score`.
           workers: decoding threads; default the number of cores, at most eight.
         """
-        preset = _preset(preprocess)
+        preset = _preset(preprocess).with_patches(patches)
         batch_size = self.batch_size(batch_size)
         workers = workers or min(os.cpu_count() or 1, 8)
         jobs = (_Job(_name_of(image), image) for image in images)

@@ -22,11 +22,15 @@ def _fidelity_loss(p: Float[Array, "*shape"], g: Float[Array, "*shape"]) -> Floa
 
 
 def pairwise_fidelity_loss(
-    quality: Float[AnyArray, " N"], mos: Float[AnyArray, " N"], group: Int[AnyArray, " N"], groups: int
+    quality: Float[AnyArray, " N"],
+    mos: Float[AnyArray, " N"],
+    group: Int[AnyArray, " N"],
+    groups: int,
+    sigma: float = 1.0,
 ) -> Float[Array, ""]:
     """How often predicted and true order disagree, within each data set, averaged over the sets.
 
-    For a pair i < j, p = Phi(q_i - q_j) is the predicted probability that image i is the better
+    For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better
     one, and g is 1, 1/2 or 0 by the order of their opinion scores. Every data set counts alike,
     however many pairs it has. A set with fewer than two images has no pairs and is left out; the
     reference gets NaN there (MNL_Loss.py:137-159).
@@ -36,8 +40,10 @@ def pairwise_fidelity_loss(
       mos: opinion scores, higher is better; compared within a group only.
       group: the data set of each image, 0 to groups - 1.
       groups: number of data sets; static.
+      sigma: standard deviation of the difference of two opinions: 1 in LIQE's code (MNL_Loss.py:154), the
+        square root of 2 in UNIQUE, where every opinion has variance 1.
     """
-    p = jax.scipy.stats.norm.cdf(jnp.asarray(quality)[:, None] - jnp.asarray(quality)[None])
+    p = jax.scipy.stats.norm.cdf((jnp.asarray(quality)[:, None] - jnp.asarray(quality)[None]) / sigma)
     mos, group = jnp.asarray(mos), jnp.asarray(group)
     g = (jnp.sign(mos[:, None] - mos[None]) + 1) / 2
     counts_NxN = (group[:, None] == group[None]) & jnp.triu(jnp.ones(p.shape, bool), k=1)

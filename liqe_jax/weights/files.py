@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from liqe_jax.errors import ModelError
 
@@ -31,6 +32,17 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as safetensors ({error}). Download or convert it again.") from error
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Writes a new safetensors file, for those to read whom the user lets read other new files.
+
+    The library's own files are for nobody else (mode 600).
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(arrays), path, metadata=metadata)
+    path.chmod(mode)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
-from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json
+from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json, write_safetensors
 from liqe_jax.weights.layouts import cast, from_flax, to_flax
 from liqe_jax.weights.provenance import Provenance
 
@@ -78,14 +77,14 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
         partial = Path(scratch) / "model"
         partial.mkdir()
         state = from_flax(cast(checkpoint.flat, dtype), "hugging_face")
-        save_file(state, partial / WEIGHTS, metadata={"format": "pt"})
+        write_safetensors(partial / WEIGHTS, state, {"format": "pt"})
         write_json(partial / "config.json", checkpoint.config.to_hugging_face())
         (checkpoint.tokenizer or Tokenizer.default()).save(partial)
         weights_sha256 = sha256_of_file(partial / WEIGHTS)
-        save_file(
-            {"text_features": np.ascontiguousarray(text_features, np.float32)},
+        write_safetensors(
             partial / TEXT_FEATURES,
-            metadata={"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)},
+            {"text_features": np.ascontiguousarray(text_features, np.float32)},
+            {"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)},
         )
         write_json(
             partial / MANIFEST,

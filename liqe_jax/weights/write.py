@@ -13,12 +13,11 @@ import numpy as np
 from flax.serialization import msgpack_serialize
 from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
-from liqe_jax.weights.files import write_json
+from liqe_jax.weights.files import write_json, write_safetensors
 from liqe_jax.weights.layouts import Flat, cast, from_flax, infer_config
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.torch_writer import write_torch
@@ -58,7 +57,7 @@ def _checkpoint_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
 
 
 def _openai_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    save_file(_stored(checkpoint, "openai", dtype), path, metadata={"format": "pt"})
+    write_safetensors(path, _stored(checkpoint, "openai", dtype), {"format": "pt"})
 
 
 def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Callable[[Path], object]) -> None:
@@ -71,7 +70,7 @@ def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Call
 def _hf_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
     state = _stored(checkpoint, "hugging_face", dtype)
     _hugging_face_folder(
-        path, checkpoint, lambda folder: save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        path, checkpoint, lambda folder: write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
     )
 
 

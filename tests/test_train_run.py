@@ -24,6 +24,7 @@ from liqe_jax.train.loop import NotFinite, train_and_evaluate
 from liqe_jax.train.settings import check_config, default_config
 from liqe_jax.train.start import make_plan, starting_checkpoint
 from liqe_jax.train.step import initial_state
+from liqe_jax.weights.write import write_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -193,6 +194,15 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     assert any("val/generated/srcc" in line for line in lines)
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == config.seed
+
+
+def test_what_a_bare_file_was_trained_on_is_not_known(tmp_path, checkpoint):
+    write_model(tmp_path / "LIQE.pt", checkpoint, "openai-pt")
+    config = tiny_config()
+    config.init = str(tmp_path / "LIQE.pt")
+    config.epochs, config.steps_per_epoch = 1, 1
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert load(tmp_path / "run" / "last", devices=jax.devices()[:1]).provenance.trained_on is None
 
 
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])

@@ -282,9 +282,10 @@ class _Run:
     def _export(self) -> Checkpoint:
         split = self.config.data.split
         named = f"session {split}" if split.isdigit() else split
-        # A plain CLIP has learnt from no opinion scores; of a model that judges quality, what is not stated
-        # stays unknown.
-        before = () if self.start.tasks is None else self.start.provenance.trained_on
+        # A plain CLIP, which comes with config.json and words, has learnt from no opinion scores. Of a model that
+        # judges quality what is not stated stays unknown, and a bare file may be LIQE.pt.
+        plain = self.start.tasks is None and self.start.tokenizer is not None
+        before = () if plain else self.start.provenance.trained_on
         now = [TrainingSet(dataset.name, named if split in dataset.parts else "all") for dataset in self.sets]
         provenance = Provenance(
             self.config.name,

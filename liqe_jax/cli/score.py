@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand
-from liqe_jax.cli.settings import add_model_options, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import add_model_options, read_tasks, text_cache_folder, use_compilation_cache
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.scoring.result import Failure, Score
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    model = load(arguments.model, tasks=tasks, dtype=arguments.dtype)
+    model = load(arguments.model, tasks=tasks, dtype=arguments.dtype, text_cache_folder=text_cache_folder())
     done: set[str] = set()
     if arguments.resume:
         preset = PRESETS[arguments.preprocess].with_patches(arguments.patches)

@@ -60,3 +60,10 @@ def use_compilation_cache() -> None:
 
     jax.config.update("jax_compilation_cache_dir", str(models_folder().parent / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def text_cache_folder() -> Path:
+    """Where the command keeps the sentences' features of weight files."""
+    from liqe_jax.weights.hub import models_folder
+
+    return models_folder().parent / "text_features"

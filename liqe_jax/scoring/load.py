@@ -18,6 +18,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.model.clip import Params
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.prompts import encode_prompts, pack_prompts
+from liqe_jax.scoring import text_cache
 from liqe_jax.scoring.model import Model
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import JOINT, TASK_SETS
@@ -37,6 +38,7 @@ def load(
     tasks: TaskSet | str | None = None,
     dtype: str = "float32",
     devices: Sequence[jax.Device] | None = None,
+    text_cache_folder: str | os.PathLike | None = None,
 ) -> Model:
     """Loads a model.
 
@@ -50,12 +52,14 @@ def load(
         "joint" where the file does not say.
       dtype: operand type of the matrix products, "float32" or "bfloat16"; sums are float32.
       devices: where to run; default all local ones.
+      text_cache_folder: keeps the sentences' features of bare weight files, which take some seconds; the
+        command gives its own. Our folders hold theirs.
 
     Raises:
       ModelError: not found, damaged, or no CLIP.
       UsageError: unknown tasks or dtype.
     """
-    checkpoint = with_text_features(open_checkpoint(name_or_path), tasks)
+    checkpoint = _with_cached_features(open_checkpoint(name_or_path), tasks, text_cache_folder)
     assert checkpoint.tasks is not None
     assert checkpoint.text_features is not None
     return Model(
@@ -136,6 +140,20 @@ def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
     if tasks not in TASK_SETS:
         raise UsageError(f"tasks must be one of {', '.join(TASK_SETS)}, or a TaskSet; got {tasks!r}.")
     return TASK_SETS[tasks]
+
+
+def _with_cached_features(
+    checkpoint: Checkpoint, tasks: TaskSet | str | None, folder: str | os.PathLike | None
+) -> Checkpoint:
+    chosen = find_tasks(tasks, checkpoint.tasks)
+    path = None if folder is None else text_cache.entry(folder, checkpoint, chosen)
+    features = None if path is None else text_cache.read(path, chosen, checkpoint)
+    if features is not None:
+        return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+    checkpoint = with_text_features(checkpoint, chosen)
+    if path is not None and checkpoint.text_features is not None:
+        text_cache.write(path, checkpoint.text_features)
+    return checkpoint
 
 
 def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = None) -> Checkpoint:

@@ -13,6 +13,7 @@ are random ViT-B/32; time does not depend on them. Peak memory is the process's,
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -75,6 +76,7 @@ def liqe_step(
     params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), param_shapes(config))
     state = [pmapped_state(params, plan, local)]
     del params
+    gc.collect()  # as the training loop does
     step = pmapped_step(plan, local)
     rows, weights = rows_per_device(packed, devices), np.ones(3, np.float32)
 

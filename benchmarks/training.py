@@ -13,7 +13,6 @@ are random ViT-B/32; time does not depend on them. Peak memory is the process's,
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import resource
@@ -31,7 +30,7 @@ def liqe_step(
     images: int, dtype: str, micro_batches: int, remat: bool, devices: int = 1, small: bool = False
 ) -> Callable[[], float]:
     """Our step, compiled; calling it takes one."""
-    from liqe_jax.train.memory import return_freed_memory
+    from liqe_jax.train.memory import compiled_ahead, return_freed_memory
 
     return_freed_memory()
     import jax
@@ -76,12 +75,12 @@ def liqe_step(
     params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), param_shapes(config))
     state = [pmapped_state(params, plan, local)]
     del params
-    gc.collect()  # as the training loop does
-    step = pmapped_step(plan, local)
     rows, weights = rows_per_device(packed, devices), np.ones(3, np.float32)
+    rest = batch, rows, np.float32(5e-6), weights
+    step = compiled_ahead(pmapped_step(plan, local), state[0], *rest)
 
     def take() -> float:
-        state[0], metrics = step(state[0], batch, rows, np.float32(5e-6), weights)
+        state[0], metrics = step(state[0], *rest)
         return float(metrics.grad_norm[0])
 
     return take

@@ -18,6 +18,7 @@ from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
+from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, named_terms, smooth_scenes, terms_of
 from liqe_jax.train.step import (
     Batch,
@@ -109,15 +110,20 @@ def run(checkpoint, token_ids, batch, steps: int = 1, **options) -> tuple[TrainS
     return state, metrics
 
 
-def run_on(devices: int, checkpoint, token_ids, batch, steps: int, **options) -> tuple[TrainState, list[np.ndarray]]:
+def run_on(
+    devices: int, checkpoint, token_ids, batch, steps: int, ahead: bool = False, **options
+) -> tuple[TrainState, list[np.ndarray]]:
     plan, rows = plan_for(checkpoint, token_ids, devices, **options)
     local = jax.local_devices()[:devices]
     state = replicated(initial_state(checkpoint.params, plan), local)
     step = pmapped_step(plan, local)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+    rest = spread, rows, RATE, np.ones(len(plan.terms), np.float32)
+    if ahead:
+        step = compiled_ahead(step, state, *rest)
     losses = []
     for _ in range(steps):
-        state, metrics = step(state, spread, rows, RATE, np.ones(len(plan.terms), np.float32))
+        state, metrics = step(state, *rest)
         losses.append(np.asarray(metrics.losses))
     return state, losses
 
@@ -150,6 +156,14 @@ def test_the_gradient_is_that_of_the_plain_model(checkpoint, token_ids, batch):
             apart = np.linalg.norm(leaf - expected[path])
             assert apart <= 1e-4 * np.linalg.norm(expected[path]), path
     assert metrics.finite
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_step_that_is_compiled_ahead_is_the_same_step(checkpoint, token_ids, batch, devices):
+    expected, losses = run_on(devices, checkpoint, token_ids, batch, steps=2)
+    got, losses_ahead = run_on(devices, checkpoint, token_ids, batch, steps=2, ahead=True)
+    np.testing.assert_array_equal(losses, losses_ahead)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ and the number of the step alone; so a run that was killed goes on as if nothing
 from __future__ import annotations
 
 import dataclasses
-import gc
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_last
 from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
+from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Term
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
@@ -98,8 +98,6 @@ class _Run:
         self.state = replicated(state, self.devices)
         # What is exported takes the state's numbers: those of the start would be 0.6 GB of a ViT-B/32.
         self.start = dataclasses.replace(self.start, flat={})
-        del state
-        gc.collect()  # JAX keeps what a pmapped function was given in cycles; it may be a third of the process
         self.logs = Logs(workdir, self.first_process, self.step)
         self.predict = make_predictor(self.plan, self.devices, config.validation_batch, config.validation_patches)
         self.told_to_stop = False
@@ -142,7 +140,7 @@ class _Run:
         config = self.config
         before = _on_sigterm(self._stop)
         clock = Clock(self.step, self.steps, sum(count for _, count in config.data.sets))
-        step = pmapped_step(self.plan, self.devices)
+        step = None
         for note in self.notes:
             self.logs.say(note)
         if not self.held_out["val"]:
@@ -154,6 +152,7 @@ class _Run:
             for batch in self._batches():
                 rate = self._rate()
                 arguments = (_spread(batch, len(self.devices)), self.rows, np.float32(rate), weights)
+                step = step or compiled_ahead(pmapped_step(self.plan, self.devices), self.state, *arguments)
                 self.state, metrics = step(self.state, *arguments)
                 self.step += 1
                 self._count(_first(metrics), batch.names, rate, clock)

@@ -641,8 +641,7 @@ def test_a_failed_write_leaves_nothing_behind(
         next(argument for argument in arguments if isinstance(argument, Path)).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    for module in ("write", "native"):
-        monkeypatch.setattr(f"liqe_jax.weights.{module}.save_file", fail)
+    monkeypatch.setattr("liqe_jax.weights.files.save_file", fail)
     monkeypatch.setattr("liqe_jax.weights.write.write_torch", fail)
     monkeypatch.setattr("liqe_jax.weights.write.write_json", fail)
     path = destination(tmp_path, form)

@@ -282,7 +282,7 @@ def test_overflow_leaves_nothing_behind(tmp_path: Path, checkpoint: Checkpoint) 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("step", ["save_file", "write_json", "sha256_of_file"])
+@pytest.mark.parametrize("step", ["write_safetensors", "write_json", "sha256_of_file"])
 def test_a_write_that_fails_midway_leaves_nothing_behind(
     tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from liqe_jax.errors import ImageError
-from liqe_jax.images.decode import decode
+from liqe_jax.images.decode import CUT_ADVICE, decode
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.native import write_native
@@ -146,7 +146,8 @@ def test_bad_files_are_answered_in_words(browser, server, tmp_path):
             with pytest.raises(ImageError) as refused:
                 decode(content)
             assert shown.locator("strong").inner_text() == name
-            assert shown.locator("p").inner_text() == str(refused.value)
+            words = str(refused.value).replace(CUT_ADVICE, "Drop the whole file.")
+            assert shown.locator("p").inner_text() == words
         assert "enlarged" in page.locator(".photo .notes").inner_text()
         assert "Traceback" not in page.content()
         look(page, "bad-files")

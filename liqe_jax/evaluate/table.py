@@ -77,7 +77,7 @@ class Table(NamedTuple):
         )
 
     def csv(self) -> str:
-        """Numbers with nine digits and without marks; nothing where there is none.
+        """Numbers with ten digits and without marks; nothing where there is none.
 
         Further digits of a fitted curve differ from process to process, as sums do with where arrays lie.
         """
@@ -107,7 +107,7 @@ class Table(NamedTuple):
 
 def _plain(cell: str | Number) -> str:
     if isinstance(cell, Number):
-        return "" if math.isnan(cell.value) else f"{cell.value:.9g}"
+        return "" if math.isnan(cell.value) else f"{cell.value:.10g}"
     return "" if cell == ABSENT else cell
 
 

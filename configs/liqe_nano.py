@@ -45,9 +45,9 @@ def get_config() -> ConfigDict:
     config.data.patches = 1
     config.data.stored_stem = True
     config.data.test = ("none",)
-    config.epochs = 9
+    config.square_dropout = 0.5
+    config.epochs = 6
     config.steps_per_epoch = 1000
-    config.validate_every_epochs = 5
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 200

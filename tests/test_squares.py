@@ -118,11 +118,13 @@ def test_the_file_is_made_once_and_checked(crops):
         with_squares(crops_set(crops), crops, SQUARE)
 
 
-def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path):
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path, dropout):
     losses = {}
     for stored in (False, True):
         config = run_config(crops)
         config.data.stored_stem = stored
+        config.square_dropout = dropout
         train_and_evaluate(config, str(tmp_path / str(stored)))
         losses[stored] = losses_of(tmp_path / str(stored))
     assert list(losses[True]) == [1, 2, 3, 4]

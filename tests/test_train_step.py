@@ -17,6 +17,7 @@ from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_lo
 from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.dropout import kept_squares
 from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, named_terms, smooth_scenes, terms_of
@@ -164,6 +165,60 @@ def test_a_step_that_is_compiled_ahead_is_the_same_step(checkpoint, token_ids, b
     got, losses_ahead = run_on(devices, checkpoint, token_ids, batch, steps=2, ahead=True)
     np.testing.assert_array_equal(losses, losses_ahead)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+SQUARES = (TINY.image_size // TINY.patch_size) ** 2
+
+
+def kept(step: int = 3, mine: slice = slice(0, IMAGES), dropout: float = 0.5) -> np.ndarray:
+    return kept_squares(1, step, images=IMAGES, mine=mine, patches=PATCHES, squares=SQUARES, dropout=dropout)
+
+
+def test_squares_that_are_kept_depend_on_seed_step_and_place_alone():
+    whole = kept()
+    assert whole.shape == (IMAGES, PATCHES, round(SQUARES / 2))
+    assert (np.diff(whole) > 0).all()  # each at most once
+    assert whole.min() == 0
+    assert whole.max() == SQUARES - 1
+    halves = [kept(mine=slice(0, IMAGES // 2)), kept(mine=slice(IMAGES // 2, IMAGES))]
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+    assert (kept(step=4) != whole).any()
+    assert kept(dropout=0.999).shape[-1] == 1
+
+
+def test_all_squares_in_their_order_are_no_dropout(checkpoint, token_ids, batch):
+    expected, metrics = run(checkpoint, token_ids, batch)
+    got, again = run(checkpoint, token_ids, batch._replace(kept=kept(dropout=0.0)))
+    np.testing.assert_allclose(again.losses, metrics.losses, rtol=1e-6)
+    assert float(again.grad_norm) == pytest.approx(float(metrics.grad_norm), rel=1e-4)
+
+
+def test_squares_that_are_left_out_are_not_looked_at(checkpoint, token_ids, batch):
+    """Other pixels in them change nothing, and other pixels in the rest do."""
+    squares = np.sort(kept(), -1)
+    shown = np.zeros((IMAGES, PATCHES, SQUARES), bool)
+    np.put_along_axis(shown, squares, True, -1)
+    side = TINY.image_size // TINY.patch_size
+    size = TINY.patch_size
+    mask = shown.reshape(IMAGES, PATCHES, side, 1, side, 1, 1)
+
+    def invert(where):
+        grid = batch.patches.reshape(IMAGES, PATCHES, side, size, side, size, 3)
+        return batch._replace(kept=squares, patches=np.where(where, 255 - grid, grid).reshape(batch.patches.shape))
+
+    _, expected = run(checkpoint, token_ids, batch._replace(kept=squares))
+    _, unseen = run(checkpoint, token_ids, invert(~mask))
+    _, seen = run(checkpoint, token_ids, invert(mask))
+    np.testing.assert_array_equal(unseen.losses, expected.losses)
+    assert np.abs(seen.losses - expected.losses).max() > 1e-5
+
+
+def test_dropout_on_several_devices_and_in_parts(checkpoint, token_ids, batch):
+    dropped = batch._replace(kept=kept())
+    one, losses = run_on(1, checkpoint, token_ids, dropped, steps=1)
+    for devices, parts in ((4, 1), (2, 2)):
+        many, others = run_on(devices, checkpoint, token_ids, dropped, steps=1, micro_batches=parts)
+        np.testing.assert_allclose(others[0], np.broadcast_to(losses[0], others[0].shape), rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

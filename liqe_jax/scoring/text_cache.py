@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from liqe_jax.errors import ModelError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.files import read_safetensors, write_safetensors
 
 _NAME = "text_features"
 
@@ -40,8 +41,8 @@ def entry(folder: str | os.PathLike, checkpoint: Checkpoint, tasks: TaskSet) -> 
 def read(path: Path, tasks: TaskSet, checkpoint: Checkpoint) -> Float[np.ndarray, "K D"] | None:
     """Features from an entry; None where there is none or it is damaged."""
     try:
-        features = load_file(path)[_NAME]
-    except (OSError, SafetensorError, KeyError, ValueError):
+        features = read_safetensors(path)[_NAME]
+    except (ModelError, KeyError):
         return None
     wanted = (len(tasks.prompts), checkpoint.config.projection_dim)
     return features if features.shape == wanted and np.isfinite(features).all() else None
@@ -52,5 +53,5 @@ def write(path: Path, features: Float[np.ndarray, "K D"]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with contextlib.suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({_NAME: np.ascontiguousarray(features)}, part)
+        write_safetensors(part, {_NAME: np.ascontiguousarray(features)}, {})
         part.replace(path)

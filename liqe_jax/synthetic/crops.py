@@ -50,7 +50,7 @@ VARIANT_SHARE = 0.45
 PRISTINE = 4.61
 
 # Views a round, beside one for each type: undamaged, and damaged by two or three types.
-PRISTINE_ROUNDS, PAIR_ROUNDS, TRIPLE_ROUNDS = 3, 3, 1
+PRISTINE_ROUNDS, PAIR_ROUNDS, TRIPLE_ROUNDS = 5, 3, 1
 
 PIXELS, LABELS = "pixels.npy", "labels.json"
 

@@ -19,11 +19,13 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from liqe_jax.data.sampling import share
 from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_last
 from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
+from liqe_jax.train.dropout import kept_squares
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Term
@@ -151,7 +153,8 @@ class _Run:
         try:
             for batch in self._batches():
                 rate = self._rate()
-                arguments = (_spread(batch, len(self.devices)), self.rows, np.float32(rate), weights)
+                spread = _spread(batch, len(self.devices), self._kept())
+                arguments = (spread, self.rows, np.float32(rate), weights)
                 step = step or compiled_ahead(pmapped_step(self.plan, self.devices), self.state, *arguments)
                 self.state, metrics = step(self.state, *arguments)
                 self.step += 1
@@ -199,6 +202,22 @@ class _Run:
             host=jax.process_index(),
             hosts=jax.process_count(),
             workers=data.workers,
+        )
+
+    def _kept(self) -> np.ndarray | None:
+        """The squares that the next step is shown of this process's images; None where all are."""
+        config = self.config
+        if not config.square_dropout:
+            return None
+        images = sum(count for _, count in config.data.sets)
+        return kept_squares(
+            config.seed,
+            self.step,
+            images=images,
+            mine=share(images, jax.process_index(), jax.process_count()),
+            patches=config.data.patches,
+            squares=self.plan.config.vision_tokens - 1,
+            dropout=config.square_dropout,
         )
 
     def _rate(self) -> float:
@@ -312,7 +331,7 @@ def _first(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)
 
 
-def _spread(batch: TrainingBatch, devices: int) -> Batch:
+def _spread(batch: TrainingBatch, devices: int, kept: np.ndarray | None = None) -> Batch:
     """A host's share of a batch, cut for its devices.
 
     Raises:
@@ -327,7 +346,8 @@ def _spread(batch: TrainingBatch, devices: int) -> Batch:
     one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
     known = (batch.distortion >= 0)[:, None]
     labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes)
-    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), Batch(batch.patches, labels))
+    whole = Batch(batch.patches, labels, kept)
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), whole)
 
 
 def _on_sigterm(handler: Any) -> Any:

@@ -58,6 +58,7 @@ def default_config() -> ConfigDict:
             "temperature": 2.0,  # of dwa
             "freeze": (),  # vision_model, text_model, ...
             "dtype": "float32",  # or bfloat16: operands of matrix products
+            "square_dropout": 0.0,  # share of every patch's squares that a step leaves out (train/dropout.py)
             "remat": False,
             "micro_batches": 1,
             "fp16_round_trip": False,
@@ -93,6 +94,8 @@ def check_config(config: ConfigDict) -> None:
     for key in ("epochs", "steps_per_epoch", "micro_batches", "validate_every_epochs", "log_every_steps"):
         if config[key] < 1:
             raise UsageError(f"config.{key} must be at least 1; got {config[key]}.")
+    if not 0 <= config.square_dropout < 1:
+        raise UsageError(f"config.square_dropout must be at least 0 and below 1; got {config.square_dropout}.")
     if config.loss_weights and len(config.loss_weights) != len(config.losses):
         raise UsageError(
             f"config.loss_weights holds a factor for each of config.losses {tuple(config.losses)}; got "

@@ -41,6 +41,7 @@ from liqe_jax.train.weighting import WeightingState, check_weighting, initial_we
 DEVICES = "devices"  # name of the mapped axis
 
 Flat = dict[str, Any]  # parameter path -> array
+Images = tuple[AnyArray, AnyArray | None]  # patches, and which of their squares are shown
 
 # The reference's AdamW (train_unique_clip_weight.py:648): decay on every parameter.
 WEIGHT_DECAY = 1e-3
@@ -97,10 +98,19 @@ class Plan:
 
 
 class Batch(NamedTuple):
-    """Images and labels: of one device inside a step, with a leading axis D outside."""
+    """Images and labels: of one device inside a step, with a leading axis D outside.
+
+    `kept` names the squares that the vision tower is shown (`dropout.py`); None shows it all.
+    """
 
     patches: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P L F"]
     labels: Labels
+    kept: Int[AnyArray, "n P k"] | None = None
+
+    @property
+    def images(self) -> Images:
+        """What the vision tower takes."""
+        return self.patches, self.kept
 
 
 class PromptRows(NamedTuple):
@@ -200,9 +210,10 @@ def gradients(
     trained = {path: leaf for path, leaf in params.items() if is_trained(path, plan)}
     frozen = {path: leaf for path, leaf in params.items() if path not in trained}
 
-    def image_tower(trained: Flat, patches: AnyArray) -> Float[Array, "n P E"]:
+    def image_tower(trained: Flat, images: Images) -> Float[Array, "n P E"]:
         tree = unflatten_dict({**frozen, **trained}, sep="/")
-        return encode_image(tree, patches, plan.config, plan.dtype, plan.remat)
+        patches, kept = images
+        return encode_image(tree, patches, plan.config, plan.dtype, plan.remat, kept)
 
     def text_tower(trained: Flat) -> Float[Array, "B R E"]:
         tree = unflatten_dict({**frozen, **trained}, sep="/")
@@ -218,7 +229,7 @@ def gradients(
     gather, share = _collectives(axis)
     labels = gather(batch.labels)
     text_features, text_pullback = jax.vjp(text_tower, trained)
-    image_features, image_pullback = _in_parts(image_tower, trained, batch.patches, plan.micro_batches)
+    image_features, image_pullback = _in_parts(image_tower, trained, batch.images, plan.micro_batches)
     losses, head_pullback, quality = jax.vjp(head, gather(image_features), gather(text_features), has_aux=True)
 
     weights, weighting = weigh(plan.weighting, weighting, losses, fixed_weights, head_pullback)
@@ -248,29 +259,28 @@ def _collectives(axis: str | None) -> tuple[Callable, Callable]:
 
 
 def _in_parts(
-    tower: Callable[[Flat, AnyArray], Array], trained: Flat, patches: AnyArray, parts: int
+    tower: Callable[[Flat, Images], Array], trained: Flat, images: Images, parts: int
 ) -> tuple[Array, Callable[[Array], Flat]]:
     """`jax.vjp` of a tower, whose memory is that of one part of the images."""
     if parts == 1:
-        features, pullback = jax.vjp(lambda tree: tower(tree, patches), trained)
+        features, pullback = jax.vjp(lambda tree: tower(tree, images), trained)
         return features, lambda cotangent: pullback(cotangent)[0]
-    if patches.shape[0] % parts:
-        raise UsageError(
-            f"A device's {patches.shape[0]} images do not divide into {parts} micro-batches. Choose a divisor."
-        )
+    count = images[0].shape[0]
+    if count % parts:
+        raise UsageError(f"A device's {count} images do not divide into {parts} micro-batches. Choose a divisor.")
 
-    def cut(array: AnyArray) -> AnyArray:
-        return array.reshape(parts, -1, *array.shape[1:])
+    def cut(tree: Any) -> Any:
+        return jax.tree.map(lambda array: jnp.asarray(array.reshape(parts, -1, *array.shape[1:])), tree)
 
-    features = jax.lax.map(functools.partial(tower, trained), cut(patches))
+    features = jax.lax.map(functools.partial(tower, trained), cut(images))
 
     def pullback_in_parts(cotangent: Array) -> Flat:
-        def add(total: Flat, part: tuple[Array, Array]) -> tuple[Flat, None]:
+        def add(total: Flat, part: tuple[Images, Array]) -> tuple[Flat, None]:
             _, pullback = jax.vjp(lambda tree: tower(tree, part[0]), trained)
             return jax.tree.map(jnp.add, total, pullback(part[1])[0]), None
 
         zeros = jax.tree.map(jnp.zeros_like, trained)
-        return jax.lax.scan(add, zeros, (jnp.asarray(cut(patches)), jnp.asarray(cut(cotangent))))[0]
+        return jax.lax.scan(add, zeros, (cut(images), cut(cotangent)))[0]
 
     return features.reshape(-1, *features.shape[2:]), pullback_in_parts
 

@@ -171,6 +171,9 @@ def work(arguments: argparse.Namespace) -> None:
     if name == "torch":
         take = torch_step(arguments.images)
     else:
+        from liqe_jax.train.memory import restart_with_huge_pages
+
+        restart_with_huge_pages()  # as train.py does
         take = liqe_step(
             arguments.images,
             name.split()[1],

@@ -187,8 +187,8 @@ def test_squares_that_are_kept_depend_on_seed_step_and_place_alone():
 
 
 def test_all_squares_in_their_order_are_no_dropout(checkpoint, token_ids, batch):
-    expected, metrics = run(checkpoint, token_ids, batch)
-    got, again = run(checkpoint, token_ids, batch._replace(kept=kept(dropout=0.0)))
+    _, metrics = run(checkpoint, token_ids, batch)
+    _, again = run(checkpoint, token_ids, batch._replace(kept=kept(dropout=0.0)))
     np.testing.assert_allclose(again.losses, metrics.losses, rtol=1e-6)
     assert float(again.grad_norm) == pytest.approx(float(metrics.grad_norm), rel=1e-4)
 
@@ -215,9 +215,9 @@ def test_squares_that_are_left_out_are_not_looked_at(checkpoint, token_ids, batc
 
 def test_dropout_on_several_devices_and_in_parts(checkpoint, token_ids, batch):
     dropped = batch._replace(kept=kept())
-    one, losses = run_on(1, checkpoint, token_ids, dropped, steps=1)
+    _, losses = run_on(1, checkpoint, token_ids, dropped, steps=1)
     for devices, parts in ((4, 1), (2, 2)):
-        many, others = run_on(devices, checkpoint, token_ids, dropped, steps=1, micro_batches=parts)
+        _, others = run_on(devices, checkpoint, token_ids, dropped, steps=1, micro_batches=parts)
         np.testing.assert_allclose(others[0], np.broadcast_to(losses[0], others[0].shape), rtol=1e-5)
 
 

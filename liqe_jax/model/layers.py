@@ -68,6 +68,22 @@ class Dense(nn.Module):
         return y
 
 
+def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
+    """The mean over the last axis, which stays; on CPUs as a product.
+
+    XLA's CPU compiler computes a sum of two arrays again wherever it is read, if everything that reads it can be
+    fused with it. The sums of a residual stream would thus be computed from all earlier blocks' outputs, in every
+    block, forwards and backwards: a quarter of a training step. A product among the readers keeps them.
+    """
+
+    def as_product(x: Array) -> Array:
+        width = x.shape[-1]
+        weights = jnp.full((width, 1), 1 / width, x.dtype)
+        return jnp.matmul(x, weights, precision=jax.lax.Precision.HIGHEST)
+
+    return jax.lax.platform_dependent(x, cpu=as_product, default=lambda x: x.mean(-1, keepdims=True))
+
+
 class LayerNorm(nn.Module):
     """Layer normalisation in float32, whatever the type of the products around it."""
 
@@ -78,7 +94,7 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         # Two passes: the mean square less the squared mean loses half the digits in float32.
-        centred = x - x.mean(-1, keepdims=True)
+        centred = x - mean_over_width(x)
         variance = jnp.square(centred).mean(-1, keepdims=True)
         return centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
 

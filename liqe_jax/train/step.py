@@ -236,7 +236,7 @@ def gradients(
     d_image, d_text = head_pullback(weights)
     (d_params,) = text_pullback(share(d_text))
     d_params = jax.tree.map(jnp.add, d_params, image_pullback(share(d_image)))
-    if axis is not None:
+    if axis is not None and jax.lax.axis_size(axis) > 1:  # a sum over one device is a copy of everything
         d_params = jax.lax.psum(d_params, axis)
     norm = optax.tree.norm(d_params)
     finite = jnp.isfinite(losses).all() & jnp.isfinite(norm)

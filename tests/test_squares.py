@@ -132,6 +132,18 @@ def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path, dropout):
     np.testing.assert_allclose(list(losses[True].values()), list(losses[False].values()), rtol=1e-2)
 
 
+def test_a_run_goes_on_from_a_model_of_another_run(crops, tmp_path):
+    config = run_config(crops)
+    config.data.stored_stem = True
+    train_and_evaluate(config, str(tmp_path / "first"))
+    config.init = str(tmp_path / "first" / "last")
+    config.architecture.stem = "pixels"  # of a random start, which this is not
+    train_and_evaluate(config, str(tmp_path / "second"))
+    first, second = (losses_of(tmp_path / name) for name in ("first", "second"))
+    assert len(second) == 4
+    assert second[1] != first[1]
+
+
 def test_where_a_stored_stem_makes_no_sense(crops):
     config = run_config(crops)
     config.data.stored_stem = True

@@ -229,7 +229,7 @@ def test_settings_are_checked():
         config.lerning_rate = 1.0
     with pytest.raises(UsageError, match=r"unknown keys \['lerning_rate'\]"):
         check_config(config)
-    for key, value in (("on_nan", "ignore"), ("dtype", "float16"), ("epochs", 0)):
+    for key, value in (("on_nan", "ignore"), ("dtype", "float16"), ("epochs", 0), ("square_dropout", 1.0)):
         config = default_config()
         config[key] = value
         with pytest.raises(UsageError, match=f"config.{key}"):

@@ -84,7 +84,7 @@ class _Run:
         self._write_config()
         self.start = starting_checkpoint(config)
         self.plan, self.rows = make_plan(config, self.start, len(self.devices), terms)
-        self.sets = load_sets([name for name, _ in config.data.sets], config)
+        self.sets = load_sets([name for name, _ in config.data.sets], config, self.start.config)
         self.notes = check_split(self.sets, config.data.split)
         asked = {"val": config.data.validate, "test": config.data.test}
         # Before the first step, so that a part that is too small costs no epoch.

@@ -14,6 +14,8 @@ from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
+from liqe_jax.model.config import CLIPConfig
+from liqe_jax.train.settings import architecture
 from liqe_jax.train.squares import with_squares
 
 # In place of names: nothing of this kind.
@@ -22,8 +24,8 @@ NONE = ("none",)
 HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 
 
-def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
-    """Prepared data sets.
+def load_sets(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None = None) -> list[LabelledSet]:
+    """Prepared data sets; `model`, what the run starts from, says which stem it has, by default `config.architecture`.
 
     `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are made on the spot, for trials.
 
@@ -33,7 +35,8 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
     """
     from liqe_jax.data.store import load_set
 
-    stored = _stem_is_stored(names, config)
+    model = model or architecture(config, 2, 1)  # the size of its vocabulary does not matter here
+    stored = _stem_is_stored(names, config, model)
     sets = []
     for name in names:
         if name.startswith(GENERATED):
@@ -41,23 +44,23 @@ def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
         elif name.startswith(CROPS):
             folder = Path(config.data.folder) / name
             crops = crops_set(folder, name)
-            sets.append(with_squares(crops, folder, config.architecture.patch_size) if stored else crops)
+            sets.append(with_squares(crops, folder, model.patch_size) if stored else crops)
         else:
             sets.append(load_set(name, config.data.folder))
     return sets
 
 
-def _stem_is_stored(names: Sequence[str], config: ConfigDict) -> bool:
+def _stem_is_stored(names: Sequence[str], config: ConfigDict, model: CLIPConfig) -> bool:
     if not config.data.get("stored_stem", False):
         return False
     if not all(name.startswith(CROPS) for name in names):
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
         )
-    if config.init != "random" or config.architecture.stem != "frequencies" or config.data.patches != 1:
+    if model.stem != "frequencies" or config.data.patches != 1:
         raise UsageError(
-            "config.data.stored_stem is for a random start with architecture.stem 'frequencies' and data.patches 1; "
-            f"got init {config.init!r}, stem {config.architecture.stem!r}, patches {config.data.patches}."
+            "config.data.stored_stem is for models with the stem 'frequencies' and for data.patches 1; got init "
+            f"{config.init!r}, stem {model.stem!r}, patches {config.data.patches}."
         )
     return True
 

@@ -73,7 +73,7 @@ def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
 
     XLA's CPU compiler computes a sum of two arrays again wherever it is read, if everything that reads it can be
     fused with it. The sums of a residual stream would thus be computed from all earlier blocks' outputs, in every
-    block, forwards and backwards: a quarter of a training step. A product among the readers keeps them.
+    block, forwards and backwards: a third of the text tower's time in training. A product among the readers keeps them.
     """
 
     def as_product(x: Array) -> Array:

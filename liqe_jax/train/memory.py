@@ -38,7 +38,7 @@ def restart_with_huge_pages() -> None:
     """Starts this program again, in the same process, with glibc asking Linux for pages of 2 MB.
 
     A step's activations are new memory each time. In pages of 4 KB a ViT-B/32 with 4 x 3 patches meets 1.1
-    million of them, a sixth of the processor's time. Only where it can help: where the kernel gives such pages to
+    million of them, a fifth of the processor's time. Only where it can help: where the kernel gives such pages to
     who asks, glibc is 2.35 or newer, and the environment does not say GLIBC_TUNABLES already.
     """
     if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ or not sys.executable:

@@ -35,8 +35,7 @@ def load_sets(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None
     """
     from liqe_jax.data.store import load_set
 
-    model = model or architecture(config, 2, 1)  # the size of its vocabulary does not matter here
-    stored = _stem_is_stored(names, config, model)
+    square = _square_of_stored_stem(names, config, model)
     sets = []
     for name in names:
         if name.startswith(GENERATED):
@@ -44,25 +43,27 @@ def load_sets(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None
         elif name.startswith(CROPS):
             folder = Path(config.data.folder) / name
             crops = crops_set(folder, name)
-            sets.append(with_squares(crops, folder, model.patch_size) if stored else crops)
+            sets.append(with_squares(crops, folder, square) if square else crops)
         else:
             sets.append(load_set(name, config.data.folder))
     return sets
 
 
-def _stem_is_stored(names: Sequence[str], config: ConfigDict, model: CLIPConfig) -> bool:
+def _square_of_stored_stem(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None) -> int:
+    """Side of the squares that come from a file, pixels; 0 where everything comes from images."""
     if not config.data.get("stored_stem", False):
-        return False
+        return 0
     if not all(name.startswith(CROPS) for name in names):
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
         )
+    model = model or architecture(config, 2, 1)  # the size of its vocabulary does not matter here
     if model.stem != "frequencies" or config.data.patches != 1:
         raise UsageError(
             "config.data.stored_stem is for models with the stem 'frequencies' and for data.patches 1; got init "
             f"{config.init!r}, stem {model.stem!r}, patches {config.data.patches}."
         )
-    return True
+    return model.patch_size
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:

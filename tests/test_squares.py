@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 
 import jax
@@ -15,7 +17,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.model.clip import encode_image, init_params
 from liqe_jax.model.stem import frequency_features, mirrored, stem_features
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.sources import load_sets
+from liqe_jax.train.sources import training_sets
 from liqe_jax.train.squares import SQUARES, with_squares
 
 from .conftest import photograph
@@ -118,18 +120,20 @@ def test_the_file_is_made_once_and_checked(crops):
         with_squares(crops_set(crops), crops, SQUARE)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path, dropout):
+def test_a_run_from_the_file_is_the_run_from_pixels(crops, tmp_path):
     losses = {}
-    for stored in (False, True):
+    for stored, dropout in itertools.product((False, True), (0.0, 0.5)):
         config = run_config(crops)
         config.data.stored_stem = stored
         config.square_dropout = dropout
-        train_and_evaluate(config, str(tmp_path / str(stored)))
-        losses[stored] = losses_of(tmp_path / str(stored))
-    assert list(losses[True]) == [1, 2, 3, 4]
-    # Both flip some crops; the file is rounded to float16.
-    np.testing.assert_allclose(list(losses[True].values()), list(losses[False].values()), rtol=1e-2)
+        workdir = tmp_path / f"{stored} {dropout}"
+        train_and_evaluate(config, str(workdir))
+        assert list(losses_of(workdir)) == [1, 2, 3, 4]
+        losses[stored, dropout] = list(losses_of(workdir).values())
+    for dropout in (0.0, 0.5):
+        # Both flip some crops; the file is rounded to float16.
+        np.testing.assert_allclose(losses[True, dropout], losses[False, dropout], rtol=1e-2)
+    assert np.abs(np.subtract(losses[True, 0.5], losses[True, 0.0])).max() > 0.02 * max(losses[True, 0.0])
 
 
 def test_a_run_goes_on_from_a_model_of_another_run(crops, tmp_path):
@@ -147,8 +151,8 @@ def test_a_run_goes_on_from_a_model_of_another_run(crops, tmp_path):
 def test_where_a_stored_stem_makes_no_sense(crops):
     config = run_config(crops)
     config.data.stored_stem = True
-    with pytest.raises(UsageError, match=r"is for sets of crops; got crops, KADID-10k\. Leave it out"):
-        load_sets(["crops", "KADID-10k"], config)
-    config.architecture.stem = "pixels"
     with pytest.raises(UsageError, match="got init 'random', stem 'pixels', patches 1"):
-        load_sets(["crops"], config)
+        training_sets(config, dataclasses.replace(SMALL, stem="pixels"))
+    config.data.sets = (("crops", 4), ("KADID-10k", 4))
+    with pytest.raises(UsageError, match=r"is for sets of crops; got crops, KADID-10k\. Leave it out"):
+        training_sets(config, SMALL)

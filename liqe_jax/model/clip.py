@@ -73,7 +73,8 @@ class VisionEmbeddings(nn.Module):
         self, pixels: Num[AnyArray, "B H H 3"] | Num[AnyArray, "B L F"], kept: Int[AnyArray, "B k"] | None = None
     ) -> Float[Array, "B T W"]:
         width, size = self.config.vision.width, self.config.patch_size
-        if kept is not None and pixels.ndim == 3:
+        ready = pixels.ndim == 3  # through the stem: what is not shown need not be projected either
+        if kept is not None and ready:
             pixels = jnp.take_along_axis(jnp.asarray(pixels), kept[..., None], axis=1)
         if self.config.stem == "pixels":
             squares = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
@@ -85,7 +86,7 @@ class VisionEmbeddings(nn.Module):
         positions = positions.astype(jnp.float32)
         if kept is None:
             return jnp.concatenate([class_tokens, squares], axis=1) + positions
-        if pixels.ndim != 3:
+        if not ready:
             squares = jnp.take_along_axis(squares, kept[..., None], axis=1)
         return jnp.concatenate([class_tokens + positions[0], squares + positions[1:][kept]], axis=1)
 

@@ -31,7 +31,7 @@ from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Term
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
-from liqe_jax.train.sources import check_split, held_out, load_sets
+from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
 from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step, replicated
 from liqe_jax.train.validate import averages, figures, make_predictor
@@ -84,7 +84,7 @@ class _Run:
         self._write_config()
         self.start = starting_checkpoint(config)
         self.plan, self.rows = make_plan(config, self.start, len(self.devices), terms)
-        self.sets = load_sets([name for name, _ in config.data.sets], config, self.start.config)
+        self.sets = training_sets(config, self.start.config)
         self.notes = check_split(self.sets, config.data.split)
         asked = {"val": config.data.validate, "test": config.data.test}
         # Before the first step, so that a part that is too small costs no epoch.

@@ -15,7 +15,6 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
 from liqe_jax.model.config import CLIPConfig
-from liqe_jax.train.settings import architecture
 from liqe_jax.train.squares import with_squares
 
 # In place of names: nothing of this kind.
@@ -24,46 +23,55 @@ NONE = ("none",)
 HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 
 
-def load_sets(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None = None) -> list[LabelledSet]:
-    """Prepared data sets; `model`, what the run starts from, says which stem it has, by default `config.architecture`.
+def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
+    """Prepared data sets.
 
     `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are made on the spot, for trials.
 
     Raises:
       DataError: a set is unknown or was not prepared.
-      UsageError: the stem cannot come from a file.
     """
     from liqe_jax.data.store import load_set
 
-    square = _square_of_stored_stem(names, config, model)
     sets = []
     for name in names:
         if name.startswith(GENERATED):
             sets.append(generated_set(name))
         elif name.startswith(CROPS):
-            folder = Path(config.data.folder) / name
-            crops = crops_set(folder, name)
-            sets.append(with_squares(crops, folder, square) if square else crops)
+            sets.append(crops_set(_folder(name, config), name))
         else:
             sets.append(load_set(name, config.data.folder))
     return sets
 
 
-def _square_of_stored_stem(names: Sequence[str], config: ConfigDict, model: CLIPConfig | None) -> int:
-    """Side of the squares that come from a file, pixels; 0 where everything comes from images."""
-    if not config.data.get("stored_stem", False):
-        return 0
+def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
+    """The sets that a run trains on, with the stem from a file if the configuration says so.
+
+    Args:
+      config: the run's.
+      model: shape of what it starts from.
+
+    Raises:
+      DataError: a set is unknown or was not prepared, or a file belongs to another stem.
+      UsageError: the stem cannot come from a file.
+    """
+    names = [name for name, _ in config.data.sets]
+    if not config.data.stored_stem:
+        return load_sets(names, config)
     if not all(name.startswith(CROPS) for name in names):
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
         )
-    model = model or architecture(config, 2, 1)  # the size of its vocabulary does not matter here
     if model.stem != "frequencies" or config.data.patches != 1:
         raise UsageError(
             "config.data.stored_stem is for models with the stem 'frequencies' and for data.patches 1; got init "
             f"{config.init!r}, stem {model.stem!r}, patches {config.data.patches}."
         )
-    return model.patch_size
+    return [with_squares(crops, _folder(crops.name, config), model.patch_size) for crops in load_sets(names, config)]
+
+
+def _folder(name: str, config: ConfigDict) -> Path:
+    return Path(config.data.folder) / name
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:

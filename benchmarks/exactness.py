@@ -1,6 +1,6 @@
 """Largest differences from the reference's own figures.
 
-    LIQE_GOLDENS=FOLDER python benchmarks/exactness.py [--dtype float32|bfloat16]
+    LIQE_GOLDENS=FOLDER python benchmarks/exactness.py [--dtype float32|bfloat16|int8]
 
 The tests assert that they stay within tolerance; this prints what they are. The folder holds
 `scores_tiny.json` and `scores_vit_b32.json`, and the photographs lie in `../images`.
@@ -66,7 +66,7 @@ def differences(figures: dict, path: Path, images: Path, dtype: str) -> dict[str
 def main() -> None:
     """Prints a line per set of weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "int8"))
     arguments = parser.parse_args()
     goldens = Path(os.environ["LIQE_GOLDENS"])
     for name in ("scores_tiny.json", "scores_vit_b32.json"):

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CONTENDERS = ("liqe float32", "liqe bfloat16", "torch float32", "torch bfloat16")
+CONTENDERS = ("liqe float32", "liqe bfloat16", "liqe int8", "torch float32", "torch bfloat16")
 BASE = "torch float32"
 WIDTH, HEIGHT, PATCHES, PATCH, STRIDE = 1024, 768, 15, 224, 48
 

@@ -57,7 +57,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--patches", type=_patches, metavar="N", help='patches of each photograph, or "all" of the grid (default: 15)'
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of matrix products")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="type of matrix products"
+    )
     parser.add_argument("--format", choices=tuple(WRITERS), help="default: table, or by the suffix of --output")
     parser.add_argument("--output", metavar="FILE", help="write results here instead of standard output")
     parser.add_argument("--resume", action="store_true", help="skip the images that --output holds already")

@@ -34,7 +34,9 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess", choices=("paper", "pyiqa", "even"), default="paper", help="how models choose patches"
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="type of matrix products")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="type of matrix products"
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
 

@@ -61,7 +61,7 @@ def check_eval_config(config: ConfigDict) -> None:
         "whole_models": ("first", "all"),
         "missing": ("stop", "skip"),
         "on_seen": ("mark", "refuse"),
-        "dtype": ("float32", "bfloat16"),
+        "dtype": ("float32", "bfloat16", "int8"),
     }
     for key, values in choices.items():
         if config[key] not in values:

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import CLIPConfig
-from liqe_jax.model.layers import AnyArray, Dense, Encoder, LayerNorm, dot
+from liqe_jax.model.int8 import BytePatchEmbedding, float_dtype, is_int8
+from liqe_jax.model.layers import Dense, Encoder, LayerNorm, dot
 from liqe_jax.model.stem import frequency_features, stem_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
@@ -59,7 +61,7 @@ class FrequencyEmbedding(nn.Module):
         # Squares in a row have been through the stem already.
         done = pixels.ndim == 3
         squares = jnp.asarray(pixels, jnp.float32) if done else frequency_features(pixels, self.patch_size)
-        return dot(squares, kernel[0, 0], self.dtype)
+        return dot(squares, kernel[0, 0], float_dtype(self.dtype))
 
 
 class VisionEmbeddings(nn.Module):
@@ -76,7 +78,9 @@ class VisionEmbeddings(nn.Module):
         ready = pixels.ndim == 3  # through the stem: what is not shown need not be projected either
         if kept is not None and ready:
             pixels = jnp.take_along_axis(jnp.asarray(pixels), kept[..., None], axis=1)
-        if self.config.stem == "pixels":
+        if self.config.stem == "pixels" and is_int8(self.dtype):
+            squares = BytePatchEmbedding(width, size, name="patch_embedding")(pixels)
+        elif self.config.stem == "pixels":
             squares = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
         else:
             squares = FrequencyEmbedding(width, size, self.dtype, name="patch_embedding")(pixels)
@@ -154,9 +158,10 @@ def unit(features: Float[AnyArray, "... D"]) -> Float[Array, "... D"]:
 class CLIP(nn.Module):
     """Both towers, their projections and the logit scale.
 
-    `dtype` is the type of the operands of matrix products (float32 or bfloat16); sums,
-    normalisations, softmax and outputs are float32 in either case. `remat` trades time for
-    memory in backward passes and changes no value.
+    `dtype` is the type of the operands of matrix products: float32, bfloat16, or int8 (for
+    parameters that have been through `int8.quantise`; not differentiable). Sums, normalisations,
+    softmax and outputs are float32 in any case. `remat` trades time for memory in backward
+    passes and changes no value.
     """
 
     config: CLIPConfig
@@ -224,7 +229,7 @@ def encode_image(
       patches: RGB, 0..255, uint8 or float, sides `config.image_size`; or, for the stem of frequencies, what
         `stem.frequency_features` makes of it, [*batch, L, F].
       config: the model's shape.
-      dtype: operand type of the matrix products.
+      dtype: operand type of the matrix products, as for `CLIP`.
       remat: keep little for the backward pass and compute it again.
       kept: the squares that the tower is shown, numbered by rows from 0; None shows it all of them.
     """

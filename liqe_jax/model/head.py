@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from liqe_jax.model.layers import AnyArray
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.tasks import TaskSet
 
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import TowerConfig
-
-# Functions take NumPy's arrays too; they return JAX's.
-AnyArray = Array | np.ndarray
+from liqe_jax.model.int8 import float_dtype, int8_dot, is_int8, quantised_kernel
 
 
 @jax.custom_vjp
@@ -61,8 +59,11 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... {self.features}"]:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features))
-        y = dot(x, kernel, self.dtype)
+        shape = (x.shape[-1], self.features)
+        if is_int8(self.dtype):
+            y = int8_dot(x, *quantised_kernel(self, shape))
+        else:
+            y = dot(x, self.param("kernel", nn.initializers.lecun_normal(), shape), self.dtype)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(jnp.float32)
         return y
@@ -103,8 +104,19 @@ class LayerNorm(nn.Module):
         return centred * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
 
 
-def _scores(q: Array, k: Array, mask: Array | None, scale: float) -> Float[Array, "B H R L"]:
-    scores = jnp.einsum("brhw,blhw->bhrl", q, k, preferred_element_type=jnp.float32) * scale
+def _by_head(tokens: Float[Array, "B L H w"]) -> Float[Array, "B H L w"]:
+    # Heads in front make every product one of plain matrices: twice as fast on a CPU as leaving the order to XLA.
+    return tokens.swapaxes(1, 2)
+
+
+def _matmul(a: Float[Array, "B H i j"], b: Float[Array, "B H j k"]) -> Float[Array, "B H i k"]:
+    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+
+def _scores(
+    q: Float[Array, "B H R w"], k: Float[Array, "B H L w"], mask: Array | None, scale: float = 1.0
+) -> Float[Array, "B H R L"]:
+    scores = _matmul(q, k.mT) * scale
     return scores if mask is None else jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
 
 
@@ -124,28 +136,32 @@ def attend(
 
 
 def _attend_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[Array, tuple]:
+    q, k, v = map(_by_head, (q, k, v))
     scores = _scores(q, k, mask, q.shape[-1] ** -0.5)
-    log_sum = jax.nn.logsumexp(scores, axis=-1, keepdims=True)
-    weights = jax.nn.softmax(scores, axis=-1).astype(q.dtype)
-    mixed = jnp.einsum("bhrl,blhw->brhw", weights, v, preferred_element_type=jnp.float32)
-    return mixed, (q, k, v, mask, mixed, log_sum)
+    largest = scores.max(-1, keepdims=True)
+    weights = jnp.exp(scores - largest)
+    total = weights.sum(-1, keepdims=True)
+    # Divided after the product, which has fewer numbers than the weights.
+    mixed = _by_head(_matmul(weights.astype(q.dtype), v) / total)
+    return mixed, (q, k, v, mask, mixed, largest + jnp.log(total))
 
 
 def _attend_backward(saved: tuple, cotangent: Array) -> tuple[Array, Array, Array, None]:
     q, k, v, mask, mixed, log_sum = saved
-    scale = q.shape[-1] ** -0.5
     # Scaling the query instead of the score gives the compiler no chance to recognise the forward
     # pass's scores and to keep them after all.
+    scale = q.shape[-1] ** -0.5
     scaled = (q * scale).astype(q.dtype)
-    weights = jnp.exp(_scores(scaled, k, mask, 1.0) - log_sum)
-    rounded = cotangent.astype(q.dtype)
-    d_weights = jnp.einsum("brhw,blhw->bhrl", rounded, v, preferred_element_type=jnp.float32)
-    mean_BxHxR = jnp.einsum("brhw,brhw->bhr", cotangent, mixed)
+    weights = jnp.exp(_scores(scaled, k, mask) - log_sum)
+    rounded = _by_head(cotangent.astype(q.dtype))
+    d_weights = _matmul(rounded, v.mT)
+    mean_BxHxR = (cotangent * mixed).sum(-1).mT
     d_scores = (weights * (d_weights - mean_BxHxR[..., None])).astype(q.dtype)
-    d_v = jnp.einsum("bhrl,brhw->blhw", weights.astype(q.dtype), rounded, preferred_element_type=jnp.float32)
-    d_q = jnp.einsum("bhrl,blhw->brhw", d_scores, k, preferred_element_type=jnp.float32) * scale
-    d_k = jnp.einsum("bhrl,brhw->blhw", d_scores, scaled, preferred_element_type=jnp.float32)
-    return d_q.astype(q.dtype), d_k.astype(q.dtype), d_v.astype(q.dtype), None
+    d_v = _matmul(weights.astype(q.dtype).mT, rounded)
+    d_q = _matmul(d_scores, k) * scale
+    d_k = _matmul(d_scores.mT, scaled)
+    d_q, d_k, d_v = (_by_head(d.astype(q.dtype)) for d in (d_q, d_k, d_v))
+    return d_q, d_k, d_v, None
 
 
 attend.defvjp(_attend_forward, _attend_backward)
@@ -169,7 +185,7 @@ class Attention(nn.Module):
 
         def heads_of(tokens: Array, name: str) -> Array:
             projected = Dense(width, self.dtype, name=name)(tokens)
-            return projected.astype(self.dtype).reshape(*tokens.shape[:2], self.heads, head_width)
+            return projected.astype(float_dtype(self.dtype)).reshape(*tokens.shape[:2], self.heads, head_width)
 
         q, k, v = heads_of(queries, "q_proj"), heads_of(x, "k_proj"), heads_of(x, "v_proj")
         mixed = attend(q, k, v, mask)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.clip import Params, encode_image
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import Prediction, mean_over_patches, patch_logits, predict_from_logits
-from liqe_jax.model.layers import AnyArray
 from liqe_jax.tasks import TaskSet
 
 
@@ -35,7 +35,7 @@ def predict(
       text_features: unit features of `tasks.prompts` under the same parameters.
       config, tasks: shapes and labels; static under `jit`.
       patch_mask: 1 for patches that count, 0 for padding; None counts all.
-      dtype: operand type of the matrix products.
+      dtype: operand type of the matrix products; int8 for parameters from `int8.quantise`.
 
     Returns:
       A `Prediction` whose arrays are float32, with the leading axes of `patches`.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from liqe_jax.model.layers import AnyArray
+from liqe_jax.model.arrays import AnyArray
 
 BLOCK = 8  # pixels; that of JPEG, whose traces are then clearest
 

@@ -50,7 +50,7 @@ def load(
       tasks: attributes and sentences: a `TaskSet`, or the name of one of LIQE's ("joint",
         "quality_scene", "quality_distortion", "quality"). Default: the model's own, and
         "joint" where the file does not say.
-      dtype: operand type of the matrix products, "float32" or "bfloat16"; sums are float32.
+      dtype: operand type of the matrix products, "float32", "bfloat16" or "int8"; sums are float32, or int32.
       devices: where to run; default all local ones.
       text_cache_folder: keeps the sentences' features of bare weight files, which take some seconds; the
         command gives its own. Our folders hold theirs.

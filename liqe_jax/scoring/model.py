@@ -26,12 +26,13 @@ from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.clip import Params
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import Prediction, predict_from_logits
+from liqe_jax.model.int8 import quantise
 from liqe_jax.model.predict import predict, predict_patches
 from liqe_jax.scoring.result import Failure, Score
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.provenance import Provenance, seen_in_training
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16", "int8")
 
 # Patches per call when an image is judged patch by patch.
 MAP_CHUNK = 16
@@ -73,7 +74,7 @@ class Model:
     """A LIQE model on this process's devices.
 
     Attributes:
-      params: parameters, float32, or with bfloat16 kernels.
+      params: parameters, float32, or with kernels of bfloat16 or int8 (`model/int8.py`).
       text_features: unit features of the prompts, float32 [K, D].
       config, tasks, provenance: what the model is.
       dtype: operand type of its matrix products.
@@ -97,7 +98,7 @@ class Model:
         mesh = Mesh(np.asarray(self.devices), ("images",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._spread = NamedSharding(mesh, PartitionSpec("images"))
-        self.params = jax.device_put(_with_kernels_of(params, dtype), self._replicated)
+        self.params = jax.device_put(_with_kernels_of(params, config, dtype), self._replicated)
         self.text_features = jax.device_put(jnp.asarray(text_features, jnp.float32), self._replicated)
         product_dtype = jnp.dtype(dtype)
         self._predict = jax.jit(functools.partial(predict, config=config, tasks=tasks, dtype=product_dtype))
@@ -302,8 +303,10 @@ class Model:
             row += 1
 
 
-def _with_kernels_of(params: Params, dtype: str) -> Params:
+def _with_kernels_of(params: Params, config: CLIPConfig, dtype: str) -> Params:
     """Kernels rounded to `dtype` once, rather than at every call; everything else stays float32."""
+    if dtype == "int8":
+        return quantise(params, config.stem)
 
     def convert(path: tuple[Any, ...], leaf: Array) -> Array:
         return leaf.astype(dtype) if path[-1].key == "kernel" else leaf

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.errors import UsageError
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.head import Prediction
-from liqe_jax.model.layers import AnyArray
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.losses import (
     distortion_fidelity_loss,

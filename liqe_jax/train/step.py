@@ -29,10 +29,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from liqe_jax.errors import UsageError
+from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.clip import Params, encode_image
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_logits
-from liqe_jax.model.layers import AnyArray
 from liqe_jax.model.prompts import PackedPrompts, encode_rows
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.objective import Labels, Term
@@ -302,18 +302,45 @@ def train_step(
     grads, weighting, metrics = gradients(
         state.params, state.weighting, batch, rows, fixed_weights, plan=plan, axis=axis
     )
-    trained = {path: state.params[path] for path in grads}
-    updates, moments = plan.optimizer().update(grads, state.moments, trained)
+    weighting = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), weighting, state.weighting)
+    moments = _if(metrics.finite, lambda old: plan.optimizer().update(grads, old)[1], state.moments)
+
     # Decay first, as PyTorch does. In float32 the factor is exactly 1 at LIQE's rates, so there is no
     # decay; added to the update instead, it would decide how the sum is rounded, which shows in the
     # losses after three steps (8e-6 of them).
     decay = 1 - learning_rate * plan.weight_decay
-    moved = {path: leaf * decay - learning_rate * updates[path] for path, leaf in trained.items()}
-    if plan.fp16_round_trip:
-        moved = {path: _through_fp16(path, leaf) for path, leaf in moved.items()}
-    after = TrainState(state.step, {**state.params, **moved}, moments, weighting)
-    kept = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), after, state)
-    return kept._replace(step=state.step + 1), metrics
+
+    def move(trained: Flat) -> Flat:
+        updates = _adam_updates(moments, plan)
+        moved = {path: leaf * decay - learning_rate * updates[path] for path, leaf in trained.items()}
+        if plan.fp16_round_trip:
+            moved = {path: _through_fp16(path, leaf) for path, leaf in moved.items()}
+        return moved
+
+    moved = _if(metrics.finite, move, {path: state.params[path] for path in grads})
+    return TrainState(state.step + 1, {**state.params, **moved}, moments, weighting), metrics
+
+
+def _if(condition: Bool[Array, ""], change: Callable[[Any], Any], tree: Any) -> Any:
+    """`change(tree)` or `tree`, in the same memory: a loop that runs once or not at all.
+
+    XLA would fuse a `jnp.where` of parameters with that of the moments, read the old moments for both and, to be
+    able to overwrite them, copy them all at the start of a step: 1.2 GB of a ViT-B/32. It fuses nothing across loops.
+    """
+
+    def once(carry: tuple[Array, Any]) -> tuple[Array, Any]:
+        return jnp.zeros((), bool), change(carry[1])
+
+    carried: tuple[Array, Any] = jax.lax.while_loop(lambda carry: carry[0], once, (condition, tree))
+    return carried[1]
+
+
+def _adam_updates(moments: optax.OptState, plan: Plan) -> Flat:
+    """Adam's steps for a learning rate of 1, from the moments after the gradients were added."""
+    (adam,) = (part for part in moments if isinstance(part, optax.ScaleByAdamState))
+    mean = optax.tree.bias_correction(adam.mu, plan.betas[0], adam.count)
+    square = optax.tree.bias_correction(adam.nu, plan.betas[1], adam.count)
+    return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + plan.epsilon), mean, square)
 
 
 def _through_fp16(path: str, leaf: Array) -> Array:

@@ -1,0 +1,130 @@
+"""Products of eight-bit integers, for scoring on processors that multiply them fast (VNNI, AMX, TPUs).
+
+Kernels are rounded once, every column (output) with a scale of its own; activations when they are met, every token
+with a scale of its own, so that a token's output does not depend on what else is in the batch. Sums are int32, exact
+in any order. Normalisations, softmax, activations and the residual stream stay float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int8, Num
+
+from liqe_jax.errors import UsageError
+from liqe_jax.model.arrays import AnyArray
+from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
+
+_LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
+_MIDDLE = 128  # what makes a signed number of a byte
+_TINY = 1e-30  # the least range, so that zeros are not divided by zero
+
+
+def is_int8(dtype: DTypeLike) -> bool:
+    """Whether products of `dtype` are those of this file."""
+    return jnp.dtype(dtype) == jnp.int8
+
+
+def float_dtype(dtype: DTypeLike) -> DTypeLike:
+    """The operand type of products that are not worth rounding to int8."""
+    return jnp.float32 if is_int8(dtype) else dtype
+
+
+def int8_dot(
+    x: Float[AnyArray, "*batch i"], kernel: Int8[AnyArray, "i o"], kernel_scale: Float[AnyArray, " o"]
+) -> Float[Array, "*batch o"]:
+    """`x @ (kernel * kernel_scale)`, x rounded row by row to 127 steps either way."""
+    largest = _largest(x)
+    scale = jnp.where(largest < _TINY, _TINY, largest) / _LARGEST
+    rounded = jnp.round(x / scale).astype(jnp.int8)
+    return _integer_dot(rounded, kernel).astype(jnp.float32) * scale * kernel_scale
+
+
+def _largest(x: Float[AnyArray, "*batch i"]) -> Float[Array, "*batch 1"]:
+    """The largest absolute value of each row, or NaN where there is one.
+
+    Found among the bits, which are ordered like the numbers and NaN last: XLA's maximum of floats forgets NaN on CPUs,
+    and a damaged model would give a score.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.abs(jnp.asarray(x, jnp.float32)), jnp.int32)
+    return jax.lax.bitcast_convert_type(bits.max(-1, keepdims=True), jnp.float32)
+
+
+def _integer_dot(x: Int8[Array, "*batch i"], kernel: Int8[AnyArray, "i o"]) -> Num[Array, "*batch o"]:
+    flat = x.reshape(-1, x.shape[-1])
+    return jnp.matmul(flat, kernel, preferred_element_type=jnp.int32).reshape(*x.shape[:-1], -1)
+
+
+def quantised_kernel(
+    module: nn.Module, shape: tuple[int, ...]
+) -> tuple[Int8[AnyArray, "*kernel"], Float[AnyArray, " o"]]:
+    """The kernel and its scales as `quantise` leaves them among a module's parameters.
+
+    Raises:
+      UsageError: the parameters have not been through `quantise`.
+    """
+    kernel = module.param("kernel", nn.initializers.zeros, shape, jnp.int8)
+    if kernel.dtype != jnp.int8:
+        raise UsageError(
+            f"Products of int8 need kernels of int8; these are {kernel.dtype}. "
+            "Give the parameters to liqe_jax.model.int8.quantise first."
+        )
+    return kernel, module.param("kernel_scale", nn.initializers.ones, shape[-1:])
+
+
+class BytePatchEmbedding(nn.Module):
+    """`clip.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
+
+    Normalisation is part of the kernel and of `offset`. Pixels that are not integers are rounded.
+    """
+
+    features: int
+    patch_size: int
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+        size, side = self.patch_size, pixels.shape[1] // self.patch_size
+        kernel, scale = quantised_kernel(self, (size, size, 3, self.features))
+        offset = self.param("offset", nn.initializers.zeros, (self.features,))
+        signed = (jnp.round(jnp.asarray(pixels)).astype(jnp.int16) - _MIDDLE).astype(jnp.int8)
+        squares = signed.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
+        flat = squares.reshape(-1, side * side, size * size * 3)
+        sums = _integer_dot(flat, kernel.reshape(-1, self.features))
+        return sums.astype(jnp.float32) * scale + offset
+
+
+def quantise(params: dict[str, Any], stem: str) -> dict[str, Any]:
+    """A CLIP's parameters for `dtype` int8, NumPy's arrays; a quarter of the size.
+
+    Args:
+      params: parameters of `clip.CLIP`, floating.
+      stem: `CLIPConfig.stem`; that of frequencies, whose input has no common scale, keeps its kernel.
+    """
+
+    def walk(tree: dict[str, Any], name: str) -> dict[str, Any]:
+        if name == "patch_embedding":
+            return _byte_kernel(np.asarray(tree["kernel"], np.float32)) if stem == "pixels" else tree
+        if "kernel" in tree:
+            return {**tree, **_rounded(np.asarray(tree["kernel"], np.float32))}
+        return {key: walk(value, key) if isinstance(value, dict) else value for key, value in tree.items()}
+
+    return walk(params, "")
+
+
+def _rounded(kernel: Float[np.ndarray, "*i o"]) -> dict[str, np.ndarray]:
+    scale = np.maximum(np.abs(kernel).max(tuple(range(kernel.ndim - 1))), np.float32(_TINY)) / np.float32(_LARGEST)
+    # Damaged weights keep a damaged scale, so that scores show it.
+    steps = np.nan_to_num(kernel / scale)
+    return {"kernel": np.round(steps).astype(np.int8), "kernel_scale": scale}
+
+
+def _byte_kernel(kernel: Float[np.ndarray, "S S 3 W"]) -> dict[str, np.ndarray]:
+    """((p / 255 - mean) / std) k = (p - 128) k / (255 std) + (128 / 255 - mean) k / std, summed over pixels p."""
+    mean, std = np.asarray(PIXEL_MEAN)[:, None], np.asarray(PIXEL_STD)[:, None]
+    offset = (kernel * ((_MIDDLE / 255 - mean) / std)).sum((0, 1, 2))
+    return {**_rounded((kernel / (255 * std)).astype(np.float32)), "offset": offset.astype(np.float32)}

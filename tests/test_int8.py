@@ -1,0 +1,163 @@
+"""Eight-bit products: rounding, bytes as they are, scores beside float32's, damaged and unprepared weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+import liqe_jax
+from liqe_jax import ModelError, UsageError
+from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
+from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.model.int8 import BytePatchEmbedding, int8_dot, quantise
+from liqe_jax.scoring.model import Model
+from liqe_jax.taxonomy import JOINT, PIXEL_STD
+
+SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
+SMALL = CLIPConfig(
+    TowerConfig(width=64, layers=2, heads=2, mlp_width=128),
+    TowerConfig(width=32, layers=1, heads=2, mlp_width=64),
+    image_size=32,
+    patch_size=8,
+    projection_dim=16,
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+
+def rounded(kernel):
+    layer = quantise({"layer": {"kernel": kernel}}, "pixels")["layer"]
+    return layer["kernel"], layer["kernel_scale"]
+
+
+def test_the_product_is_that_of_the_rounded_numbers():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(7, 40)).astype(np.float32), rng.normal(size=(40, 9)).astype(np.float32)
+    steps, scale = rounded(kernel)
+    assert steps.dtype == np.int8
+    assert (np.abs(steps).max(0) == 127).all()  # every column fills its range
+    np.testing.assert_allclose(steps * scale, kernel, atol=scale.max() / 2 * 1.001)
+    x_scale = np.abs(x).max(1, keepdims=True) / 127
+    expected = (np.round(x / x_scale) @ steps.astype(np.float64)) * x_scale * scale
+    np.testing.assert_allclose(int8_dot(x, steps, scale), expected, rtol=1e-5, atol=1e-5)
+    error = np.abs(np.asarray(int8_dot(x, steps, scale)) - x @ kernel).max()
+    assert 1e-4 < error < 0.2  # it does round, and not much: sums of 40 products of the order of 1
+
+
+def test_a_row_does_not_depend_on_the_others():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(3, 4, 40)).astype(np.float32) * 10.0 ** rng.integers(-3, 4, (3, 4, 1))
+    kernel = rounded(rng.normal(size=(40, 9)).astype(np.float32))
+    together = np.asarray(int8_dot(x, *kernel))
+    alone = np.stack([[int8_dot(row[None], *kernel)[0] for row in image] for image in x])
+    # A number rounded the other way would show as 1e-3 and more; the last digit is the order of two factors.
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_zeros_and_numbers_that_are_none():
+    kernel = np.eye(4, dtype=np.float32)
+    kernel[:, 2] = 0
+    x = np.array([[0, 0, 0, 0], [1, 2, 3, 4], [1, np.nan, 1, 1]], np.float32)
+    y = np.asarray(jax.jit(int8_dot)(x, *rounded(kernel)))
+    np.testing.assert_array_equal(y[0], 0)
+    np.testing.assert_allclose(y[1], [1, 2, 0, 4], atol=0.02)
+    assert np.isnan(y[2]).all()
+
+
+def test_bytes_go_into_the_first_product_as_they_are(pixels):
+    """With a kernel that int8 holds exactly, so is the result, black and white included."""
+    rng = np.random.default_rng(2)
+    steps = rng.integers(-127, 128, (8, 8, 3, 6))
+    steps[0, 0, 0] = 127
+    kernel = (steps * 255 * np.asarray(PIXEL_STD)[:, None] * 1e-5).astype(np.float32)
+    pixels = pixels.copy()
+    pixels[0, :8], pixels[0, 8:16] = 0, 255
+    embedded = PatchEmbedding(6, 8, jnp.float32).apply({"params": {"kernel": kernel}}, normalise_pixels(pixels))
+    tree = quantise({"patch_embedding": {"kernel": kernel}}, "pixels")["patch_embedding"]
+    from_bytes = BytePatchEmbedding(6, 8).apply({"params": tree}, pixels)
+    np.testing.assert_allclose(from_bytes, embedded, atol=2e-5 * float(jnp.abs(embedded).max()))
+    fractions = pixels.astype(np.float32) + np.float32(0.4)
+    np.testing.assert_array_equal(BytePatchEmbedding(6, 8).apply({"params": tree}, fractions.clip(0, 255)), from_bytes)
+
+
+@pytest.mark.parametrize("stem", ["pixels", "frequencies"])
+def test_features_are_close_and_kernels_small(pixels, stem):
+    config = CLIPConfig(SMALL.vision, SMALL.text, image_size=32, patch_size=8, projection_dim=16, stem=stem)
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
+    small = quantise(params, stem)
+    exact = encode_image(params, pixels, config)
+    found = encode_image(small, pixels, config, jnp.int8)
+    assert found.dtype == jnp.float32
+    cosine = np.asarray((exact * found).sum(-1))
+    assert (cosine > 0.999).all()
+    assert (cosine < 1 - 1e-9).all()  # something was rounded
+    kernels = {"/".join(name): leaf for name, leaf in flatten_dict(small).items() if name[-1] == "kernel"}
+    floating = [name for name, leaf in kernels.items() if leaf.dtype != np.int8]
+    assert floating == ([] if stem == "pixels" else ["vision_model/embeddings/patch_embedding/kernel"])
+
+
+def test_parameters_must_be_prepared(params, pixels):
+    with pytest.raises(UsageError, match=r"int8\.quantise"):
+        encode_image(params, pixels, SMALL, jnp.int8)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return {dtype: liqe_jax.load("liqe_nano", dtype=dtype) for dtype in ("float32", "int8")}
+
+
+def test_scores_stay_within_a_fiftieth(nano):
+    exact, found = (list(nano[dtype].score_many(SAMPLES)) for dtype in ("float32", "int8"))
+    assert len(exact) >= 4
+    for score, other in zip(exact, found, strict=True):
+        assert other.quality == pytest.approx(score.quality, abs=0.02)
+        assert (other.scene, other.distortion) == (score.scene, score.distortion)
+    assert any(score.quality != other.quality for score, other in zip(exact, found, strict=True))
+
+
+def test_batch_place_and_devices_change_nothing(nano):
+    alone = [nano["int8"].score(path).quality for path in SAMPLES[:3]]
+    one = liqe_jax.load("liqe_nano", dtype="int8", devices=jax.devices()[:1])
+    turned = list(one.score_many(SAMPLES[2::-1], batch_size=3))
+    np.testing.assert_allclose([score.quality for score in turned][::-1], alone, atol=1e-5)
+
+
+def test_maps_and_patches_work(nano):
+    maps = [nano[dtype].quality_map(SAMPLES[0]).quality for dtype in ("float32", "int8")]
+    np.testing.assert_allclose(maps[0], maps[1], atol=0.05)
+
+
+def test_damaged_weights_are_no_score(params):
+    flat = flatten_dict(jax.tree.map(np.asarray, params), sep="/")
+    name = "vision_model/encoder/layers/0/mlp/fc1/kernel"
+    flat[name] = np.full_like(flat[name], np.nan)
+    text = np.eye(len(JOINT.prompts), SMALL.projection_dim, dtype=np.float32)
+    model = Model(
+        unflatten_dict(flat, sep="/"), text, SMALL, JOINT, liqe_jax.load("liqe_nano").provenance, dtype="int8"
+    )
+    with pytest.raises(ModelError, match="NaN"):
+        model.score(SAMPLES[0])
+
+
+def test_the_command_takes_it():
+    command = [sys.executable, "-m", "liqe_jax.cli.main", "score", str(SAMPLES[0]), "--dtype", "int8"]
+    done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, text=True, check=True)
+    row = json.loads(done.stdout)
+    assert row["quality"] == pytest.approx(liqe_jax.load("liqe_nano").score(SAMPLES[0]).quality, abs=0.02)
+    assert "int8" in done.stderr

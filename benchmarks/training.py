@@ -41,8 +41,10 @@ def liqe_step(
     from liqe_jax.model.prompts import pack_for_devices
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
+    from liqe_jax.train.mapped import pmapped_state, pmapped_step, rows_per_device
     from liqe_jax.train.objective import Labels, terms_of
-    from liqe_jax.train.step import Batch, Plan, pmapped_state, pmapped_step, rows_per_device
+    from liqe_jax.train.plan import Plan
+    from liqe_jax.train.step import Batch
 
     config = CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     if small:

@@ -193,7 +193,7 @@ def test_packing_repeated_and_nested_prompts():
 
 def test_lique_s_prompts_pack_into_little_more_than_their_prefixes():
     packed = pack_prompts(Tokenizer.default()(JOINT.prompts), 49407)
-    assert packed.token_ids.shape == (18, 135)
+    assert packed.token_ids.size == 9 * 251
     assert packed.order.shape == (495,)
 
 

@@ -13,9 +13,11 @@ from liqe_jax.data.decoding import patches_of
 from liqe_jax.model.prompts import pack_for_devices
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.mapped import rows_per_device
 from liqe_jax.train.objective import Labels, terms_of
+from liqe_jax.train.plan import Plan
 from liqe_jax.train.schedule import dynamic_weights, reference_learning_rate
-from liqe_jax.train.step import Batch, Plan, gradients, initial_state, rows_per_device, train_step
+from liqe_jax.train.step import Batch, gradients, initial_state, train_step
 from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.read import read_model
 

@@ -19,20 +19,11 @@ from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.train.dropout import kept_squares
 from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
+from liqe_jax.train.mapped import pmapped_step, replicated, rows_per_device
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, named_terms, smooth_scenes, terms_of
-from liqe_jax.train.step import (
-    Batch,
-    Metrics,
-    Plan,
-    TrainState,
-    gradients,
-    initial_state,
-    pmapped_step,
-    replicated,
-    rows_per_device,
-    train_step,
-)
+from liqe_jax.train.plan import Plan
+from liqe_jax.train.step import Batch, Metrics, TrainState, gradients, initial_state, train_step
 from liqe_jax.train.weighting import WEIGHT_RATE, fixed_weights
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance

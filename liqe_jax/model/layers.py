@@ -127,10 +127,10 @@ def attend(
     v: Float[Array, "B L H w"],
     mask: Bool[Array, "#B R L"] | None,
 ) -> Float[Array, "B R H w"]:
-    """Softmax attention with float32 sums; for the backward pass no [R, L] array is kept.
+    """Softmax attention with float32 sums, whose backward pass needs no [R, L] array of the forward pass.
 
-    The weights are computed again from the logarithm of their sum, one number a token (Dao et al.,
-    FlashAttention, NeurIPS 2022, appendix B). For LIQE's packed prompts that is a third less memory.
+    It computes the weights again from the logarithm of their sum, one number a token (Dao et al., FlashAttention,
+    NeurIPS 2022, appendix B). When it does so is the compiler's choice; XLA's for CPUs does it early and keeps them.
     """
     return _attend_forward(q, k, v, mask)[0]
 

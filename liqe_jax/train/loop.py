@@ -27,13 +27,14 @@ from liqe_jax.train.best import export_best, export_last
 from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
 from liqe_jax.train.dropout import kept_squares
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
+from liqe_jax.train.mapped import pmapped_step, replicated
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Term
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
-from liqe_jax.train.step import Batch, TrainState, initial_state, pmapped_step, replicated
+from liqe_jax.train.step import Batch, TrainState, initial_state
 from liqe_jax.train.validate import averages, figures, make_predictor
 from liqe_jax.train.weighting import fixed_weights
 from liqe_jax.weights.checkpoint import Checkpoint

@@ -16,9 +16,11 @@ from liqe_jax.model.prompts import pack_for_devices
 from liqe_jax.scoring.load import find_tasks, open_checkpoint
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.mapped import rows_per_device
 from liqe_jax.train.objective import Term, named_terms
+from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import architecture
-from liqe_jax.train.step import Plan, PromptRows, rows_per_device
+from liqe_jax.train.step import PromptRows
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
 

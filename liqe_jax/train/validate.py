@@ -22,7 +22,9 @@ from liqe_jax.evaluate.accuracy import top_k_recall
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
 from liqe_jax.model.predict import predict
-from liqe_jax.train.step import DEVICES, Flat, Plan, PromptRows, encode_share, pmap_over
+from liqe_jax.train.mapped import DEVICES, pmap_over
+from liqe_jax.train.plan import Flat, Plan
+from liqe_jax.train.step import PromptRows, encode_share
 
 
 class Predictions(NamedTuple):

@@ -58,7 +58,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "--patches", type=_patches, metavar="N", help='patches of each photograph, or "all" of the grid (default: 15)'
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="type of matrix products"
+        "--dtype",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
     )
     parser.add_argument("--format", choices=tuple(WRITERS), help="default: table, or by the suffix of --output")
     parser.add_argument("--output", metavar="FILE", help="write results here instead of standard output")

@@ -35,7 +35,10 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         "--preprocess", choices=("paper", "pyiqa", "even"), default="paper", help="how models choose patches"
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="type of matrix products"
+        "--dtype",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")

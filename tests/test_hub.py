@@ -21,7 +21,7 @@ from liqe_jax.errors import ModelError
 from liqe_jax.scoring.load import open_checkpoint
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights.checkpoint import Checkpoint
-from liqe_jax.weights.hub import is_repository_name, models_folder
+from liqe_jax.weights.hub import hub_answers, is_repository_name, models_folder
 from liqe_jax.weights.write import write_model
 
 KNOWN = "chaofengc/IQA-PyTorch-Weights"
@@ -351,3 +351,26 @@ def test_the_folder_for_files_put_there_by_hand(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert models_folder() == tmp_path / ".cache" / "liqe_jax" / "models"
+
+
+def test_a_network_that_is_gone_is_found_out_before_asking(
+    client: Client, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for endpoint, answers in ((hub.url, True), ("http://127.0.0.1:9", False), ("https://no.such.host.invalid", False)):
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        assert hub_answers() is answers, endpoint
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # a proxy looks names up itself
+    assert hub_answers()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert not hub_answers()
+
+
+def test_a_repository_in_the_cache_needs_no_network(client: Client) -> None:
+    here = client("someone/clip-safetensors")
+    away = dataclasses.replace(client, endpoint="http://127.0.0.1:9")
+    assert away("someone/clip-safetensors") == here

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from liqe_jax.errors import ModelError
 from liqe_jax.weights.known import KNOWN_MODELS
 from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+# Seconds for the hub to answer the first packet; a slow line takes one.
+_PATIENCE = 10.0
 
 
 def is_repository_name(name: str) -> bool:
@@ -40,6 +46,7 @@ def fetch_known(name: str) -> Path:
         known.file,
         f"Download {known.file} from the page huggingface.co/{known.repository} on a machine with a network, and put "
         f"it at {by_hand}, or give its path as the model.",
+        local_only=not hub_answers(),
     )
 
 
@@ -56,36 +63,59 @@ def fetch_repository(name: str) -> Path:
         f"Download config.json and one of {', '.join(HUGGING_FACE_WEIGHTS)} from the page huggingface.co/{name}, put "
         "them in a folder, and give the folder as the model."
     )
-    config = _download(name, "config.json", remedy)
+    local_only = not hub_answers()
+    config = _download(name, "config.json", remedy, local_only)
     for optional in ("liqe.json", "text_features.safetensors", "vocab.json", "merges.txt"):
-        _optional(name, optional)
+        _optional(name, optional, local_only)
     for weights in HUGGING_FACE_WEIGHTS:
-        found = _optional(name, weights)
+        found = _optional(name, weights, local_only)
         if found and weights.endswith(".index.json"):
             for shard in shard_names(found):
-                _download(name, shard, remedy)
+                _download(name, shard, remedy, local_only)
         if found:
             return config.parent
     raise ModelError(f"The repository {name} holds none of {', '.join(HUGGING_FACE_WEIGHTS)}. {remedy}")
+
+
+def hub_answers() -> bool:
+    """Whether a connection to the hub, or to $HF_ENDPOINT, can be opened.
+
+    huggingface_hub finds out by asking six times for every file, which takes half a minute, with or without a
+    copy in its cache. Behind a proxy only the proxy can tell, so that the answer is then yes.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urlsplit(constants.ENDPOINT)
+    proxies = urllib.request.getproxies()
+    if not address.hostname or address.scheme in proxies or "all" in proxies:
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname, port), _PATIENCE).close()
+    except OSError:
+        return False
+    return True
 
 
 class _NotThereError(ModelError):
     """The repository has no such file, or the cache has none and there is no network."""
 
 
-def _optional(repository: str, file: str) -> Path | None:
+def _optional(repository: str, file: str, local_only: bool) -> Path | None:
     try:
-        return _download(repository, file, "")
+        return _download(repository, file, "", local_only)
     except _NotThereError:
         return None
 
 
-def _download(repository: str, file: str, remedy: str) -> Path:
+def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, file))
+        return Path(hf_hub_download(repository, file, local_files_only=local_only))
     except LocalEntryNotFoundError as error:  # an EntryNotFoundError too, but it means: offline
         raise _NotThereError(
             f"{repository}/{file} is not in the cache and the hub cannot be reached. {remedy}"

@@ -122,6 +122,7 @@ class Client:
             check=False,
         )
         assert run.returncode == 0, run.stderr
+        assert "Retry" not in run.stderr  # a hub that is away is not asked again and again, which takes half a minute
         return json.loads(run.stdout)
 
 

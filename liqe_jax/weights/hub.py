@@ -15,7 +15,7 @@ from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
-# Seconds for the hub to answer the first packet; a slow line takes one.
+# Seconds in which a connection to the hub must open; a slow line needs one.
 _PATIENCE = 10.0
 
 

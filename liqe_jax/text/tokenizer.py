@@ -1,4 +1,7 @@
-"""Sentences to token ids: transformers' CLIP tokenizer over a vocabulary in this package.
+"""Sentences to token ids: CLIP's tokenizer over a vocabulary in this package.
+
+It is put together from the `tokenizers` library as transformers' CLIPTokenizer is, which takes a second and a half
+to import; the tests hold the two against each other.
 
 `assets/clip_merges.txt.gz` holds OpenAI's 48,894 byte-pair merges (openai/CLIP,
 bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
@@ -6,22 +9,27 @@ bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gzip
 import importlib.resources
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.errors import ModelError, UsageError
 
+if TYPE_CHECKING:
+    import tokenizers
+
 START, END = "<|startoftext|>", "<|endoftext|>"
+
+# What is one word (openai/CLIP, clip/simple_tokenizer.py:78; HTML is not unescaped, as in transformers).
+_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def _byte_characters() -> list[str]:
@@ -33,21 +41,6 @@ def _byte_characters() -> list[str]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = 256 - len(printable)
     return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    """Keeps transformers from remarking, when imported, that PyTorch is absent: it is meant to be."""
-    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 class Tokenizer:
@@ -110,11 +103,25 @@ class Tokenizer:
         (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *self.merges]) + "\n", "utf-8")
 
     @functools.cached_property
-    def _backend(self):
-        with _without_advice():
-            from transformers import CLIPTokenizer
-        pairs: Any = [tuple(merge.split(" ")) for merge in self.merges]  # annotated as strings there
-        return CLIPTokenizer(vocab=self.vocab, merges=pairs)
+    def _backend(self) -> tokenizers.Tokenizer:
+        import tokenizers
+
+        pairs = [(left, right) for left, right in (merge.split(" ") for merge in self.merges)]
+        backend = tokenizers.Tokenizer(
+            tokenizers.models.BPE(self.vocab, pairs, unk_token=END, end_of_word_suffix="</w>")
+        )
+        spaces = tokenizers.normalizers.Replace(tokenizers.Regex(r"\s+"), " ")
+        backend.normalizer = tokenizers.normalizers.Sequence(
+            [tokenizers.normalizers.NFC(), spaces, tokenizers.normalizers.Lowercase()]
+        )
+        words = tokenizers.pre_tokenizers.Split(tokenizers.Regex(_WORDS), behavior="removed", invert=True)
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+            [words, tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        )
+        ends = [(token, self.vocab[token]) for token in (START, END)]
+        backend.post_processor = tokenizers.processors.TemplateProcessing(f"{START} $A {END}", special_tokens=ends)
+        backend.add_special_tokens([START, END])
+        return backend
 
     def __call__(self, sentences: Sequence[str], context_length: int = 77) -> Int[np.ndarray, "K C"]:
         """Token ids, int32, with start and end tokens, padded with 0 as OpenAI's code does.
@@ -123,7 +130,7 @@ class Tokenizer:
           UsageError: a sentence has more tokens than `context_length`.
         """
         ids = np.zeros((len(sentences), context_length), np.int32)
-        for k, tokens in enumerate(self._backend(list(sentences))["input_ids"]):
+        for k, tokens in enumerate(encoding.ids for encoding in self._backend.encode_batch(list(sentences))):
             if len(tokens) > context_length:
                 raise UsageError(
                     f"The prompt {sentences[k]!r} has {len(tokens)} tokens; the text tower takes {context_length}. "

@@ -12,9 +12,19 @@ from PIL import Image
 from liqe_jax.data.crops import SPLIT, crops_set
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.crops import PER_SCENE, PRISTINE, SIDE, make_crops, make_view, read_list, views_of
+from liqe_jax.synthetic.crops import make_crops, read_list
 from liqe_jax.synthetic.opinion import mean_opinion
 from liqe_jax.synthetic.variants import VARIANTS, distance, variant
+from liqe_jax.synthetic.views import (
+    PER_SCENE,
+    PRISTINE,
+    PRISTINE_CELLS,
+    SIDE,
+    cells_of,
+    make_view,
+    table_views,
+    views_of,
+)
 
 from .conftest import photograph
 
@@ -65,6 +75,36 @@ def test_every_kind_as_often():
     assert all(views.count((kind,)) == 3 for kind in KINDS)
 
 
+def test_the_table_comes_whole():
+    photo = Image.fromarray(photograph(300, 400))
+    views = table_views(photo, 1, (3, 4))
+    opinions = sorted(view.opinion for view in views)
+    cells = [mean_opinion(kind, level)[0] for kind in KINDS for level in range(1, 6)]
+    assert opinions == sorted(cells + [PRISTINE] * PRISTINE_CELLS)
+    assert len(views) == len(cells_of(1)) == 125 + PRISTINE_CELLS
+    for kind in KINDS:
+        found = [view for view in views if view.kind == str(kind)]
+        assert {view.raw_distortion for view in found} == {KINDS[kind].raw_label}
+        assert sorted(view.opinion for view in found) == sorted(mean_opinion(kind, level)[0] for level in range(1, 6))
+    assert {view.pixels.shape for view in views} == {(1, SIDE, SIDE, 3)}
+    for one, two in zip(views, table_views(photo, 1, (3, 4)), strict=True):
+        np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert any((one.pixels != two.pixels).any() for one, two in zip(views, table_views(photo, 1, (3, 5)), strict=True))
+
+
+def test_a_table_of_crops(photos, tmp_path, monkeypatch):
+    for module in ("crops", "views"):
+        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.cells_of", lambda rounds: [(0, 0), (10, 5)] * rounds)
+    monkeypatch.setattr(
+        "concurrent.futures.ProcessPoolExecutor",
+        lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
+    )
+    assert make_crops(photos, tmp_path / "crops-table", rounds=2, workers=2, table=True) == 2 * 4
+    table = crops_set(tmp_path / "crops-table", "crops-table")
+    assert len(table.indices(SPLIT, "train")) == len(table.indices(SPLIT, "val")) == 4
+    assert set(np.round(table.mos, 4)) == {PRISTINE, round(mean_opinion(10, 5)[0], 4)}
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
@@ -79,7 +119,8 @@ def photos(tmp_path_factory):
 
 
 def test_crops_become_a_data_set(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("liqe_jax.synthetic.crops.views_of", lambda rounds: [(), (11,)])
+    for module in ("crops", "views"):
+        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.views_of", lambda rounds: [(), (11,)])
     # Processes would not see the shorter list, so it runs in threads.
     monkeypatch.setattr(
         "concurrent.futures.ProcessPoolExecutor",

@@ -1,0 +1,171 @@
+"""Damaged views of one pristine photograph, and crops of them with their labels.
+
+`varied_views`: a photograph at a random scale, damaged by one of KADID-10k's types at any strength between the
+levels 1 and 5, in our make or in another (`variants`), now and then by two or three types at once or none; some
+are shrunk afterwards. `table_views`: every type at every whole level as KADID-10k has them, in our make.
+Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image as Pictures
+
+from liqe_jax.synthetic import KINDS, distort
+from liqe_jax.synthetic.opinion import LEVELS, mean_opinion
+from liqe_jax.synthetic.variants import variant
+
+SIDE = 224  # pixels of a crop
+PER_SCENE = 2  # crops of every damaged view
+
+# Views are a little larger than a crop; KADID-10k's 512x384 would take twice the time. Types that put a
+# number of things somewhere into the picture need the whole of it.
+VIEW, WHOLE_VIEW = (288, 352), (384, 512)
+WHOLE_KINDS = (20, 23)
+
+# Short sides that photographs are shrunk to, pixels, log-uniform. The scorer shrinks to 768 itself.
+SMALLEST, LARGEST = 232, 1024
+
+# Share of damaged views that are shrunk afterwards, down to SHRUNK of their size, as scorers and people
+# do with large photographs. What has a size in pixels fades with it (share of the distance from pristine
+# that is left: the factor); tones and colours stay.
+SHRUNK_SHARE, SHRUNK = 0.15, 0.55
+FADING_KINDS = (1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15, 19, 21, 24)
+
+# Share of damage that is of another make.
+VARIANT_SHARE = 0.45
+
+# Of the table: undamaged crops beside its 125 cells, and crops of one scale, since shrinking takes longest.
+PRISTINE_CELLS, PER_SCALE = 15, 20
+
+# What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
+PRISTINE = 4.61
+
+# Views a round, beside one for each type: undamaged, and damaged by two or three types.
+PRISTINE_ROUNDS, PAIR_ROUNDS, TRIPLE_ROUNDS = 5, 3, 1
+
+
+class Crops(NamedTuple):
+    """What one view gives: pixels, and the label that its crops share."""
+
+    pixels: UInt8[np.ndarray, "N S S 3"]
+    opinion: float
+    raw_distortion: str
+    kind: str
+
+
+def views_of(rounds: int) -> list[tuple[int, ...]]:
+    """The types that a photograph goes through: () for none, 0 for a random one."""
+    several: list[tuple[int, ...]] = [()] * PRISTINE_ROUNDS + [(0, 0)] * PAIR_ROUNDS + [(0, 0, 0)] * TRIPLE_ROUNDS
+    single: list[tuple[int, ...]] = [(kind,) for kind in KINDS]
+    return (single + several) * rounds
+
+
+def varied_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+    """One view for each of `views_of(rounds)`."""
+    return [make_view(photo, kinds, (*seed, turn)) for turn, kinds in enumerate(views_of(rounds))]
+
+
+def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+    """A crop for each of `cells_of(rounds)`, in an order and at scales of their own.
+
+    Args:
+      photo: RGB, both sides at least `SMALLEST`.
+      rounds: how often everything comes.
+      seed: of everything random.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    cells = cells_of(rounds)
+    views = []
+    for turn, cell in enumerate(rng.permutation(len(cells))):
+        if turn % PER_SCALE == 0:
+            scaled = _scaled(photo, rng)
+        kind, level = cells[cell]
+        view = _window(scaled, WHOLE_VIEW if kind in WHOLE_KINDS else VIEW, rng)
+        if kind:
+            view = distort(view, kind, level, int(rng.integers(2**31)))
+        pixels = _crop(np.rint(view * 255).astype(np.uint8), rng)
+        opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
+        views.append(Crops(pixels[None], opinion, *((KINDS[kind].raw_label, str(kind)) if kind else ("", "pristine"))))
+    return views
+
+
+def cells_of(rounds: int) -> list[tuple[int, int]]:
+    """Types and levels of KADID-10k's table, and (0, 0) for none."""
+    cells = [(kind, level) for kind in KINDS for level in LEVELS]
+    return (cells + [(0, 0)] * PRISTINE_CELLS) * rounds
+
+
+def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:
+    """Crops of one damaged view.
+
+    Args:
+      photo: RGB, both sides at least `SMALLEST`.
+      kinds: numbers of types, in the order they come; 0 stands for a random one.
+      seed: of everything random.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    chosen = [kind or int(rng.integers(1, len(KINDS) + 1)) for kind in kinds]
+    view = _view(photo, WHOLE_VIEW if set(chosen) & set(WHOLE_KINDS) else VIEW, rng)
+    factor = float(rng.uniform(SHRUNK, 1)) if chosen and rng.random() < SHRUNK_SHARE else 1.0
+    factor = max(factor, SIDE / min(view.shape[:2]))
+    opinion = PRISTINE
+    for kind in chosen:
+        # Whole levels as in KADID-10k, and everything between.
+        level = float(rng.integers(1, 6)) if rng.random() < 0.4 else float(rng.uniform(1, 5))
+        make = variant if rng.random() < VARIANT_SHARE else distort
+        view = make(view, kind, level, int(rng.integers(2**31)))
+        lost = (PRISTINE - mean_opinion(kind, level)[0]) * (factor if kind in FADING_KINDS else 1)
+        # Several at once: what each leaves of the others' distance from the worst.
+        opinion = 1 + (opinion - 1) * (1 - lost / (PRISTINE - 1))
+    pixels = np.rint(view * 255).astype(np.uint8)
+    if factor < 1:
+        size = [round(side * factor) for side in pixels.shape[1::-1]]
+        pixels = np.asarray(Pictures.fromarray(pixels).resize((size[0], size[1]), Pictures.Resampling.BILINEAR))
+    pixels = _finished(pixels, rng)
+    crops = np.stack([_crop(pixels, rng) for _ in range(PER_SCENE)])
+    raw = KINDS[chosen[0]].raw_label if len(chosen) == 1 else ""
+    name = "+".join(str(kind) for kind in chosen) or "pristine"
+    return Crops(crops, opinion, raw, name)
+
+
+def _view(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    return _window(_scaled(photo, rng), largest, rng)
+
+
+def _scaled(photo: Pictures.Image, rng: np.random.Generator) -> Pictures.Image:
+    short = min(photo.size)
+    target = round(np.exp(rng.uniform(np.log(SMALLEST), np.log(min(LARGEST, short)))))
+    filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
+    if target < short:
+        size = [max(target, round(side * target / short)) for side in photo.size]
+        photo = photo.resize((size[0], size[1]), filters[rng.integers(3)])
+    return photo
+
+
+def _window(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    width, height = photo.size
+    h, w = min(largest[0], height), min(largest[1], width)
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    return np.asarray(photo.crop((left, top, left + w, top + h))).astype(np.float32) / 255
+
+
+def _finished(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sometimes stored as a JPEG of a quality that nobody sees, as most photographs are."""
+    if rng.random() >= 0.25:
+        return pixels
+    import io
+
+    file = io.BytesIO()
+    Pictures.fromarray(pixels).save(file, "jpeg", quality=int(rng.integers(88, 98)), subsampling=int(rng.integers(3)))
+    return np.asarray(Pictures.open(file))
+
+
+def _crop(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:
+    """Half of them on JPEG's grid, where the patches of the presets `paper` and `pyiqa` are."""
+    step = 8 if rng.random() < 0.5 else 1
+    top, left = (int(rng.integers((side - SIDE) // step + 1)) * step for side in pixels.shape[:2])
+    return pixels[top : top + SIDE, left : left + SIDE]

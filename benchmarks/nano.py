@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
+from tqdm import tqdm
 
 import liqe_jax
 from liqe_jax.evaluate.metrics import plcc, srcc
@@ -31,7 +32,7 @@ SIZES = (384, 512, 768, 1024, 2048, 4000)  # longest side, pixels
 
 def judge(model: liqe_jax.Model, items: Sequence[Rendering], preprocess: str) -> tuple[np.ndarray, list[str]]:
     """Scores and the most probable distortions."""
-    results = list(model.score_many(items, preprocess=preprocess))
+    results = list(tqdm(model.score_many(items, preprocess=preprocess), total=len(items), unit="image", disable=None))
     failed = [result.error for result in results if isinstance(result, liqe_jax.Failure)]
     if failed:
         raise SystemExit(f"{len(failed)} images have no score: {failed[0]}")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import smoke
+from configs import liqe_nano, smoke
 from liqe_jax import UsageError, load
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import NotFinite, train_and_evaluate
@@ -249,3 +249,14 @@ def test_every_configuration_is_valid(name):
     check_config(module.get_config())
     assert "python train.py --config=configs/" in module.__doc__
     assert "Verified here" in module.__doc__
+
+
+def test_stages_of_liqe_nano():
+    varied, table = (liqe_nano.get_config(stage) for stage in ("varied", "table"))
+    check_config(table)
+    assert varied == liqe_nano.get_config()
+    assert varied.init == "random"
+    assert table.architecture == varied.architecture
+    assert sum(count for _, count in table.data.sets) == sum(count for _, count in varied.data.sets)
+    with pytest.raises(ValueError, match="The stages are"):
+        liqe_nano.get_config("tabel")

@@ -11,15 +11,15 @@ The vision tower is given frequencies and tones instead of pixels (`liqe_jax/mod
 start writes, and half of a crop's squares in every step. It learns from damage of every kind, strength and make first;
 then two crops in three are of KADID-10k's types and levels as they are, whose opinion scores were measured.
 
-Hardware and time: two CPU cores with AVX-512; 6 minutes for the photographs, 25 and 9 for 71,536 and 73,640 crops (11 GB
-each), 9 and 7 for their stem (9 GB each), 38 for the first stage at 255 images/s, 71 for the second at 285.
-Expected, on crops of the 25 validation photographs: SRCC 0.847 and category accuracy 0.804 after the first stage, whose
-crops hold several kinds of damage at once and all strengths. In the second 0.850 and 0.822 on those and 0.905 and 0.863
-on crops of the table after 7000 steps, 0.851 and 0.829 and 0.904 and 0.874 after 9800, the best; later steps gain
-categories only. docs/liqe_nano.md has what the model does on whole photographs.
+Hardware and time: two CPU cores with AVX-512; 6 minutes for the photographs, 25 and 9 for 71,536 and 73,640 crops (11
+GB each), 9 and 7 for their stem (9 GB each), 38 for the first stage at 255 images/s, 71 for the second at 285.
+Expected, on crops of the 25 validation photographs: SRCC 0.847 and category accuracy 0.804 after the first stage,
+whose crops hold several kinds of damage at once and all strengths. In the second 0.850 and 0.822 on those and 0.905
+and 0.863 on crops of the table after 7000 steps, 0.851 and 0.829 and 0.904 and 0.874 after 9800, the best; later steps
+gain categories only. docs/liqe_nano.md has what the model does on whole photographs.
 Verified here: these commands, with a break between the stages; four photographs were taken off the list by hand after
-the first command, and between the stages a row's mean in LayerNorm has been summed in another order, so that another run
-will differ in rounding.
+the first command, and between the stages a row's mean in LayerNorm has been summed in another order, so that another
+run will differ in rounding.
 """
 
 from ml_collections import ConfigDict

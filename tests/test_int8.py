@@ -17,13 +17,13 @@ import liqe_jax
 from liqe_jax import ModelError, UsageError
 from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
 from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.model.int8 import BytePatchEmbedding, int8_dot, quantise
+from liqe_jax.model.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, PIXEL_STD
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
 SMALL = CLIPConfig(
-    TowerConfig(width=64, layers=2, heads=2, mlp_width=128),
+    TowerConfig(width=NARROW, layers=2, heads=2, mlp_width=2 * NARROW),
     TowerConfig(width=32, layers=1, heads=2, mlp_width=64),
     image_size=32,
     patch_size=8,
@@ -48,7 +48,7 @@ def rounded(kernel):
 
 def test_the_product_is_that_of_the_rounded_numbers():
     rng = np.random.default_rng(0)
-    x, kernel = rng.normal(size=(7, 40)).astype(np.float32), rng.normal(size=(40, 9)).astype(np.float32)
+    x, kernel = (rng.normal(size=size).astype(np.float32) for size in ((7, NARROW), (NARROW, 9)))
     steps, scale = rounded(kernel)
     assert steps.dtype == np.int8
     assert (np.abs(steps).max(0) == 127).all()  # every column fills its range
@@ -57,13 +57,13 @@ def test_the_product_is_that_of_the_rounded_numbers():
     expected = (np.round(x / x_scale) @ steps.astype(np.float64)) * x_scale * scale
     np.testing.assert_allclose(int8_dot(x, steps, scale), expected, rtol=1e-5, atol=1e-5)
     error = np.abs(np.asarray(int8_dot(x, steps, scale)) - x @ kernel).max()
-    assert 1e-4 < error < 0.2  # it does round, and not much: sums of 40 products of the order of 1
+    assert 1e-4 < error < 1  # it does round, and not much: sums of 256 products of the order of 1
 
 
 def test_a_row_does_not_depend_on_the_others():
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(3, 4, 40)).astype(np.float32) * 10.0 ** rng.integers(-3, 4, (3, 4, 1))
-    kernel = rounded(rng.normal(size=(40, 9)).astype(np.float32))
+    x = rng.normal(size=(3, 4, NARROW)).astype(np.float32) * 10.0 ** rng.integers(-3, 4, (3, 4, 1))
+    kernel = rounded(rng.normal(size=(NARROW, 9)).astype(np.float32))
     together = np.asarray(int8_dot(x, *kernel))
     alone = np.stack([[int8_dot(row[None], *kernel)[0] for row in image] for image in x])
     # A number rounded the other way would show as 1e-3 and more; the last digit is the order of two factors.
@@ -71,9 +71,10 @@ def test_a_row_does_not_depend_on_the_others():
 
 
 def test_zeros_and_numbers_that_are_none():
-    kernel = np.eye(4, dtype=np.float32)
+    kernel = np.eye(NARROW, 4, dtype=np.float32)
     kernel[:, 2] = 0
-    x = np.array([[0, 0, 0, 0], [1, 2, 3, 4], [1, np.nan, 1, 1]], np.float32)
+    x = np.zeros((3, NARROW), np.float32)
+    x[1:, :4] = [[1, 2, 3, 4], [1, np.nan, 1, 1]]
     y = np.asarray(jax.jit(int8_dot)(x, *rounded(kernel)))
     np.testing.assert_array_equal(y[0], 0)
     np.testing.assert_allclose(y[1], [1, 2, 0, 4], atol=0.02)
@@ -108,8 +109,17 @@ def test_features_are_close_and_kernels_small(pixels, stem):
     assert (cosine > 0.999).all()
     assert (cosine < 1 - 1e-9).all()  # something was rounded
     kernels = {"/".join(name): leaf for name, leaf in flatten_dict(small).items() if name[-1] == "kernel"}
-    floating = [name for name, leaf in kernels.items() if leaf.dtype != np.int8]
-    assert floating == ([] if stem == "pixels" else ["vision_model/embeddings/patch_embedding/kernel"])
+    floating = {name for name, leaf in kernels.items() if leaf.dtype != np.int8}
+    narrow = {name for name in kernels if name.startswith("text")}
+    assert floating == narrow | ({"vision_model/embeddings/patch_embedding/kernel"} if stem == "frequencies" else set())
+
+
+def test_narrow_products_are_float32s(pixels):
+    tower = TowerConfig(width=64, layers=1, heads=2, mlp_width=128)
+    config = CLIPConfig(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
+    exact, found = (encode_image(quantise(params, config.stem), pixels, config, dtype) for dtype in ("float32", "int8"))
+    np.testing.assert_array_equal(exact, found)
 
 
 def test_parameters_must_be_prepared(params, pixels):
@@ -135,7 +145,9 @@ def test_batch_place_and_devices_change_nothing(nano):
     alone = [nano["int8"].score(path).quality for path in SAMPLES[:3]]
     one = liqe_jax.load("liqe_nano", dtype="int8", devices=jax.devices()[:1])
     turned = list(one.score_many(SAMPLES[2::-1], batch_size=3))
-    np.testing.assert_allclose([score.quality for score in turned][::-1], alone, atol=1e-5)
+    # A number on the border of two steps goes either way with the last digit of the narrow products before it, whose
+    # sums are float32 (2.6e-5 seen); a photograph in another's place would differ by 0.1 and more.
+    np.testing.assert_allclose([score.quality for score in turned][::-1], alone, atol=1e-4)
 
 
 def test_maps_and_patches_work(nano):

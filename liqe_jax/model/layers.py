@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import TowerConfig
-from liqe_jax.model.int8 import float_dtype, int8_dot, is_int8, quantised_kernel
+from liqe_jax.model.int8 import float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
 
 
 @jax.custom_vjp
@@ -60,10 +60,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... {self.features}"]:
         shape = (x.shape[-1], self.features)
-        if is_int8(self.dtype):
+        if is_int8(self.dtype) and not is_narrow(x.shape[-1]):
             y = int8_dot(x, *quantised_kernel(self, shape))
         else:
-            y = dot(x, self.param("kernel", nn.initializers.lecun_normal(), shape), self.dtype)
+            y = dot(x, self.param("kernel", nn.initializers.lecun_normal(), shape), float_dtype(self.dtype))
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,)).astype(jnp.float32)
         return y

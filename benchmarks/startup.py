@@ -76,7 +76,7 @@ def main() -> None:
             cold, _ = timed(score(model, SAMPLE), own)
             again = sorted(timed(score(model, SAMPLE), own)[0] for _ in range(3))[1]
             print(f"liqe score, one image, {model.name}: cold {cold:.1f} s, again {again:.1f} s")
-        few = arguments.images // 10
+        few = max(arguments.images // 10, 1)
         for count in (few, arguments.images):
             many = folder / f"{count} images"
             many.mkdir()

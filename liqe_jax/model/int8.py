@@ -22,9 +22,8 @@ from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
 _LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
 _MIDDLE = 128  # what makes a signed number of a byte
-# Kernels with fewer inputs stay floating: rounding averages out over too few (liqe_nano's score of a photograph with
-# three patches moved by 0.03, all of its 192 wide kernels having a part in it), and small models spend their time
-# elsewhere.
+# Products with fewer inputs or outputs stay floating: rounding averages out over too few (liqe_nano's score of a
+# photograph with three patches moved by 0.03, all of its 192 wide kernels having a part in it).
 NARROW = 256
 
 _TINY = 1e-30  # the least range, so that zeros are not divided by zero
@@ -35,9 +34,9 @@ def is_int8(dtype: DTypeLike) -> bool:
     return jnp.dtype(dtype) == jnp.int8
 
 
-def is_narrow(inputs: int) -> bool:
-    """Whether a product over so many inputs stays floating."""
-    return inputs < NARROW
+def is_narrow(inputs: int, outputs: int) -> bool:
+    """Whether a product of this shape stays floating."""
+    return min(inputs, outputs) < NARROW
 
 
 def float_dtype(dtype: DTypeLike) -> DTypeLike:
@@ -120,7 +119,7 @@ def quantise(params: dict[str, Any], stem: str) -> dict[str, Any]:
     def walk(tree: dict[str, Any], name: str) -> dict[str, Any]:
         if name == "patch_embedding":
             return _byte_kernel(np.asarray(tree["kernel"], np.float32)) if stem == "pixels" else tree
-        if "kernel" in tree and not is_narrow(tree["kernel"].shape[0]):
+        if "kernel" in tree and not is_narrow(*tree["kernel"].shape):
             return {**tree, **_rounded(np.asarray(tree["kernel"], np.float32))}
         return {key: walk(value, key) if isinstance(value, dict) else value for key, value in tree.items()}
 

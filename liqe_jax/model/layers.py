@@ -60,7 +60,7 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... {self.features}"]:
         shape = (x.shape[-1], self.features)
-        if is_int8(self.dtype) and not is_narrow(x.shape[-1]):
+        if is_int8(self.dtype) and not is_narrow(*shape):
             y = int8_dot(x, *quantised_kernel(self, shape))
         else:
             y = dot(x, self.param("kernel", nn.initializers.lecun_normal(), shape), float_dtype(self.dtype))

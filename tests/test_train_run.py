@@ -170,7 +170,7 @@ def test_two_processes_train_as_one(uninterrupted, tmp_path):
     assert [process.returncode for process in processes] == [0, 0], errors
     expected, got = losses_of(uninterrupted), losses_of(workdir)
     assert expected.keys() == got.keys()
-    np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-4)
+    np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-5)
     config = tiny_config()
     one, two = final_state(uninterrupted, config)[0], final_state(workdir, config)[0]
     start = starting_checkpoint(config).flat

@@ -139,7 +139,7 @@ OTHER_MAKES: Mapping[int, Variant] = MappingProxyType(
         1: _gaussian,
         2: _disc,
         3: _motion,
-        7: _colour(-1.6),
+        7: _colour(-1.4),  # KADID-10k goes no farther beyond grey
         8: _colour(8.0),
         9: _jpeg2000,
         10: _jpeg,

@@ -39,7 +39,13 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
     assert nano.tasks.name == "joint"
     assert sum(file.stat().st_size for file in embedded_folder().iterdir()) < MOST_BYTES
     assert nano.provenance.licence == "Apache-2.0"
-    assert [entry.dataset for entry in nano.provenance.trained_on] == ["crops", "crops-table"]
+    assert [entry.dataset for entry in nano.provenance.trained_on] == [
+        "crops",
+        "crops-table",
+        "crops-table-2",
+        "crops-table-3",
+        "crops-2",
+    ]
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 
 

@@ -252,11 +252,13 @@ def test_every_configuration_is_valid(name):
 
 
 def test_stages_of_liqe_nano():
-    varied, table = (liqe_nano.get_config(stage) for stage in ("varied", "table"))
-    check_config(table)
+    varied, *later = (liqe_nano.get_config(stage) for stage in ("varied", "table", "fresh"))
     assert varied == liqe_nano.get_config()
     assert varied.init == "random"
-    assert table.architecture == varied.architecture
-    assert sum(count for _, count in table.data.sets) == sum(count for _, count in varied.data.sets)
+    for stage, before in zip(later, ("varied", "table"), strict=True):
+        check_config(stage)
+        assert stage.init == f"runs/{before}/best_quality"
+        assert stage.architecture == varied.architecture
+        assert sum(count for _, count in stage.data.sets) == sum(count for _, count in varied.data.sets)
     with pytest.raises(ValueError, match="The stages are"):
         liqe_nano.get_config("tabel")

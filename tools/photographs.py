@@ -3,7 +3,8 @@
 ``python tools/photographs.py --out DIR`` downloads the packages of photograph_packages.csv, takes the files that
 photographs.csv names, and writes one image per row and ``photographs.json``. ``--docs FILE`` also writes the
 list of packages as Markdown. The rows were chosen by eye: no drawings, renderings, borders, text, or strongly
-blurred, noisy or compressed pictures, and one picture of each motif.
+blurred, noisy or compressed pictures, and one picture of each motif; none in black and white either, for which
+people's opinions of lost or changed colour do not hold.
 """
 
 import argparse

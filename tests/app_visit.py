@@ -122,13 +122,21 @@ def visit(url: str, content: bytes) -> dict:
         "too_many": too_many,
     }
     del sent, refused, compared, numbers, answer, path
-    time.sleep(1.5)  # Gradio clears up once a second
     (page,) = gradio.Blocks.instances
+    # Gradio clears up once a second, on a busy machine later; what it keeps stays however long one waits.
+    end = time.monotonic() + 20
+    while True:
+        time.sleep(1.5)
+        left = {
+            "remembered": "first" in page.state_holder.session_data,
+            "kept": kept(content),
+            "files": [str(file.relative_to(folder)) for file in folder.rglob("*")],
+        }
+        if not any(left.values()) or time.monotonic() > end:
+            break
     return {
         **result,
-        "remembered": "first" in page.state_holder.session_data,
-        "kept": kept(content),
-        "files": [str(file.relative_to(folder)) for file in folder.rglob("*")],
+        **left,
         "folder": str(folder),
     }
 

@@ -75,16 +75,16 @@ def get_config(stage: str = "varied") -> ConfigDict:
     config.validation_batch, config.validation_patches = 64, 1  # crops have room for one
     config.checkpoint.every_steps = 500
     config.log_every_steps = 50
+    if stage != "varied":
+        config.loss_weights = (1.0, 1.0, 0.5, 0.5, 0.1)
     if stage == "table":
         config.init = "runs/varied/best_quality"
         config.data.sets = (("crops-table", 64), ("crops", 32))
-        config.loss_weights = (1.0, 1.0, 0.5, 0.5, 0.1)
         config.epochs, config.steps_per_epoch = 9, 1400
         config.optimizer.learning_rate = 7e-4
     if stage == "fresh":
         config.init = "runs/table/best_quality"
         config.data.sets = (("crops-table-2", 32), ("crops-table-3", 32), ("crops-2", 32))
-        config.loss_weights = (1.0, 1.0, 0.5, 0.5, 0.1)
         config.epochs, config.steps_per_epoch = 12, 1600
         config.optimizer.learning_rate = 5e-4
     return config

@@ -26,7 +26,7 @@ from PIL import ImageEnhance, ImageFilter
 from liqe_jax.synthetic import distort
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
-from liqe_jax.synthetic.variants import Variant, distance, matched
+from liqe_jax.synthetic.matching import Variant, distance, matched
 
 
 def _pillow(image: Image, change) -> Image:

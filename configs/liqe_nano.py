@@ -38,9 +38,9 @@ from liqe_jax.train.settings import default_config
 
 
 def get_config(stage: str = "varied") -> ConfigDict:
-    """The run of a stage: "varied", "table" or "fresh"."""
-    if stage not in ("varied", "table", "fresh"):
-        raise ValueError(f'The stages are "varied", "table" and "fresh"; got {stage!r}.')
+    """The run of a stage: "varied", "table", "fresh" or "pairs"."""
+    if stage not in ("varied", "table", "fresh", "pairs"):
+        raise ValueError(f'The stages are "varied", "table", "fresh" and "pairs"; got {stage!r}.')
     config = default_config()
     config.name = "liqe_nano"
     config.licence = "Apache-2.0"
@@ -86,5 +86,10 @@ def get_config(stage: str = "varied") -> ConfigDict:
         config.init = "runs/table/best_quality"
         config.data.sets = (("crops-table-2", 32), ("crops-table-3", 32), ("crops-2", 32))
         config.epochs, config.steps_per_epoch = 12, 1600
+        config.optimizer.learning_rate = 5e-4
+    if stage == "pairs":
+        config.init = "runs/fresh/best_quality"
+        config.data.sets, config.data.patches = (("crops-pairs", 36), ("crops-3", 12)), 2
+        config.epochs, config.steps_per_epoch = 6, 1400
         config.optimizer.learning_rate = 5e-4
     return config

@@ -9,22 +9,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.data.crops import SPLIT, crops_set
+from liqe_jax.data.crops import SPLIT, crops_set, views_of_crops
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.crops import make_crops, read_list
+from liqe_jax.synthetic.crops import PAIRS, TABLE, make_crops, read_list
+from liqe_jax.synthetic.matching import distance, matched
 from liqe_jax.synthetic.opinion import mean_opinion
-from liqe_jax.synthetic.variants import VARIANTS, distance, variant
+from liqe_jax.synthetic.variants import VARIANTS, variant
 from liqe_jax.synthetic.views import (
+    PAIR,
     PER_SCENE,
     PRISTINE,
     PRISTINE_CELLS,
     SIDE,
     cells_of,
     make_view,
+    pair_views,
     table_views,
     views_of,
 )
+from liqe_jax.synthetic.wavelet import joined, split
 
 from .conftest import photograph
 
@@ -49,6 +53,32 @@ def test_a_variant_moves_the_image_as_far_as_ours_does(kind, view):
 def test_a_kind_without_another_make_is_ours(view):
     kind = min(set(KINDS) - set(VARIANTS) - {25})
     np.testing.assert_array_equal(variant(view, kind, 3, 5), distort(view, kind, 3, 5))
+
+
+@pytest.mark.parametrize(("power", "most"), [(0.5, 3.0), (1.0, 1.0), (2.0, 9.0)])
+def test_the_strength_that_moves_as_far(power, most, view):
+    """Of a make whose distance is known."""
+
+    def make(image, strength, rng):
+        return np.clip(image, 0.3, 0.7) + np.float32(most * strength**power)
+
+    def wanted_at(strength):
+        return distance(np.clip(make(view, strength, None), 0, 1), view)
+
+    for strength in (0.01, 0.05, 0.3):
+        wanted = wanted_at(strength)
+        assert distance(matched(make, view, wanted, 0), view) == pytest.approx(wanted, rel=0.03)
+    # Beyond its reach: the strongest.
+    np.testing.assert_array_equal(matched(make, view, 9.0, 0), np.clip(make(view, 1.0, None), 0, 1))
+
+
+def test_the_wavelet_comes_back(view):
+    parts = split(view)
+    assert {part.shape for part in parts} == {(48, 64, 3)}
+    np.testing.assert_allclose(joined(*parts), view, atol=1e-6)
+    flat = split(np.full((8, 8, 3), 0.5, np.float32))
+    np.testing.assert_array_equal(flat[0], 0.5)
+    assert all((part == 0).all() for part in flat[1:])
 
 
 def test_views_have_the_labels_of_their_damage():
@@ -99,10 +129,46 @@ def test_a_table_of_crops(photos, tmp_path, monkeypatch):
         "concurrent.futures.ProcessPoolExecutor",
         lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
     )
-    assert make_crops(photos, tmp_path / "crops-table", rounds=2, workers=2, table=True) == 2 * 4
+    assert make_crops(photos, tmp_path / "crops-table", rounds=2, workers=2, plan=TABLE) == 2 * 4
     table = crops_set(tmp_path / "crops-table", "crops-table")
     assert len(table.indices(SPLIT, "train")) == len(table.indices(SPLIT, "val")) == 4
     assert set(np.round(table.mos, 4)) == {PRISTINE, round(mean_opinion(10, 5)[0], 4)}
+    assert make_crops(photos, tmp_path / "crops-pairs", rounds=1, workers=2, plan=PAIRS) == 2 * 2 * PAIR
+    together = views_of_crops(tmp_path / "crops-pairs")
+    assert together.shape == (4, PAIR)
+    pairs = crops_set(tmp_path / "crops-pairs", "crops-pairs")
+    assert (pairs.mos[together[:, 0]] == pairs.mos[together[:, 1]]).all()
+    assert [pairs.reference[row[0]] for row in together] == [pairs.reference[row[1]] for row in together]
+
+
+def test_pairs_are_the_table_in_two_crops_side_by_side(monkeypatch):
+    cells = [(0, 0), *((kind, level) for kind in (7, 10, 20, 25) for level in (1, 5))]
+    monkeypatch.setattr("liqe_jax.synthetic.views.cells_of", lambda rounds: cells * rounds)
+    for height, width in ((300, 500), (500, 300), (300, 320)):  # the last has no room for two
+        photo = Image.fromarray(photograph(height, width))
+        views = pair_views(photo, 2, (3, height, width))
+        assert {view.pixels.shape for view in views} == {(PAIR, SIDE, SIDE, 3)}
+        expected = [mean_opinion(kind, level)[0] if kind else PRISTINE for kind, level in cells * 2]
+        assert sorted(view.opinion for view in views) == sorted(expected)
+        for one, two in zip(views, pair_views(photo, 2, (3, height, width)), strict=True):
+            np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert {view.raw_distortion for view in views} == {"", *(KINDS[kind].raw_label for kind in (7, 10, 20, 25))}
+
+
+def test_crops_of_a_pair_do_not_overlap(monkeypatch):
+    monkeypatch.setattr("liqe_jax.synthetic.views.cells_of", lambda rounds: [(0, 0)] * 20 * rounds)
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    ramp = np.zeros((300, 500, 3), np.uint8)
+    ramp[..., 0] = np.arange(500) // 2
+    for turned in (False, True):
+        photo = Image.fromarray(ramp.swapaxes(0, 1) if turned else ramp)
+        monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, rng, smallest: photo)
+        starts = set()
+        for view in pair_views(photo, 1, (5,)):
+            first, second = (crop[..., 0].astype(int) for crop in view.pixels)
+            assert second.min() >= first.max()
+            starts.add(first.min())
+        assert len(starts) > 5
 
 
 @pytest.fixture(scope="module")

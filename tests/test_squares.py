@@ -148,10 +148,35 @@ def test_a_run_goes_on_from_a_model_of_another_run(crops, tmp_path):
     assert second[1] != first[1]
 
 
+def test_several_crops_of_a_view_make_one_image(crops, tmp_path):
+    rows = json.loads((crops / "labels.json").read_text())
+    for number, row in enumerate(rows):
+        row["view"] = number // 3
+    (crops / "labels.json").write_text(json.dumps(rows))
+    single = with_squares(crops_set(crops), crops, SQUARE)
+    pairs = with_squares(crops_set(crops), crops, SQUARE, patches=2)
+    for index, other in ((0, 1), (1, 2), (2, 0), (11, 9)):
+        for flip in (False, True):
+            expected = np.concatenate([single.ready(index, flip), single.ready(other, flip)])
+            np.testing.assert_array_equal(pairs.ready(index, flip), expected)
+    with pytest.raises(DataError, match=r"has 3 crops of each view; config.data.patches wants 4. Ask for fewer"):
+        with_squares(crops_set(crops), crops, SQUARE, patches=4)
+
+    config = run_config(crops)
+    config.data.stored_stem, config.data.patches, config.square_dropout = True, 3, 0.5
+    train_and_evaluate(config, str(tmp_path / "run"))
+    assert np.isfinite(list(losses_of(tmp_path / "run").values())).all()
+
+    for damage in ({"view": 0}, {"view": None}):
+        (crops / "labels.json").write_text(json.dumps([rows[0] | damage, *({**row, "view": 7} for row in rows[1:])]))
+        with pytest.raises(DataError, match="does not say which crops belong together"):
+            with_squares(crops_set(crops), crops, SQUARE, patches=2)
+
+
 def test_where_a_stored_stem_makes_no_sense(crops):
     config = run_config(crops)
     config.data.stored_stem = True
-    with pytest.raises(UsageError, match="got init 'random', stem 'pixels', patches 1"):
+    with pytest.raises(UsageError, match="got init 'random', stem 'pixels'"):
         training_sets(config, dataclasses.replace(SMALL, stem="pixels"))
     config.data.sets = (("crops", 4), ("KADID-10k", 4))
     with pytest.raises(UsageError, match=r"is for sets of crops; got crops, KADID-10k\. Leave it out"):

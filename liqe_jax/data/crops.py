@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
@@ -32,6 +32,22 @@ def crop_pixels(folder: Path) -> UInt8[np.ndarray, "N S S 3"]:
         raise DataError(
             f"{folder} holds no crops ({error}). Make them: python -m liqe_jax.synthetic.crops PHOTOS {folder}"
         ) from error
+
+
+def views_of_crops(folder: Path) -> Int[np.ndarray, "V C"]:
+    """Which crops are of the same view: a row for each view.
+
+    Raises:
+      DataError: the folder does not say, or views have different numbers of crops.
+    """
+    try:
+        views = np.asarray([label["view"] for label in json.loads((folder / "labels.json").read_text())])
+        rows = np.argsort(views, kind="stable").reshape(len(np.unique(views)), -1)
+        if (views[rows] != views[rows[:, :1]]).any():
+            raise ValueError("some views have more crops than others")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{folder / 'labels.json'} does not say which crops belong together ({error!r}).") from error
+    return rows
 
 
 def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:

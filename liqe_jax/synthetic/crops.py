@@ -2,6 +2,7 @@
 
     python -m liqe_jax.synthetic.crops photos data/crops --rounds 2
     python -m liqe_jax.synthetic.crops photos data/crops-table --table
+    python -m liqe_jax.synthetic.crops photos data/crops-pairs --pairs
 
 `views` says what the damage is.
 """
@@ -12,7 +13,9 @@ import argparse
 import concurrent.futures
 import json
 import multiprocessing
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,11 +24,13 @@ from tqdm import tqdm
 
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic.views import (
+    PAIR,
     PER_SCENE,
     SIDE,
     SMALLEST,
     Crops,
     cells_of,
+    pair_views,
     table_views,
     varied_views,
     views_of,
@@ -34,12 +39,36 @@ from liqe_jax.synthetic.views import (
 PIXELS, LABELS = "pixels.npy", "labels.json"
 
 
-def _photo_crops(path: str, number: int, rounds: int, seed: int, table: bool) -> list[Crops]:
+class Plan(NamedTuple):
+    """What a photograph becomes.
+
+    Attributes:
+      views: (photograph, rounds, seed) -> its damaged views.
+      count: rounds -> how many those are.
+      crops: of each.
+    """
+
+    views: Callable[[Pictures.Image, int, tuple[int, ...]], list[Crops]]
+    count: Callable[[int], int]
+    crops: int
+
+
+VARIED, TABLE, PAIRS = "varied", "table", "pairs"
+PLANS: Mapping[str, Plan] = MappingProxyType(
+    {
+        VARIED: Plan(varied_views, lambda rounds: len(views_of(rounds)), PER_SCENE),
+        TABLE: Plan(table_views, lambda rounds: len(cells_of(rounds)), 1),
+        PAIRS: Plan(pair_views, lambda rounds: len(cells_of(rounds)), PAIR),
+    }
+)
+
+
+def _photo_crops(path: str, number: int, rounds: int, seed: int, plan: str) -> list[Crops]:
     import cv2
 
     cv2.setNumThreads(1)  # processes share the cores
     photo = Pictures.open(path).convert("RGB")
-    return (table_views if table else varied_views)(photo, rounds, (seed, number))
+    return PLANS[plan].views(photo, rounds, (seed, number))
 
 
 class Photograph(NamedTuple):
@@ -79,7 +108,7 @@ def read_list(folder: Path) -> list[Photograph]:
 
 
 def make_crops(
-    photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: int | None = None, table: bool = False
+    photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: int | None = None, plan: str = VARIED
 ) -> int:
     """Writes crops of all training and validation photographs; returns their number.
 
@@ -89,7 +118,7 @@ def make_crops(
       rounds: how often every photograph goes through every type.
       seed: same seed, same crops, on any number of workers.
       workers: processes; None takes all cores.
-      table: whether types and levels are those of KADID-10k's table, or varied.
+      plan: a key of `PLANS`: varied damage, KADID-10k's table, or pairs of crops of the table's damage.
 
     Raises:
       DataError: no photographs, or `out` exists.
@@ -98,15 +127,14 @@ def make_crops(
         raise DataError(f"{out} holds crops already. Remove it, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_list(photos) if row.part in ("train", "val")]
-    per_photo = len(cells_of(rounds)) if table else len(views_of(rounds)) * PER_SCENE
+    per_view = PLANS[plan].crops
+    per_photo = PLANS[plan].count(rounds) * per_view
     shape = (len(rows) * per_photo, SIDE, SIDE, 3)
     pixels = np.lib.format.open_memmap(out / PIXELS, "w+", np.uint8, shape)
     labels: list[dict[str, object]] = []
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        jobs = [
-            pool.submit(_photo_crops, str(row.path), number, rounds, seed, table) for number, row in enumerate(rows)
-        ]
+        jobs = [pool.submit(_photo_crops, str(row.path), number, rounds, seed, plan) for number, row in enumerate(rows)]
         for row, job in tqdm(zip(rows, jobs, strict=True), total=len(rows), unit="photo"):
             for crops in job.result():
                 for crop in crops.pixels:
@@ -114,6 +142,7 @@ def make_crops(
                     labels.append(
                         {
                             "name": f"{row.path.stem}/{len(labels) % per_photo:04d}_{crops.kind}",
+                            "view": len(labels) // per_view,
                             "photo": row.path.name,
                             "part": row.part,
                             "scenes": row.scenes,
@@ -132,8 +161,21 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder of pristine photographs")
     parser.add_argument("out", type=Path, help="new folder for the crops")
     parser.add_argument("--rounds", type=int, default=1, help="how often every photograph goes through every type")
-    parser.add_argument(
-        "--table", action="store_true", help="types and whole levels of KADID-10k's table, one at a time"
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument(
+        "--table",
+        dest="plan",
+        action="store_const",
+        const=TABLE,
+        default=VARIED,
+        help="types and whole levels of KADID-10k's table, one at a time",
+    )
+    plan.add_argument(
+        "--pairs",
+        dest="plan",
+        action="store_const",
+        const=PAIRS,
+        help="the table's, in makes of our own and others, and two crops of each view for data.patches 2",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")

@@ -18,12 +18,8 @@ from PIL import ImageFilter
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.distort import distort
-
-# (image, strength, generator) -> image; not yet clipped, and the stronger the farther.
-Variant = Callable[[Image, float, np.random.Generator], Image]
-
-# Halvings of the interval of strengths: to a part in a hundred.
-_STEPS = 7
+from liqe_jax.synthetic.matching import Variant, distance, matched
+from liqe_jax.synthetic.wavelet import joined, split
 
 # KADID's contrast change raises contrast at amounts above -0.2 and lowers it below: level 3.5.
 _CONTRAST_UNCHANGED = 3.5
@@ -174,9 +170,14 @@ def _fringed(image: Image, strength: float, rng: np.random.Generator) -> Image:
 def _palette(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Few colours, chosen by an octree or by cuts at the median."""
     colours = max(4, round(96 * (1 - strength) ** 2))
-    methods = (Pictures.Quantize.MEDIANCUT, Pictures.Quantize.FASTOCTREE)
-    method = methods[rng.integers(2)]
-    return _pillow(lambda picture: picture.quantize(colours, method, dither=Pictures.Dither.NONE).convert("RGB"), image)
+    method = (Pictures.Quantize.MEDIANCUT, Pictures.Quantize.FASTOCTREE)[rng.integers(2)]
+
+    def fewer(picture: Pictures.Image) -> Pictures.Image:
+        # Chosen in a small copy: cuts at the median take ten times as long in the whole.
+        chosen = picture.reduce(3).quantize(colours, method)
+        return picture.quantize(palette=chosen, dither=Pictures.Dither.NONE).convert("RGB")
+
+    return _pillow(fewer, image)
 
 
 def _specks(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -197,6 +198,74 @@ def _smeared(image: Image, strength: float, rng: np.random.Generator) -> Image:
     else:
         smooth = cv2.bilateralFilter(pixels, 7, 20 + 300 * strength, 1 + 6 * strength)
     return smooth.astype(np.float32) / 255
+
+
+def _guided(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Noise, and the filter of He et al., "Guided Image Filtering", PAMI 2013, guided by what it filters."""
+    noisy = image + np.float32(0.5 * strength) * rng.standard_normal(image.shape, np.float32)
+    side = (2 * round(1 + 7 * strength) + 1,) * 2
+    mean = cv2.blur(noisy, side)
+    variance = cv2.blur(noisy * noisy, side) - mean * mean
+    share = variance / (variance + np.float32(0.3 * strength + 1e-6))
+    return cv2.blur(share, side) * noisy + cv2.blur((1 - share) * mean, side)
+
+
+def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """JPEG with quantization tables that are flat, or steeper or less steep than the standard's."""
+    steepness = float(rng.uniform(0, 1.5))
+    frequency = np.add.outer(np.arange(8), np.arange(8))
+    table = (1 + steepness * frequency) * (1 + 250 * strength**1.5) / (1 + 2 * steepness)
+    # Pillow takes tables row by row.
+    rows = np.clip(np.rint(table), 1, 255).astype(int).ravel().tolist()
+    file = io.BytesIO()
+    Pictures.fromarray(to_bytes(image)).save(file, "jpeg", qtables=[rows, rows], subsampling=int(rng.integers(3)))
+    return np.asarray(Pictures.open(file)).astype(np.float32) / 255
+
+
+def _wavelet(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Coefficients of LeGall's 5/3 wavelet, JPEG 2000's other one, rounded towards zero in steps of one size."""
+    step = np.float32(0.004 + 0.8 * strength)
+    depth = int(rng.integers(3, 6))
+    tile = 2**depth
+    height, width = image.shape[:2]
+    ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
+    ycc = np.pad(ycc, ((0, -height % tile), (0, -width % tile), (0, 0)), mode="edge")
+    details = []
+    for _ in range(depth):
+        ycc, *sides = split(ycc)
+        details.append([np.trunc(part / step) * step for part in sides])
+    for sides in reversed(details):
+        ycc = joined(ycc, *sides)
+    return cv2.cvtColor(np.ascontiguousarray(ycc[:height, :width]), cv2.COLOR_YCrCb2RGB)
+
+
+def _odds(image: Image, factor: float) -> Image:
+    return factor * image / (1 + (factor - 1) * image)
+
+
+def _odds_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """The middle raised, black and white kept."""
+    return _odds(image, np.exp(np.float32(5 * strength)))
+
+
+def _odds_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return _odds(image, np.exp(np.float32(-5 * strength)))
+
+
+def _veiled(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Light from outside the picture over all of it."""
+    return 1 - (1 - image) * np.float32(1 - 0.95 * strength)
+
+
+def _crushed(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Everything below a threshold black."""
+    threshold = np.float32(0.95 * strength)
+    return (image - threshold) / (1 - threshold)
+
+
+def _laplace(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """The finest edges alone."""
+    return image - np.float32(4 * strength) * cv2.Laplacian(image, -1)
 
 
 def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -231,26 +300,21 @@ VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
         6: (_palette,),
         7: (_unsaturated,),
         8: (_saturated,),
-        9: (_pillow_jpeg2000, _opencv_jpeg2000),
-        10: (_pillow_jpeg, _pillow_jpeg, _web),
+        9: (_pillow_jpeg2000, _opencv_jpeg2000, _wavelet),
+        10: (_pillow_jpeg, _own_tables_jpeg, _web),
         11: (_gray_noise, _shot_noise, _grain),
         12: (_shot_noise, _grain),
         13: (_specks,),
         14: (_shot_noise,),
-        15: (_smeared,),
-        16: (_gamma_up, _gain_up),
-        17: (_gamma_down, _gain_down),
+        15: (_smeared, _guided),
+        16: (_gamma_up, _gain_up, _odds_up, _veiled),
+        17: (_gamma_down, _gain_down, _odds_down, _crushed),
         18: (_offset_lightness,),
         21: (_nearest,),
         22: (_posterised,),
-        24: (_unsharp,),
+        24: (_unsharp, _laplace),
     }
 )
-
-
-def distance(one: Image, other: Image) -> float:
-    """Root mean square difference."""
-    return float(np.sqrt(np.mean(np.square(one - other))))
 
 
 def variant(image: Image, kind: int, level: float, seed: int) -> Image:
@@ -269,23 +333,3 @@ def variant(image: Image, kind: int, level: float, seed: int) -> Image:
         return ours
     make = choices[rng.integers(len(choices))]
     return matched(make, image, distance(ours, image), int(rng.integers(2**31)))
-
-
-def matched(make: Variant, image: Image, wanted: float, seed: int) -> Image:
-    """`make` at the strength that moves an image by a root mean square difference of `wanted`.
-
-    Args:
-      make: the stronger the farther.
-      image: sRGB in 0..1.
-      wanted: in the same unit; what the strongest does not reach gives the strongest.
-      seed: of everything random in it, the same at all strengths.
-    """
-
-    def made(strength: float) -> Image:
-        return np.clip(make(image, strength, np.random.default_rng(seed)), 0, 1)
-
-    low, high = 0.0, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if distance(made(middle), image) < wanted else (low, middle)
-    return made((low + high) / 2).astype(np.float32, copy=False)

@@ -3,6 +3,8 @@
 `varied_views`: a photograph at a random scale, damaged by one of KADID-10k's types at any strength between the
 levels 1 and 5, in our make or in another (`variants`), now and then by two or three types at once or none; some
 are shrunk afterwards. `table_views`: every type at every whole level as KADID-10k has them, in our make.
+`pair_views`: the same in our make or another, and two crops side by side of each, for training with the mean
+of several patches, as LIQE's is.
 Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 """
 
@@ -23,7 +25,7 @@ PER_SCENE = 2  # crops of every damaged view
 
 # Views are a little larger than a crop; KADID-10k's 512x384 would take twice the time. Types that put a
 # number of things somewhere into the picture need the whole of it.
-VIEW, WHOLE_VIEW = (288, 352), (384, 512)
+VIEW, WHOLE_VIEW, PAIR_VIEW = (288, 352), (384, 512), (288, 480)
 WHOLE_KINDS = (20, 23)
 
 # Short sides that photographs are shrunk to, pixels, log-uniform. The scorer shrinks to 768 itself.
@@ -35,11 +37,13 @@ SMALLEST, LARGEST = 232, 1024
 SHRUNK_SHARE, SHRUNK = 0.15, 0.55
 FADING_KINDS = (1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15, 19, 21, 24)
 
-# Share of damage that is of another make.
-VARIANT_SHARE = 0.45
+# Share of damage that is of another make: of varied views, and of pairs.
+VARIANT_SHARE, PAIR_VARIANT_SHARE = 0.45, 0.4
 
 # Of the table: undamaged crops beside its 125 cells, and crops of one scale, since shrinking takes longest.
 PRISTINE_CELLS, PER_SCALE = 15, 20
+
+PAIR = 2  # crops of every view of `pair_views`
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
 PRISTINE = 4.61
@@ -93,6 +97,34 @@ def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> li
     return views
 
 
+def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+    """Two crops for each of `cells_of(rounds)`, side by side as far as the photograph has room.
+
+    Args:
+      photo: RGB, both sides at least `SMALLEST`.
+      rounds: how often everything comes.
+      seed: of everything random.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    cells = cells_of(rounds)
+    smallest = min(*photo.size, max(SMALLEST, round(PAIR * SIDE * min(photo.size) / max(photo.size))))
+    views = []
+    for turn, cell in enumerate(rng.permutation(len(cells))):
+        if turn % PER_SCALE == 0:
+            scaled = _scaled(photo, rng, smallest)
+        kind, level = cells[cell]
+        size = WHOLE_VIEW if kind in WHOLE_KINDS else PAIR_VIEW
+        view = _window(scaled, size if scaled.width >= scaled.height else size[::-1], rng)
+        if kind:
+            make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
+            view = make(view, kind, level, int(rng.integers(2**31)))
+        pixels = _finished(np.rint(view * 255).astype(np.uint8), rng)
+        opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
+        label = (KINDS[kind].raw_label, str(kind)) if kind else ("", "pristine")
+        views.append(Crops(_pair(pixels, rng), opinion, *label))
+    return views
+
+
 def cells_of(rounds: int) -> list[tuple[int, int]]:
     """Types and levels of KADID-10k's table, and (0, 0) for none."""
     cells = [(kind, level) for kind in KINDS for level in LEVELS]
@@ -136,9 +168,9 @@ def _view(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Genera
     return _window(_scaled(photo, rng), largest, rng)
 
 
-def _scaled(photo: Pictures.Image, rng: np.random.Generator) -> Pictures.Image:
+def _scaled(photo: Pictures.Image, rng: np.random.Generator, smallest: int = SMALLEST) -> Pictures.Image:
     short = min(photo.size)
-    target = round(np.exp(rng.uniform(np.log(SMALLEST), np.log(min(LARGEST, short)))))
+    target = round(np.exp(rng.uniform(np.log(smallest), np.log(max(smallest, min(LARGEST, short))))))
     filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
     if target < short:
         size = [max(target, round(side * target / short)) for side in photo.size]
@@ -169,3 +201,13 @@ def _crop(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8
     step = 8 if rng.random() < 0.5 else 1
     top, left = (int(rng.integers((side - SIDE) // step + 1)) * step for side in pixels.shape[:2])
     return pixels[top : top + SIDE, left : left + SIDE]
+
+
+def _pair(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "2 S S 3"]:
+    """A crop of each half, the upper and the lower or the left and the right; halves too small for one overlap."""
+    axis = 1 if pixels.shape[1] >= pixels.shape[0] else 0
+    length = pixels.shape[axis]
+    half = max(SIDE, length // 2)
+    start = (length - half) // 8 * 8  # JPEG's grid goes on
+    halves = (pixels[:, :half], pixels[:, start:]) if axis else (pixels[:half], pixels[start:])
+    return np.stack([_crop(part, rng) for part in halves])

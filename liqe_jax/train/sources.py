@@ -62,12 +62,15 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
         )
-    if model.stem != "frequencies" or config.data.patches != 1:
+    if model.stem != "frequencies":
         raise UsageError(
-            "config.data.stored_stem is for models with the stem 'frequencies' and for data.patches 1; got init "
-            f"{config.init!r}, stem {model.stem!r}, patches {config.data.patches}."
+            "config.data.stored_stem is for models with the stem 'frequencies'; got init "
+            f"{config.init!r}, stem {model.stem!r}."
         )
-    return [with_squares(crops, _folder(crops.name, config), model.patch_size) for crops in load_sets(names, config)]
+    return [
+        with_squares(crops, _folder(crops.name, config), model.patch_size, config.data.patches)
+        for crops in load_sets(names, config)
+    ]
 
 
 def _folder(name: str, config: ConfigDict) -> Path:

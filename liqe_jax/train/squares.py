@@ -3,7 +3,7 @@
 It has no parameters, so what it makes of a crop never changes, and takes a third of a small model's step. The
 file holds it in float16, 0.12 MB a crop, and a mirrored crop is computed from it (`stem.mirrored`).
 
-Letters: N crops, L squares of a crop, F numbers of a square.
+Letters: N crops, P crops of an image, L squares of a crop, F numbers of a square.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float16, UInt8
+from jaxtyping import Float16, Int, UInt8
 from tqdm import tqdm
 
-from liqe_jax.data.crops import crop_pixels
+from liqe_jax.data.crops import crop_pixels, views_of_crops
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError
 from liqe_jax.model.stem import frequency_features, mirrored, stem_features
@@ -29,15 +29,16 @@ _BATCH = 32  # crops at a time
 _TOLERANCE = 0.02
 
 
-def with_squares(dataset: LabelledSet, folder: Path, patch_size: int) -> LabelledSet:
+def with_squares(dataset: LabelledSet, folder: Path, patch_size: int, patches: int = 1) -> LabelledSet:
     """A set of crops whose training images come from the stem; the file is made where there is none.
 
     Args:
       dataset, folder: what `crops_set` reads, and where from.
       patch_size: side of a square, pixels.
+      patches: P, of every training image: a crop and those after it of the same view.
 
     Raises:
-      DataError: the file was made by another stem, or of other crops.
+      DataError: the file was made by another stem, or of other crops; or views have fewer crops than P.
     """
     pixels = crop_pixels(folder)
     path = folder / SQUARES
@@ -52,10 +53,29 @@ def with_squares(dataset: LabelledSet, folder: Path, patch_size: int) -> Labelle
     if not difference <= _TOLERANCE:
         raise DataError(f"{path} is of another stem or of other crops (they differ by {difference:.3g}). Remove it.")
 
-    def ready(index: int, flip: bool) -> Float16[np.ndarray, "1 L F"]:
-        return mirrored(squares[index], patch_size)[None] if flip else np.array(squares[index])[None]
+    together = _together(folder, len(pixels), patches)
+
+    def ready(index: int, flip: bool) -> Float16[np.ndarray, "P L F"]:
+        chosen = np.stack([squares[row] for row in together[index]])
+        return mirrored(chosen, patch_size) if flip else chosen
 
     return dataclasses.replace(dataset, ready=ready)
+
+
+def _together(folder: Path, crops: int, patches: int) -> Int[np.ndarray, "N P"]:
+    """Each crop and the next of its view, the first after the last."""
+    if patches == 1:
+        return np.arange(crops)[:, None]
+    views = views_of_crops(folder)
+    if views.shape[1] < patches:
+        raise DataError(
+            f"{folder} has {views.shape[1]} crops of each view; config.data.patches wants {patches}. Ask for fewer, or "
+            "make crops with --pairs."
+        )
+    together = np.empty((crops, patches), np.int64)
+    for first in range(views.shape[1]):
+        together[views[:, first]] = np.roll(views, -first, axis=1)[:, :patches]
+    return together
 
 
 def write_squares(pixels: UInt8[np.ndarray, "N S S 3"], path: Path, patch_size: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from liqe_jax.data.crops import SPLIT, crops_set, views_of_crops
-from liqe_jax.errors import DataError
+from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.crops import PAIRS, TABLE, make_crops, read_list
 from liqe_jax.synthetic.matching import distance, matched
@@ -134,6 +134,11 @@ def test_a_table_of_crops(photos, tmp_path, monkeypatch):
     assert len(table.indices(SPLIT, "train")) == len(table.indices(SPLIT, "val")) == 4
     assert set(np.round(table.mos, 4)) == {PRISTINE, round(mean_opinion(10, 5)[0], 4)}
     assert make_crops(photos, tmp_path / "crops-pairs", rounds=1, workers=2, plan=PAIRS) == 2 * 2 * PAIR
+    assert make_crops(photos, tmp_path / "few", rounds=1, workers=2, plan=TABLE, limit=1) == 2
+    assert set(crops_set(tmp_path / "few").reference) == {"p0.png"}
+    assert make_crops(photos, tmp_path / "all", rounds=1, workers=2, plan=TABLE, limit=9) == 4
+    with pytest.raises(UsageError, match="1 photograph or more; got 0"):
+        make_crops(photos, tmp_path / "none", rounds=1, limit=0)
     together = views_of_crops(tmp_path / "crops-pairs")
     assert together.shape == (4, PAIR)
     pairs = crops_set(tmp_path / "crops-pairs", "crops-pairs")

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image as Pictures
 from tqdm import tqdm
 
-from liqe_jax.errors import DataError
+from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic.views import (
     PAIR,
     PER_SCENE,
@@ -108,7 +108,14 @@ def read_list(folder: Path) -> list[Photograph]:
 
 
 def make_crops(
-    photos: Path, out: Path, *, rounds: int, seed: int = 0, workers: int | None = None, plan: str = VARIED
+    photos: Path,
+    out: Path,
+    *,
+    rounds: int,
+    seed: int = 0,
+    workers: int | None = None,
+    plan: str = VARIED,
+    limit: int | None = None,
 ) -> int:
     """Writes crops of all training and validation photographs; returns their number.
 
@@ -119,14 +126,20 @@ def make_crops(
       seed: same seed, same crops, on any number of workers.
       workers: processes; None takes all cores.
       plan: a key of `PLANS`: varied damage, KADID-10k's table, or pairs of crops of the table's damage.
+      limit: only so many photographs, evenly out of the list.
 
     Raises:
       DataError: no photographs, or `out` exists.
+      UsageError: a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise UsageError(f"A limit is 1 photograph or more; got {limit}.")
     if (out / LABELS).exists():
         raise DataError(f"{out} holds crops already. Remove it, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_list(photos) if row.part in ("train", "val")]
+    kept = len(rows) if limit is None else min(limit, len(rows))
+    rows = [rows[n * len(rows) // kept] for n in range(kept)]
     per_view = PLANS[plan].crops
     per_photo = PLANS[plan].count(rounds) * per_view
     shape = (len(rows) * per_photo, SIDE, SIDE, 3)
@@ -177,6 +190,7 @@ def main() -> None:
         const=PAIRS,
         help="the table's, in makes of our own and others, and two crops of each view for data.patches 2",
     )
+    parser.add_argument("--limit", type=int, help="only so many photographs, evenly out of the list")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     options = parser.parse_args()

@@ -45,6 +45,8 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
         "crops-table-2",
         "crops-table-3",
         "crops-2",
+        "crops-pairs",
+        "crops-3",
     ]
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 

@@ -11,6 +11,7 @@ from liqe_jax.cli.main import main
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.taxonomy import JOINT
+from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.average import averaged
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet
@@ -73,7 +74,18 @@ def test_models_that_do_not_go_together():
     with pytest.raises(ModelError, match="different task sets"):
         averaged([one, dataclasses.replace(model(2), tasks=JOINT)])
     # A plain CLIP says nothing of tasks, and takes the other's.
-    assert averaged([dataclasses.replace(one, tasks=None), model(2)]).tasks == one.tasks
+    plain = dataclasses.replace(one, tasks=None)
+    assert averaged([plain, model(2)]).tasks == one.tasks
+    assert averaged([plain, plain]).tasks is None
+    # ... but not those of two that disagree.
+    with pytest.raises(ModelError, match=r"different task sets: .*model 3"):
+        averaged([plain, model(2), dataclasses.replace(model(3), tasks=JOINT)])
+    other = Tokenizer({**Tokenizer.default().vocab, "more": 49408}, Tokenizer.default().merges)
+    for pair in ((None, other), (other, None), (Tokenizer.default(), other)):
+        models = [dataclasses.replace(model(n), tokenizer=tokenizer) for n, tokenizer in enumerate(pair)]
+        with pytest.raises(ModelError, match="model 0 and model 1 have different vocabularies"):
+            averaged(models)
+    assert averaged([dataclasses.replace(one, tokenizer=Tokenizer.default()), one]).tasks == one.tasks
     for shares in ((1,), (1, 0), (1, -1), (1, float("nan")), (1, float("inf"))):
         with pytest.raises(UsageError, match="one positive share for each of 2 models"):
             averaged([one, model(2)], shares)

@@ -192,7 +192,13 @@ def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, cap
 
 
 def test_help_shows_examples(capsys):
-    for arguments in (("--help",), ("score", "--help"), ("convert", "--help"), ("info", "--help")):
+    for arguments in (
+        ("--help",),
+        ("score", "--help"),
+        ("convert", "--help"),
+        ("average", "--help"),
+        ("info", "--help"),
+    ):
         with pytest.raises(SystemExit) as stop:
             run(*arguments)
         assert stop.value.code == 0

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from pathlib import Path
 
-from liqe_jax.cli.convert import FORMATS
+from liqe_jax.cli.convert import add_writing_options, refuse_existing, write
 from liqe_jax.cli.settings import use_compilation_cache
-from liqe_jax.errors import ModelError
 
 EXAMPLES = """\
 The models must have gone on from the same weights: the mean of others is noise. Two stages of a run, runs with other
@@ -33,9 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("models", metavar="MODEL", nargs="+", help="what `liqe convert` reads, two or more")
     parser.add_argument("--output", required=True, metavar="DST", help="a folder or file that does not exist yet")
     parser.add_argument("--shares", type=float, nargs="+", metavar="SHARE", help="of each model; default: all alike")
-    parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
-    parser.add_argument("--name", help="name of the model in results (default: the first's)")
+    add_writing_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -45,22 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: no such model, models that do not go together, or the destination exists.
     """
-    if Path(arguments.output).exists():
-        raise ModelError(f"{arguments.output} exists already. Remove it, or choose another name.")
+    refuse_existing(arguments.output)
 
-    from liqe_jax.scoring.load import open_checkpoint, with_text_features
+    from liqe_jax.scoring.load import open_checkpoint
     from liqe_jax.weights.average import averaged
-    from liqe_jax.weights.write import default_format, rounded, write_model
 
     use_compilation_cache()
     checkpoint = averaged([open_checkpoint(name) for name in arguments.models], arguments.shares)
-    checkpoint = dataclasses.replace(checkpoint, flat=rounded(checkpoint.flat, arguments.dtype))
-    if arguments.name:
-        provenance = dataclasses.replace(checkpoint.provenance, name=arguments.name)
-        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
-    form = arguments.to or default_format(arguments.output)
-    if form == "liqe":
-        checkpoint = with_text_features(checkpoint)
-    write_model(arguments.output, checkpoint, form, arguments.dtype)
+    form = write(checkpoint, arguments.output, arguments)
     print(f"{arguments.output}: mean of {len(arguments.models)} models, {form}, {arguments.dtype}")
     return 0

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liqe_jax.cli.settings import MODEL_HELP, add_tasks_option, read_tasks, use_compilation_cache
 from liqe_jax.errors import ModelError
+
+if TYPE_CHECKING:
+    from liqe_jax.tasks import TaskSet
+    from liqe_jax.weights.checkpoint import Checkpoint
 
 FORMATS = (
     "liqe",
@@ -48,11 +53,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("source", metavar="SRC", help=MODEL_HELP)
     parser.add_argument("destination", metavar="DST", help="a folder or file that does not exist yet")
-    parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
-    parser.add_argument("--name", help="name of the model in results (default: the source's)")
+    add_writing_options(parser)
     add_tasks_option(parser)
     parser.set_defaults(run=run)
+
+
+def add_writing_options(parser: argparse.ArgumentParser) -> None:
+    """How the model is written; `write` takes them."""
+    parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
+    parser.add_argument("--name", help="name of the model in results (default: that of the source, or the first)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,25 +71,54 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: no such model, or the destination exists.
     """
-    if Path(arguments.destination).exists():
-        raise ModelError(f"{arguments.destination} exists already. Remove it, or choose another name.")
+    refuse_existing(arguments.destination)
     tasks = read_tasks(arguments.tasks)
 
-    from liqe_jax.scoring.load import open_checkpoint, with_text_features
-    from liqe_jax.weights.write import default_format, rounded, write_model
+    from liqe_jax.scoring.load import open_checkpoint
 
     use_compilation_cache()
     checkpoint = open_checkpoint(arguments.source)
-    if arguments.dtype != "float32":
-        # The stored text features have to belong to the weights as stored.
-        flat = rounded(checkpoint.flat, arguments.dtype)
-        checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
-    if arguments.name:
-        provenance = dataclasses.replace(checkpoint.provenance, name=arguments.name)
-        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
-    form = arguments.to or default_format(arguments.destination)
-    if form == "liqe":
-        checkpoint = with_text_features(checkpoint, tasks)
-    write_model(arguments.destination, checkpoint, form, arguments.dtype)
+    form = write(checkpoint, arguments.destination, arguments, tasks)
     print(f"{arguments.destination}: {checkpoint.parameter_count:,} parameters, {form}, {arguments.dtype}")
     return 0
+
+
+def refuse_existing(destination: str) -> None:
+    """Before any work is done.
+
+    Raises:
+      ModelError: the destination exists.
+    """
+    if Path(destination).exists():
+        raise ModelError(f"{destination} exists already. Remove it, or choose another name.")
+
+
+def write(
+    checkpoint: Checkpoint, destination: str, options: argparse.Namespace, tasks: TaskSet | str | None = None
+) -> str:
+    """Writes a model as `add_writing_options` has it; returns the format.
+
+    Args:
+      checkpoint: of any source.
+      destination: must not exist.
+      options: `to`, `dtype` and `name`.
+      tasks: for our format; None takes the checkpoint's own.
+
+    Raises:
+      LiqeError: the model does not fit the format or the type, or cannot be written.
+    """
+    from liqe_jax.scoring.load import with_text_features
+    from liqe_jax.weights.write import default_format, rounded, write_model
+
+    if options.dtype != "float32":
+        # The stored text features have to belong to the weights as stored.
+        flat = rounded(checkpoint.flat, options.dtype)
+        checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
+    if options.name:
+        provenance = dataclasses.replace(checkpoint.provenance, name=options.name)
+        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
+    form = options.to or default_format(destination)
+    if form == "liqe":
+        checkpoint = with_text_features(checkpoint, tasks)
+    write_model(destination, checkpoint, form, options.dtype)
+    return form

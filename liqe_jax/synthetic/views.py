@@ -10,6 +10,7 @@ Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import Image as Pictures
 
 from liqe_jax.synthetic import KINDS, distort
+from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.opinion import LEVELS, mean_opinion
 from liqe_jax.synthetic.variants import variant
 
@@ -81,20 +83,14 @@ def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> li
       rounds: how often everything comes.
       seed: of everything random.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    cells = cells_of(rounds)
-    views = []
-    for turn, cell in enumerate(rng.permutation(len(cells))):
-        if turn % PER_SCALE == 0:
-            scaled = _scaled(photo, rng)
-        kind, level = cells[cell]
+
+    def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         view = _window(scaled, WHOLE_VIEW if kind in WHOLE_KINDS else VIEW, rng)
         if kind:
             view = distort(view, kind, level, int(rng.integers(2**31)))
-        pixels = _crop(np.rint(view * 255).astype(np.uint8), rng)
-        opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
-        views.append(Crops(pixels[None], opinion, *((KINDS[kind].raw_label, str(kind)) if kind else ("", "pristine"))))
-    return views
+        return _crop(to_bytes(view), rng)[None]
+
+    return _of_table(photo, rounds, seed, SMALLEST, cut)
 
 
 def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
@@ -105,23 +101,35 @@ def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> lis
       rounds: how often everything comes.
       seed: of everything random.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    cells = cells_of(rounds)
-    smallest = min(*photo.size, max(SMALLEST, round(PAIR * SIDE * min(photo.size) / max(photo.size))))
-    views = []
-    for turn, cell in enumerate(rng.permutation(len(cells))):
-        if turn % PER_SCALE == 0:
-            scaled = _scaled(photo, rng, smallest)
-        kind, level = cells[cell]
+
+    def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         size = WHOLE_VIEW if kind in WHOLE_KINDS else PAIR_VIEW
         view = _window(scaled, size if scaled.width >= scaled.height else size[::-1], rng)
         if kind:
             make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
             view = make(view, kind, level, int(rng.integers(2**31)))
-        pixels = _finished(np.rint(view * 255).astype(np.uint8), rng)
+        return _pair(_finished(to_bytes(view), rng), rng)
+
+    short, long = sorted(photo.size)
+    smallest = min(short, max(SMALLEST, round(PAIR * SIDE * short / long)))  # room for both
+    return _of_table(photo, rounds, seed, smallest, cut)
+
+
+# (photograph at its scale, kind, level, generator) -> crops of one view.
+_Cut = Callable[[Pictures.Image, int, int, np.random.Generator], UInt8[np.ndarray, "N S S 3"]]
+
+
+def _of_table(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], smallest: int, cut: _Cut) -> list[Crops]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    cells = cells_of(rounds)
+    views = []
+    for turn, cell in enumerate(rng.permutation(len(cells))):
+        if turn % PER_SCALE == 0:
+            scaled = _scaled(photo, rng, smallest)
+        kind, level = cells[cell]
+        pixels = cut(scaled, kind, level, rng)
         opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
-        label = (KINDS[kind].raw_label, str(kind)) if kind else ("", "pristine")
-        views.append(Crops(_pair(pixels, rng), opinion, *label))
+        views.append(Crops(pixels, opinion, *((KINDS[kind].raw_label, str(kind)) if kind else ("", "pristine"))))
     return views
 
 
@@ -153,7 +161,7 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
         lost = (PRISTINE - mean_opinion(kind, level)[0]) * (factor if kind in FADING_KINDS else 1)
         # Several at once: what each leaves of the others' distance from the worst.
         opinion = 1 + (opinion - 1) * (1 - lost / (PRISTINE - 1))
-    pixels = np.rint(view * 255).astype(np.uint8)
+    pixels = to_bytes(view)
     if factor < 1:
         size = [round(side * factor) for side in pixels.shape[1::-1]]
         pixels = np.asarray(Pictures.fromarray(pixels).resize((size[0], size[1]), Pictures.Resampling.BILINEAR))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
 
@@ -38,8 +39,15 @@ def averaged(models: Sequence[Checkpoint], shares: Sequence[float] | None = None
     if len(shares) != len(models) or not all(0 < share < np.inf for share in shares):
         raise UsageError(f"Expected one positive share for each of {len(models)} models; got {shares}.")
     first = models[0]
-    for model in models[1:]:
+    # What plain CLIP files leave open, their tasks, the others decide.
+    tasks = next((model.tasks for model in models if model.tasks is not None), None)
+    for model in models:
         _check_alike(first, model)
+        if model.tasks not in (None, tasks):
+            raise ModelError(
+                f"The models have different task sets: {tasks}, {model.tasks} ({model.provenance.name}). Give "
+                "models of one task set."
+            )
     parts = np.asarray(shares) / np.sum(shares)
     flat = {
         name: np.tensordot(parts, np.stack([model.flat[name] for model in models]), 1).astype(np.float32)
@@ -49,7 +57,7 @@ def averaged(models: Sequence[Checkpoint], shares: Sequence[float] | None = None
         first,
         flat=flat,
         provenance=_joined([model.provenance for model in models], parts.tolist()),
-        tasks=next((model.tasks for model in models if model.tasks is not None), None),
+        tasks=tasks,
         text_features=None,
         source_dtypes={},
     )
@@ -59,11 +67,8 @@ def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
     names = f"{first.provenance.name} and {other.provenance.name}"
     if first.config != other.config:
         raise ModelError(f"{names} have different shapes: {first.config}, {other.config}. Give models of one shape.")
-    if None not in (first.tasks, other.tasks) and first.tasks != other.tasks:
-        raise ModelError(
-            f"{names} have different task sets: {first.tasks}, {other.tasks}. Give models of one task set."
-        )
-    if first.tokenizer and other.tokenizer and first.tokenizer.vocab != other.tokenizer.vocab:
+    vocabularies = [(model.tokenizer or Tokenizer.default()).vocab for model in (first, other)]
+    if vocabularies[0] != vocabularies[1]:
         raise ModelError(f"{names} have different vocabularies. Give models of one tokenizer.")
 
 

@@ -252,13 +252,14 @@ def test_every_configuration_is_valid(name):
 
 
 def test_stages_of_liqe_nano():
-    varied, *later = (liqe_nano.get_config(stage) for stage in ("varied", "table", "fresh"))
+    varied, *later = (liqe_nano.get_config(stage) for stage in ("varied", "table", "fresh", "pairs"))
     assert varied == liqe_nano.get_config()
     assert varied.init == "random"
-    for stage, before in zip(later, ("varied", "table"), strict=True):
+    for stage, start in zip(later, ("varied/best_quality", "table/best_quality", "mean"), strict=True):
         check_config(stage)
-        assert stage.init == f"runs/{before}/best_quality"
+        assert stage.init == f"runs/{start}"
         assert stage.architecture == varied.architecture
-        assert sum(count for _, count in stage.data.sets) == sum(count for _, count in varied.data.sets)
+        crops = sum(count for _, count in stage.data.sets) * stage.data.patches
+        assert crops == sum(count for _, count in varied.data.sets)
     with pytest.raises(ValueError, match="The stages are"):
         liqe_nano.get_config("tabel")

@@ -17,11 +17,13 @@ from liqe_jax.synthetic.matching import distance, matched
 from liqe_jax.synthetic.opinion import mean_opinion
 from liqe_jax.synthetic.variants import VARIANTS, variant
 from liqe_jax.synthetic.views import (
+    ENLARGED,
     PAIR,
     PER_SCENE,
     PRISTINE,
     PRISTINE_CELLS,
     SIDE,
+    SMALLEST,
     cells_of,
     make_view,
     pair_views,
@@ -123,8 +125,7 @@ def test_the_table_comes_whole():
 
 
 def test_a_table_of_crops(photos, tmp_path, monkeypatch):
-    for module in ("crops", "views"):
-        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.cells_of", lambda rounds: [(0, 0), (10, 5)] * rounds)
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (10, 5)])
     monkeypatch.setattr(
         "concurrent.futures.ProcessPoolExecutor",
         lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
@@ -148,7 +149,7 @@ def test_a_table_of_crops(photos, tmp_path, monkeypatch):
 
 def test_pairs_are_the_table_in_two_crops_side_by_side(monkeypatch):
     cells = [(0, 0), *((kind, level) for kind in (7, 10, 20, 25) for level in (1, 5))]
-    monkeypatch.setattr("liqe_jax.synthetic.views.cells_of", lambda rounds: cells * rounds)
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: cells)
     for height, width in ((300, 500), (500, 300), (300, 320)):  # the last has no room for two
         photo = Image.fromarray(photograph(height, width))
         views = pair_views(photo, 2, (3, height, width))
@@ -161,19 +162,36 @@ def test_pairs_are_the_table_in_two_crops_side_by_side(monkeypatch):
 
 
 def test_crops_of_a_pair_do_not_overlap(monkeypatch):
-    monkeypatch.setattr("liqe_jax.synthetic.views.cells_of", lambda rounds: [(0, 0)] * 20 * rounds)
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 20)
     monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
     ramp = np.zeros((300, 500, 3), np.uint8)
     ramp[..., 0] = np.arange(500) // 2
     for turned in (False, True):
         photo = Image.fromarray(ramp.swapaxes(0, 1) if turned else ramp)
-        monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, rng, smallest: photo)
+        monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, scales, rng: photo)
         starts = set()
         for view in pair_views(photo, 1, (5,)):
             first, second = (crop[..., 0].astype(int) for crop in view.pixels)
             assert second.min() >= first.max()
             starts.add(first.min())
         assert len(starts) > 5
+
+
+def test_small_photographs_are_enlarged_for_pairs_only(monkeypatch):
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 200)
+    short = {views: [] for views in (table_views, pair_views)}
+    photo = Image.fromarray(photograph(300, 480))
+    for views, seen in short.items():
+
+        def window(scaled, size, rng, seen=seen):
+            seen.append(scaled.height)
+            return np.zeros((SIDE, 2 * SIDE, 3))
+
+        monkeypatch.setattr("liqe_jax.synthetic.views._window", window)
+        views(photo, 1, (8,))
+    assert max(short[table_views]) <= 300 < max(short[pair_views]) <= 300 * ENLARGED
+    assert min(short[table_views]) >= SMALLEST
+    assert min(short[pair_views]) * 480 / 300 >= PAIR * SIDE - 1  # room for both
 
 
 @pytest.fixture(scope="module")

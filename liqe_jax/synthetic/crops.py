@@ -30,6 +30,7 @@ from liqe_jax.synthetic.views import (
     SMALLEST,
     Crops,
     cells_of,
+    pair_cells_of,
     pair_views,
     table_views,
     varied_views,
@@ -58,7 +59,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         VARIED: Plan(varied_views, lambda rounds: len(views_of(rounds)), PER_SCENE),
         TABLE: Plan(table_views, lambda rounds: len(cells_of(rounds)), 1),
-        PAIRS: Plan(pair_views, lambda rounds: len(cells_of(rounds)), PAIR),
+        PAIRS: Plan(pair_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
     }
 )
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from PIL import Image as Pictures
 from PIL import ImageFilter
 
@@ -48,11 +49,25 @@ def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 def _line_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Motion in any direction."""
-    length, angle = 1 + 30 * strength, rng.uniform(0, np.pi)
-    half = int(np.ceil(length / 2)) + 1
+    angle = rng.uniform(0, np.pi)
+    way = np.linspace(-0.5, 0.5, 200)
+    return _moved(image, (1 + 30 * strength) * np.stack([way * np.cos(angle), way * np.sin(angle)], axis=1))
+
+
+def _shaken(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Motion of a hand: its direction wanders, and it dwells in places."""
+    turns = np.cumsum(rng.normal(0, 0.12, 200)) + rng.uniform(0, 2 * np.pi)
+    speed = np.exp(np.cumsum(rng.normal(0, 0.1, 200)))[:, None]
+    way = np.cumsum(speed * np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0)
+    way -= way.mean(0)
+    return _moved(image, (1 + 30 * strength) * way / np.ptp(way, axis=0).max())
+
+
+def _moved(image: Image, way: Float[np.ndarray, "T 2"]) -> Image:
+    """What a camera sees that goes through places x, y around 0 in the time of one exposure."""
+    half = int(np.ceil(np.abs(way).max())) + 1
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    for t in np.linspace(-length / 2, length / 2, 8 * half):
-        x, y = half + t * np.cos(angle), half + t * np.sin(angle)
+    for x, y in way + half:
         left, top = int(x), int(y)
         for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
             kernel[top + dy, left + dx] += (1 - abs(x - left - dx)) * (1 - abs(y - top - dy))
@@ -294,7 +309,7 @@ VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
     {
         1: (_pillow_blur, _box_blur, _enlarged),
         2: (_box_blur, _enlarged),
-        3: (_line_blur,),
+        3: (_line_blur, _shaken),
         4: (_bled,),
         5: (_fringed,),
         6: (_palette,),

@@ -3,8 +3,8 @@
 `varied_views`: a photograph at a random scale, damaged by one of KADID-10k's types at any strength between the
 levels 1 and 5, in our make or in another (`variants`), now and then by two or three types at once or none; some
 are shrunk afterwards. `table_views`: every type at every whole level as KADID-10k has them, in our make.
-`pair_views`: the same in our make or another, and two crops side by side of each, for training with the mean
-of several patches, as LIQE's is.
+`pair_views`: the same in our make or another, of photographs some of which are enlarged first, and two crops side
+by side of each, for training with the mean of several patches, as LIQE's is.
 Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 """
 
@@ -33,6 +33,10 @@ WHOLE_KINDS = (20, 23)
 # Short sides that photographs are shrunk to, pixels, log-uniform. The scorer shrinks to 768 itself.
 SMALLEST, LARGEST = 232, 1024
 
+# How far photographs are enlarged for pairs. Many are no larger than a screen, and users' are often enlarged before
+# they are scored; the scorer shrinks to a short side of 768, so that of a larger factor little would be left.
+ENLARGED = 1.5
+
 # Share of damaged views that are shrunk afterwards, down to SHRUNK of their size, as scorers and people
 # do with large photographs. What has a size in pixels fades with it (share of the distance from pristine
 # that is left: the factor); tones and colours stay.
@@ -40,10 +44,11 @@ SHRUNK_SHARE, SHRUNK = 0.15, 0.55
 FADING_KINDS = (1, 2, 3, 5, 9, 10, 11, 12, 13, 14, 15, 19, 21, 24)
 
 # Share of damage that is of another make: of varied views, and of pairs.
-VARIANT_SHARE, PAIR_VARIANT_SHARE = 0.45, 0.4
+VARIANT_SHARE, PAIR_VARIANT_SHARE = 0.45, 0.5
 
-# Of the table: undamaged crops beside its 125 cells, and crops of one scale, since shrinking takes longest.
-PRISTINE_CELLS, PER_SCALE = 15, 20
+# Of the table: undamaged crops beside its 125 cells, more of them among pairs, and crops of one scale, since shrinking
+# takes longest.
+PRISTINE_CELLS, PAIR_PRISTINE_CELLS, PER_SCALE = 15, 25, 20
 
 PAIR = 2  # crops of every view of `pair_views`
 
@@ -90,11 +95,11 @@ def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> li
             view = distort(view, kind, level, int(rng.integers(2**31)))
         return _crop(to_bytes(view), rng)[None]
 
-    return _of_table(photo, rounds, seed, SMALLEST, cut)
+    return _of_table(photo, cells_of(rounds), seed, (SMALLEST, min(LARGEST, *photo.size)), cut)
 
 
 def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
-    """Two crops for each of `cells_of(rounds)`, side by side as far as the photograph has room.
+    """Two crops for each of `pair_cells_of(rounds)`, side by side as far as the photograph has room.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
@@ -112,20 +117,22 @@ def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> lis
 
     short, long = sorted(photo.size)
     smallest = min(short, max(SMALLEST, round(PAIR * SIDE * short / long)))  # room for both
-    return _of_table(photo, rounds, seed, smallest, cut)
+    scales = smallest, min(LARGEST, round(ENLARGED * short))
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut)
 
 
 # (photograph at its scale, kind, level, generator) -> crops of one view.
 _Cut = Callable[[Pictures.Image, int, int, np.random.Generator], UInt8[np.ndarray, "N S S 3"]]
 
 
-def _of_table(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], smallest: int, cut: _Cut) -> list[Crops]:
+def _of_table(
+    photo: Pictures.Image, cells: list[tuple[int, int]], seed: tuple[int, ...], scales: tuple[int, int], cut: _Cut
+) -> list[Crops]:
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    cells = cells_of(rounds)
     views = []
     for turn, cell in enumerate(rng.permutation(len(cells))):
         if turn % PER_SCALE == 0:
-            scaled = _scaled(photo, rng, smallest)
+            scaled = _scaled(photo, scales, rng)
         kind, level = cells[cell]
         pixels = cut(scaled, kind, level, rng)
         opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
@@ -135,8 +142,16 @@ def _of_table(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], smalles
 
 def cells_of(rounds: int) -> list[tuple[int, int]]:
     """Types and levels of KADID-10k's table, and (0, 0) for none."""
-    cells = [(kind, level) for kind in KINDS for level in LEVELS]
-    return (cells + [(0, 0)] * PRISTINE_CELLS) * rounds
+    return _cells(PRISTINE_CELLS) * rounds
+
+
+def pair_cells_of(rounds: int) -> list[tuple[int, int]]:
+    """The same for pairs."""
+    return _cells(PAIR_PRISTINE_CELLS) * rounds
+
+
+def _cells(pristine: int) -> list[tuple[int, int]]:
+    return [(kind, level) for kind in KINDS for level in LEVELS] + [(0, 0)] * pristine
 
 
 def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:
@@ -173,14 +188,15 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
 
 
 def _view(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    return _window(_scaled(photo, rng), largest, rng)
+    return _window(_scaled(photo, (SMALLEST, min(LARGEST, *photo.size)), rng), largest, rng)
 
 
-def _scaled(photo: Pictures.Image, rng: np.random.Generator, smallest: int = SMALLEST) -> Pictures.Image:
-    short = min(photo.size)
-    target = round(np.exp(rng.uniform(np.log(smallest), np.log(max(smallest, min(LARGEST, short))))))
+def _scaled(photo: Pictures.Image, scales: tuple[int, int], rng: np.random.Generator) -> Pictures.Image:
+    """With a short side between two, log-uniform."""
+    short, (least, most) = min(photo.size), scales
+    target = round(np.exp(rng.uniform(np.log(least), np.log(max(least, most)))))
     filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
-    if target < short:
+    if target != short:
         size = [max(target, round(side * target / short)) for side in photo.size]
         photo = photo.resize((size[0], size[1]), filters[rng.integers(3)])
     return photo

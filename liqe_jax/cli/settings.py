@@ -50,7 +50,7 @@ def read_tasks(argument: str | None) -> TaskSet | str | None:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, beside the models.
+    """Keeps compiled programs between runs, beside the models or where `JAX_COMPILATION_CACHE_DIR` says.
 
     Only the command does this: in somebody's own program the setting is theirs to make.
     """
@@ -58,7 +58,8 @@ def use_compilation_cache() -> None:
 
     from liqe_jax.weights.hub import models_folder
 
-    jax.config.update("jax_compilation_cache_dir", str(models_folder().parent / "compiled"))
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(models_folder().parent / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

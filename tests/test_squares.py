@@ -17,6 +17,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.model.clip import encode_image, init_params
 from liqe_jax.model.stem import frequency_features, mirrored, stem_features
 from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import training_sets
 from liqe_jax.train.squares import SQUARES, with_squares
 
@@ -25,6 +26,7 @@ from .test_stem import SMALL
 from .test_train_run import losses_of, tiny_config
 
 SIDE, SQUARE, COUNT = 64, 32, 12
+ANY = np.zeros(1)  # the random number that only mixtures look at
 
 
 @pytest.fixture
@@ -105,11 +107,11 @@ def test_the_file_is_made_once_and_checked(crops):
     assert (crops / SQUARES).stat().st_mtime_ns == made.st_mtime_ns
     assert [path.name for path in crops.glob("*.part.npy")] == []
     image = photograph(SIDE, SIDE, 3)[None]
-    got = dataset.ready(3, False)
+    got = dataset.ready(3, False, ANY)
     assert got.dtype == np.float16
     assert got.shape == (1, (SIDE // SQUARE) ** 2, stem_features(SQUARE))
     np.testing.assert_allclose(got, frequency_features(image, SQUARE), atol=0.005)
-    np.testing.assert_array_equal(dataset.ready(3, True), mirrored(got, SQUARE))
+    np.testing.assert_array_equal(dataset.ready(3, True, ANY), mirrored(got, SQUARE))
 
     squares = np.load(crops / SQUARES)
     np.save(crops / SQUARES, squares[:-1])
@@ -157,8 +159,8 @@ def test_several_crops_of_a_view_make_one_image(crops, tmp_path):
     pairs = with_squares(crops_set(crops), crops, SQUARE, patches=2)
     for index, other in ((0, 1), (1, 2), (2, 0), (11, 9)):
         for flip in (False, True):
-            expected = np.concatenate([single.ready(index, flip), single.ready(other, flip)])
-            np.testing.assert_array_equal(pairs.ready(index, flip), expected)
+            expected = np.concatenate([single.ready(index, flip, ANY), single.ready(other, flip, ANY)])
+            np.testing.assert_array_equal(pairs.ready(index, flip, np.zeros(2)), expected)
     with pytest.raises(DataError, match=r"has 3 crops of each view; config.data.patches wants 4. Ask for fewer"):
         with_squares(crops_set(crops), crops, SQUARE, patches=4)
 
@@ -171,6 +173,46 @@ def test_several_crops_of_a_view_make_one_image(crops, tmp_path):
         (crops / "labels.json").write_text(json.dumps([rows[0] | damage, *({**row, "view": 7} for row in rows[1:])]))
         with pytest.raises(DataError, match="does not say which crops belong together"):
             with_squares(crops_set(crops), crops, SQUARE, patches=2)
+
+
+def test_mixtures_are_of_crops_with_the_same_damage(crops, tmp_path):
+    rows = json.loads((crops / "labels.json").read_text())
+    for number, row in enumerate(rows):  # alike: 0, 3, 9 and 1, 4, 7, 10 and 2, 5, 8, 11; 6 stands alone
+        row.update(mos=1.5 + number % 3, part="val" if number == 6 else "train", view=number // 2)
+    (crops / "labels.json").write_text(json.dumps(rows))
+    plain = with_squares(crops_set(crops), crops, SQUARE)
+    own = np.stack([plain.ready(n, False, ANY)[0] for n in range(COUNT)])
+    mixed = with_squares(crops_set(crops), crops, SQUARE, mosaic=1.0)
+    rng = np.random.default_rng(0)
+    for index, alike in ((0, {0, 3, 9}), (4, {1, 4, 7, 10}), (6, {6})):
+        met, shares = set(), []
+        for where in rng.random((40, 1)):
+            got = mixed.ready(index, False, where)
+            np.testing.assert_array_equal(mixed.ready(index, False, where), got)
+            np.testing.assert_array_equal(mixed.ready(index, True, where), mirrored(got, SQUARE))
+            sources = (got == own).all(-1)  # [crop, square]
+            assert sources.any(0).all()
+            others = set(np.flatnonzero(sources.any(1)).tolist())
+            assert len(others - {index}) <= 1
+            met |= others
+            shares.append(sources[index].mean())
+        assert met == alike
+        assert index == 6 or 0.4 < np.mean(shares) < 0.9  # half, and all where the partner is the crop itself
+    some = with_squares(crops_set(crops), crops, SQUARE, mosaic=0.3)
+    untouched = [(some.ready(0, False, where)[0] == own[0]).all() for where in rng.random((60, 1))]
+    assert 0.6 < np.mean(untouched) < 1
+
+    config = run_config(crops)
+    config.data.mosaic = 0.5
+    with pytest.raises(UsageError, match=r"config.data.mosaic is for stored stems; got 0.5 without"):
+        training_sets(config, SMALL)
+    config.data.stored_stem, config.data.patches = True, 2
+    for name in ("run", "again"):
+        train_and_evaluate(config, str(tmp_path / name))
+    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "again")
+    config.data.mosaic = 1.5
+    with pytest.raises(UsageError, match=r"config\.data\.mosaic must be from 0 to 1; got 1\.5"):
+        check_config(config)
 
 
 def test_where_a_stored_stem_makes_no_sense(crops):

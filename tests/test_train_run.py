@@ -190,6 +190,9 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     model = load(tmp_path / "run" / "best_average", devices=jax.devices()[:1])
     assert [entry.dataset for entry in model.provenance.trained_on] == ["generated", "generated-2"]
     assert 1 <= model.score(photo).quality <= 5
+    last = load(tmp_path / "run" / "last", devices=jax.devices()[:1])
+    np.testing.assert_array_equal(last.params["logit_scale"], model.params["logit_scale"])
+    assert last.provenance.notes[0].startswith("step 2 of 2, ")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert any("val/generated/srcc" in line for line in lines)
     assert list((tmp_path / "run" / "tensorboard").iterdir())
@@ -252,10 +255,11 @@ def test_every_configuration_is_valid(name):
 
 
 def test_stages_of_liqe_nano():
-    varied, *later = (liqe_nano.get_config(stage) for stage in ("varied", "table", "fresh", "pairs"))
+    varied, *later = (liqe_nano.get_config(stage) for stage in liqe_nano.STAGES)
     assert varied == liqe_nano.get_config()
     assert varied.init == "random"
-    for stage, start in zip(later, ("varied/best_quality", "table/best_quality", "mean"), strict=True):
+    starts = ("varied/best_quality", "table/best_quality", "mean", "pairs-mean", "enlarged-mean")
+    for stage, start in zip(later, starts, strict=True):
         check_config(stage)
         assert stage.init == f"runs/{start}"
         assert stage.architecture == varied.architecture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from liqe_jax.errors import UsageError
@@ -58,7 +59,7 @@ def use_compilation_cache() -> None:
 
     from liqe_jax.weights.hub import models_folder
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(models_folder().parent / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

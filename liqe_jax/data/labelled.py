@@ -37,7 +37,8 @@ class LabelledSet:
       reference: id of the pristine original, "" where there is none.
       parts: split name ("1" to "10", "official", ...) -> part of each image.
       read: indices -> encoded bytes of those images, JPEG, PNG or BMP, ready for patches.
-      ready: (index, mirrored) -> what training takes instead of patches, where that was prepared.
+      ready: (index, mirrored, a uniform number for each patch) -> what training takes instead of patches, where that
+        was prepared.
     """
 
     name: str
@@ -50,7 +51,7 @@ class LabelledSet:
     reference: Sequence[str]
     read: Callable[[Sequence[int]], list[bytes]]
     parts: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-    ready: Callable[[int, bool], np.ndarray] | None = None
+    ready: Callable[[int, bool, np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

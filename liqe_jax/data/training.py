@@ -101,7 +101,7 @@ def training_batches(
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, patch, broken if broken is not None else Broken(), mine)
-    first = next((dataset.ready(0, False) for dataset in sets if dataset.ready), None)
+    first = next((dataset.ready(0, False, np.zeros(patches)) for dataset in sets if dataset.ready), None)
     shape = (patches, patch, patch, 3) if first is None else first.shape
     dtype = tf.uint8 if first is None else tf.as_dtype(first.dtype)
 
@@ -150,7 +150,7 @@ class _Source:
         group, index = int(plan.group[row]), int(plan.index[row])
         dataset = self.sets[group]
         if dataset.ready:
-            return dataset.ready(index, bool(plan.flip[row])), np.int64(index)
+            return dataset.ready(index, bool(plan.flip[row]), plan.where[row]), np.int64(index)
         for attempt in range(MOST_REPLACEMENTS):
             name = f"{dataset.name}/{dataset.names[index]}"
             try:

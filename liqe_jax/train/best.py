@@ -1,4 +1,4 @@
-"""The models of a run, ready for `liqe score`: the best ones on validation, or the last one without validation."""
+"""The models of a run, ready for `liqe score`: the best ones on validation, and the last one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def export_best(
 
 
 def export_last(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Writes `folder/last`, for runs that validate nothing; returns where it is."""
+    """Writes `folder/last`; returns where it is."""
     replace_native(folder / LAST, with_text_features(checkpoint, checkpoint.tasks))
     return folder / LAST
 

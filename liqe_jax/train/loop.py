@@ -171,11 +171,11 @@ class _Run:
                     return
         finally:
             signal.signal(signal.SIGTERM, before)
-        if self.best:
+        if self.first_process:
+            last = export_last(self._folder(), self._export())
             best = ", ".join(f"{name} {value:.4f}" for name, value in self.best.items())
-            self.logs.say(f"Done. Best on validation: {best}. Models: {self._folder()}/best_*")
-        elif self.first_process:
-            self.logs.say(f"Done. Model: {export_last(self._folder(), self._export())}")
+            found = f"Best on validation: {best}. Models: {self._folder()}/best_*, {last}" if best else f"Model: {last}"
+            self.logs.say(f"Done. {found}")
 
     def _folder(self) -> Path:
         """Where exported models go, which is local."""

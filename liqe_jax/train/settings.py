@@ -41,6 +41,7 @@ def default_config() -> ConfigDict:
                 "test": (),  # names, or ("none",); () takes the training sets
                 "patches": 3,  # per image
                 "stored_stem": False,  # the stem of frequencies from a file, for sets of crops
+                "mosaic": 0.0,  # share of such images that are mixed of two photographs (train/squares.py)
                 "workers": 0,  # decoding threads; 0 leaves it to tf.data
             },
             "epochs": 80,
@@ -96,6 +97,8 @@ def check_config(config: ConfigDict) -> None:
             raise UsageError(f"config.{key} must be at least 1; got {config[key]}.")
     if not 0 <= config.square_dropout < 1:
         raise UsageError(f"config.square_dropout must be at least 0 and below 1; got {config.square_dropout}.")
+    if not 0 <= config.data.mosaic <= 1:
+        raise UsageError(f"config.data.mosaic must be from 0 to 1; got {config.data.mosaic}.")
     if config.loss_weights and len(config.loss_weights) != len(config.losses):
         raise UsageError(
             f"config.loss_weights holds a factor for each of config.losses {tuple(config.losses)}; got "

@@ -57,6 +57,10 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
     """
     names = [name for name, _ in config.data.sets]
     if not config.data.stored_stem:
+        if config.data.mosaic:
+            raise UsageError(
+                f"config.data.mosaic is for stored stems; got {config.data.mosaic} without config.data.stored_stem."
+            )
         return load_sets(names, config)
     if not all(name.startswith(CROPS) for name in names):
         raise UsageError(
@@ -68,7 +72,7 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
             f"{config.init!r}, stem {model.stem!r}."
         )
     return [
-        with_squares(crops, _folder(crops.name, config), model.patch_size, config.data.patches)
+        with_squares(crops, _folder(crops.name, config), model.patch_size, config.data.patches, config.data.mosaic)
         for crops in load_sets(names, config)
     ]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float16, Int, UInt8
+from jaxtyping import Float, Float16, Int, UInt8
 from tqdm import tqdm
 
-from liqe_jax.data.crops import crop_pixels, views_of_crops
+from liqe_jax.data.crops import SPLIT, crop_pixels, views_of_crops
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError
 from liqe_jax.model.stem import frequency_features, mirrored, stem_features
@@ -29,13 +29,18 @@ _BATCH = 32  # crops at a time
 _TOLERANCE = 0.02
 
 
-def with_squares(dataset: LabelledSet, folder: Path, patch_size: int, patches: int = 1) -> LabelledSet:
+def with_squares(
+    dataset: LabelledSet, folder: Path, patch_size: int, patches: int = 1, mosaic: float = 0.0
+) -> LabelledSet:
     """A set of crops whose training images come from the stem; the file is made where there is none.
 
     Args:
       dataset, folder: what `crops_set` reads, and where from.
       patch_size: side of a square, pixels.
       patches: P, of every training image: a crop and those after it of the same view.
+      mosaic: share of training images of which half the squares, taken at random, are another photograph's under the
+        same damage. Squares show damage and photographs only hide it: there are few photographs, but many of their
+        mixtures, which nobody learns by heart. The scenes remain those of the first.
 
     Raises:
       DataError: the file was made by another stem, or of other crops; or views have fewer crops than P.
@@ -54,12 +59,28 @@ def with_squares(dataset: LabelledSet, folder: Path, patch_size: int, patches: i
         raise DataError(f"{path} is of another stem or of other crops (they differ by {difference:.3g}). Remove it.")
 
     together = _together(folder, len(pixels), patches)
+    alike = _alike(dataset) if mosaic else []
 
-    def ready(index: int, flip: bool) -> Float16[np.ndarray, "P L F"]:
+    def ready(index: int, flip: bool, where: Float[np.ndarray, " P"]) -> Float16[np.ndarray, "P L F"]:
         chosen = np.stack([squares[row] for row in together[index]])
+        rng = np.random.default_rng((where * 2**53).astype(np.uint64))
+        if rng.random() < mosaic:
+            other = np.stack([squares[row] for row in together[rng.choice(alike[index])]])
+            chosen = np.where(rng.random(chosen.shape[:2])[..., None] < 0.5, chosen, other)
         return mirrored(chosen, patch_size) if flip else chosen
 
     return dataclasses.replace(dataset, ready=ready)
+
+
+def _alike(dataset: LabelledSet) -> list[Int[np.ndarray, " n"]]:
+    """For each crop those of its part, distortion and opinion score, itself among them."""
+    parts = dataset.parts.get(SPLIT, [""] * len(dataset))
+    groups: dict[tuple[str, str, float], list[int]] = {}
+    keys = list(zip(parts, dataset.raw_distortion, dataset.mos.tolist(), strict=True))
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    members = {key: np.asarray(indices) for key, indices in groups.items()}
+    return [members[key] for key in keys]
 
 
 def _together(folder: Path, crops: int, patches: int) -> Int[np.ndarray, "N P"]:

@@ -47,6 +47,8 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
         "crops-2",
         "crops-pairs",
         "crops-3",
+        "crops-pairs-2",
+        "crops-4",
     ]
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 

@@ -1,8 +1,8 @@
 """Puts the figures that `benchmarks/nano.py` printed into the tables of docs/liqe_nano.md and README.md.
 
-python benchmarks/nano.py photos --sections own pristine edits > own.txt
-python benchmarks/nano.py photos --limit 8 --sections other sizes > other.txt
-python tools/nano_card.py own.txt other.txt
+python benchmarks/nano.py photos --sections own other pristine edits > all.txt
+python benchmarks/nano.py photos --limit 8 --sections sizes > sizes.txt
+python tools/nano_card.py all.txt sizes.txt
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def rewritten(card: str, readme: str, rows: dict[str, list[str]]) -> tuple[str, 
     whole = {
         "own": ("ours, all 25 types, longest side 512; all 33 photographs; `--sections own`", "ours, 33 photographs"),
         "others'": (
-            "other libraries', 16 types, longest side 512; `--limit 8 --sections other`",
-            "other libraries', 16 types, 8 photographs",
+            "other libraries', 16 types, longest side 512; all 33 photographs; `--sections other`",
+            "other libraries', 16 types, 33 photographs",
         ),
     }
     tables = {

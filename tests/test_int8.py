@@ -32,6 +32,8 @@ SMALL = CLIPConfig(
     projection_dim=16,
 )
 
+encode = jax.jit(encode_image, static_argnums=(2, 3))
+
 
 @pytest.fixture(scope="module")
 def params():
@@ -104,8 +106,8 @@ def test_features_are_close_and_kernels_small(pixels, stem):
     config = CLIPConfig(SMALL.vision, SMALL.text, image_size=32, patch_size=8, projection_dim=16, stem=stem)
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
     small = quantise(params, stem)
-    exact = encode_image(params, pixels, config)
-    found = encode_image(small, pixels, config, jnp.int8)
+    exact = encode(params, pixels, config)
+    found = encode(small, pixels, config, jnp.dtype("int8"))
     assert found.dtype == jnp.float32
     cosine = np.asarray((exact * found).sum(-1))
     assert (cosine > 0.999).all()
@@ -120,7 +122,8 @@ def test_narrow_products_are_float32s(pixels):
     tower = TowerConfig(width=64, layers=1, heads=2, mlp_width=128)
     config = CLIPConfig(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
-    exact, found = (encode_image(quantise(params, config.stem), pixels, config, dtype) for dtype in ("float32", "int8"))
+    kernels = quantise(params, config.stem)
+    exact, found = (encode(kernels, pixels, config, jnp.dtype(dtype)) for dtype in ("float32", "int8"))
     np.testing.assert_array_equal(exact, found)
 
 

@@ -242,7 +242,7 @@ def test_patches_are_those_of_the_score(model, photo):
         out = liqe_jax.predict(model.params, pixels, model.text_features, config=model.config, tasks=model.tasks)
         return out.values["quality"]
 
-    value, gradient = jax.value_and_grad(quality)(patches.astype(np.float32))
+    value, gradient = jax.jit(jax.value_and_grad(quality))(patches.astype(np.float32))
     assert float(value) == pytest.approx(score.quality, abs=SAME)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0

@@ -15,14 +15,14 @@ from ml_collections import ConfigDict
 from liqe_jax.data.crops import SPLIT, crops_set
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.model.clip import encode_image, init_params
-from liqe_jax.model.stem import frequency_features, mirrored, stem_features
+from liqe_jax.model.stem import mirrored, stem_features
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import training_sets
 from liqe_jax.train.squares import SQUARES, with_squares
 
 from .conftest import photograph
-from .test_stem import SMALL
+from .test_stem import SMALL, stem
 from .test_train_run import losses_of, tiny_config
 
 SIDE, SQUARE, COUNT = 64, 32, 12
@@ -58,7 +58,7 @@ def run_config(folder) -> ConfigDict:
 
 def test_a_mirrored_image_has_mirrored_features():
     image = photograph(SIDE, SIDE)[None]
-    features = [np.asarray(frequency_features(i, SQUARE)) for i in (image, image[:, :, ::-1])]
+    features = [np.asarray(stem(i, SQUARE)) for i in (image, image[:, :, ::-1])]
     got = mirrored(features[0], SQUARE)
     right = slice(-6, -3)  # a pixel's neighbour is then the one on its other side
     np.testing.assert_allclose(got[..., right], features[1][..., right], atol=0.1)
@@ -72,7 +72,7 @@ def test_tones_of_a_known_image():
     """Left half black, right half of luma 0.4: means and histograms are what they are."""
     image = np.zeros((2, 32, 32, 3), np.uint8)
     image[:, :, 16:] = 102
-    tones = np.asarray(frequency_features(image, 32))[0, 0, -(48 + 16 + 8 + 12) : -12]
+    tones = np.asarray(stem(image, 32))[0, 0, -(48 + 16 + 8 + 12) : -12]
     np.testing.assert_allclose(
         tones[:48].reshape(4, 4, 3), np.repeat([-2, -2, -0.4, -0.4], 3).reshape(1, 4, 3).repeat(4, 0), atol=1e-5
     )
@@ -85,19 +85,19 @@ def test_tones_of_a_known_image():
 def test_a_single_patch_compiles():
     """XLA crashed on it, the whole process with it."""
     image = photograph(224, 224)[None]
-    one = jax.jit(frequency_features, static_argnums=1)(image, 32)
-    two = frequency_features(np.concatenate([image, image]), 32)
+    one, two = stem(image, 32), stem(np.concatenate([image, image]), 32)
     np.testing.assert_allclose(one, two[:1], atol=1e-4)
 
 
 def test_the_tower_takes_squares_as_it_takes_pixels():
-    params = init_params(jax.random.key(0), SMALL)
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
+    encode = jax.jit(encode_image, static_argnums=2)
     patches = np.stack([photograph(SIDE, SIDE, n) for n in range(4)]).reshape(2, 2, SIDE, SIDE, 3)
-    squares = np.asarray(frequency_features(patches.reshape(-1, SIDE, SIDE, 3), SQUARE)).reshape(2, 2, 4, -1)
-    expected = encode_image(params, patches, SMALL)
+    squares = np.asarray(stem(patches.reshape(-1, SIDE, SIDE, 3), SQUARE)).reshape(2, 2, 4, -1)
+    expected = encode(params, patches, SMALL)
     assert expected.shape == (2, 2, SMALL.projection_dim)
-    np.testing.assert_allclose(encode_image(params, squares, SMALL), expected, atol=1e-6)
-    check_grads(lambda s: encode_image(params, s, SMALL).sum(), (squares[:1, :1],), 1, ["rev"], atol=0.05, rtol=0.05)
+    np.testing.assert_allclose(encode(params, squares, SMALL), expected, atol=1e-6)
+    check_grads(lambda s: encode(params, s, SMALL).sum(), (squares[:1, :1],), 1, ["rev"], atol=0.05, rtol=0.05)
 
 
 def test_the_file_is_made_once_and_checked(crops):
@@ -110,7 +110,7 @@ def test_the_file_is_made_once_and_checked(crops):
     got = dataset.ready(3, False, ANY)
     assert got.dtype == np.float16
     assert got.shape == (1, (SIDE // SQUARE) ** 2, stem_features(SQUARE))
-    np.testing.assert_allclose(got, frequency_features(image, SQUARE), atol=0.005)
+    np.testing.assert_allclose(got, stem(image, SQUARE), atol=0.005)
     np.testing.assert_array_equal(dataset.ready(3, True, ANY), mirrored(got, SQUARE))
 
     squares = np.load(crops / SQUARES)

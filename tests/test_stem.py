@@ -26,6 +26,8 @@ from .conftest import TINY, photograph
 SMALL = dataclasses.replace(TINY, image_size=64, patch_size=32, stem="frequencies")
 PER_SCALE = 64 * 3
 
+stem = jax.jit(frequency_features, static_argnums=1)
+
 
 def test_the_matrix_is_the_dct():
     block = np.random.default_rng(0).normal(size=(8, 8))
@@ -35,7 +37,7 @@ def test_the_matrix_is_the_dct():
 def test_features_of_a_known_image():
     """One square of 16 pixels, computed with scipy block by block."""
     pixels = photograph(16, 16)
-    got = np.asarray(frequency_features(pixels[None], 16))[0, 0]
+    got = np.asarray(stem(pixels[None], 16))[0, 0]
     assert got.shape == (stem_features(16),)
     assert stem_scales(16) == 2
     rgb = pixels / 255
@@ -57,7 +59,7 @@ def test_features_of_a_known_image():
 def test_black_white_and_repeated_values_are_counted():
     black, white = np.zeros((1, 32, 32, 3), np.uint8), np.full((1, 32, 32, 3), 255, np.uint8)
     noise = np.random.default_rng(0).integers(5, 250, (1, 32, 32, 3)).astype(np.uint8)
-    counts = [np.asarray(frequency_features(image, 32))[0, 0, -12:] for image in (black, white, noise)]
+    counts = [np.asarray(stem(image, 32))[0, 0, -12:] for image in (black, white, noise)]
     np.testing.assert_allclose(counts[0], np.repeat([1, -0.98, 1, 1], 3), atol=1e-3)
     np.testing.assert_allclose(counts[1], np.repeat([-0.98, 1, 1, 1], 3), atol=1e-3)
     assert (counts[2] < -0.6).all()
@@ -67,15 +69,15 @@ def test_squares_do_not_mix():
     image = photograph(64, 64)
     other = image.copy()
     other[:31, :31] = 7  # not its last row and column, which the neighbours' differences do not read either
-    before, after = (np.asarray(frequency_features(i[None], 32))[0] for i in (image, other))
+    before, after = (np.asarray(stem(i[None], 32))[0] for i in (image, other))
     np.testing.assert_array_equal(before[1:], after[1:])
     assert not np.array_equal(before[0], after[0])
 
 
 def test_gradients_reach_the_pixels():
     patch = jnp.asarray(photograph(64, 64)[None], jnp.float32)
-    params = init_params(jax.random.key(0), SMALL)
-    gradient = jax.grad(lambda p: encode_image(params, p, SMALL)[0, 0])(patch)
+    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
+    gradient = jax.jit(jax.grad(lambda p: encode_image(params, p, SMALL)[0, 0]))(patch)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
 

@@ -318,6 +318,8 @@ def test_info(model_folder, capsys):
     assert description["architecture"]["vision_config"]["num_hidden_layers"] == 2
     assert run("info", model_folder / "model.safetensors") == 0
     assert "sha256" in capsys.readouterr().out
+    assert run("info", "liqe_nano") == 0
+    assert "note           best by quality on validation: 0.8448 after epoch 3\n" in capsys.readouterr().out
 
 
 def start(*arguments: object, **options) -> subprocess.Popen:

@@ -87,8 +87,9 @@ def _print(description: dict[str, Any]) -> None:
         if tasks is None
         else f"{tasks['name']}: " + ", ".join(f"{a['name']} ({len(a['labels'])})" for a in tasks["attributes"]),
         "text features": "stored" if description["text_features"] else "computed when loaded",
-        "notes": " ".join(description["notes"]),
     }
     for name, value in rows.items():
         if value:
             print(f"{name:<14} {value}")
+    for note in description["notes"]:
+        print(f"{'note':<14} {note}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)  # bounded ones are locked: nobody reads half a file
+
+# PyTorch's builds for CUDA bring Triton, which torch.optim imports even on a CPU; after jaxlib it crashes the process.
+sys.modules.setdefault("triton", None)
 
 from jaxtyping import install_import_hook
 

@@ -34,7 +34,8 @@ crops (11 GB each), 9 and 7 for their stem (9 GB each), 38 for the first stage a
 (other work beside), 11 for the stem of all (22 GB), 55 for training at 560. The fourth on two cores without AVX-512:
 20 minutes for 145,040 crops in pairs and 3 for 11,696 of any damage, 19 for the stem (19 GB), 34 for training. The
 fifth and sixth on two with AVX-512's bfloat16: 15 minutes (other work beside) for 155,424 crops in pairs, 3 for
-11,696, 10 for the stem (20 GB), 30 and 21 for training at 820 and 800 crops/s (520 in float32).
+11,696, 10 for the stem (20 GB), 30 and 21 for training at 820 and 800 crops/s (in the first minute 700, in float32
+520).
 Expected, on crops of the 25 validation photographs: SRCC 0.847 and category accuracy 0.804 after the first stage,
 whose crops hold several kinds of damage at once and all strengths. In the second 0.850 and 0.822 on those and 0.905
 and 0.863 on crops of the table after 7000 steps, 0.851 and 0.829 and 0.904 and 0.874 after 9800, the best. In the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -12,11 +13,14 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 from PIL import Image
 
 from liqe_jax.cli import convert
 from liqe_jax.cli.main import main
+from liqe_jax.cli.settings import use_compilation_cache
+from liqe_jax.weights.native import write_native
 from liqe_jax.weights.write import FORMATS
 
 from .conftest import photograph
@@ -318,8 +322,27 @@ def test_info(model_folder, capsys):
     assert description["architecture"]["vision_config"]["num_hidden_layers"] == 2
     assert run("info", model_folder / "model.safetensors") == 0
     assert "sha256" in capsys.readouterr().out
-    assert run("info", "liqe_nano") == 0
-    assert "note           best by quality on validation: 0.8448 after epoch 3\n" in capsys.readouterr().out
+
+
+def test_info_gives_every_note_a_line(checkpoint, tmp_path, capsys):
+    provenance = dataclasses.replace(checkpoint.provenance, notes=("step 1 of 2", "best by quality"))
+    write_native(tmp_path / "noted", dataclasses.replace(checkpoint, provenance=provenance))
+    assert run("info", tmp_path / "noted") == 0
+    assert capsys.readouterr().out.endswith("\nnote           step 1 of 2\nnote           best by quality\n")
+
+
+def test_compiled_programs_lie_where_the_environment_says(monkeypatch, tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    assert before == os.environ["JAX_COMPILATION_CACHE_DIR"]
+    use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == before
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    try:
+        use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "compiled")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def start(*arguments: object, **options) -> subprocess.Popen:

@@ -31,8 +31,8 @@ class StepPlan:
       place: how many images of its set were taken before it, over all steps.
       index: position in its data set.
       flip: whether the whole image is mirrored, before patches are cut.
-      where: two uniform numbers per patch, which become a row and a column of the grid once the
-        image's size is known.
+      where: a uniform number per patch, which becomes a cell of the grid once the image's size is known, or
+        whatever `LabelledSet.ready` draws by it.
     """
 
     group: Int[np.ndarray, " N"]

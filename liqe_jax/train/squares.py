@@ -63,10 +63,11 @@ def with_squares(
 
     def ready(index: int, flip: bool, where: Float[np.ndarray, " P"]) -> Float16[np.ndarray, "P L F"]:
         chosen = np.stack([squares[row] for row in together[index]])
-        rng = np.random.default_rng((where * 2**53).astype(np.uint64))
-        if rng.random() < mosaic:
-            other = np.stack([squares[row] for row in together[rng.choice(alike[index])]])
-            chosen = np.where(rng.random(chosen.shape[:2])[..., None] < 0.5, chosen, other)
+        if mosaic:
+            rng = np.random.default_rng((where * 2**53).astype(np.uint64))
+            if rng.random() < mosaic:
+                other = np.stack([squares[row] for row in together[rng.choice(alike[index])]])
+                chosen = np.where(rng.random(chosen.shape[:2])[..., None] < 0.5, chosen, other)
         return mirrored(chosen, patch_size) if flip else chosen
 
     return dataclasses.replace(dataset, ready=ready)

@@ -1,7 +1,7 @@
 """The page: two tabs of Gradio components, and what happens when photographs are dropped.
 
 Results are HTML with the pictures in it, so Gradio writes no file for them. It would keep the last
-values of every visitor in memory, though; `_forget` drops them as soon as they are sent.
+values of every visitor in memory, though, and the last request; both are dropped as soon as they are answered.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def build(model: Model, preset: Preset, folder: Path, max_megabytes: float) -> g
         with gr.Tab("Compare"):
             _compare(page, model, preset, folder)
     page.queue(api_open=False, max_size=MAX_WAITING)
+    _forget_requests(page)
     return page
 
 
@@ -157,3 +158,17 @@ def _forget(page: gr.Blocks, request: gr.Request) -> None:
     page.state_holder.time_last_used.pop(visitor, None)
     for names in page.temp_file_sets:
         names.clear()
+
+
+def _forget_requests(page: gr.Blocks) -> None:
+    """Empties each request when it is done: loops of Gradio's queue hold it until another comes."""
+    process = page._queue.process_events
+
+    async def process_and_forget(events: list[Any], *rest: Any) -> None:
+        try:
+            await process(events, *rest)
+        finally:
+            for event in events:
+                event.data = event.request = None
+
+    page._queue.process_events = process_and_forget  # type: ignore[method-assign, assignment]

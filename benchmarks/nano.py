@@ -1,7 +1,7 @@
 """How good `liqe_nano` is, on photographs it never saw: every figure of docs/liqe_nano.md.
 
     python tools/photographs.py --out photos
-    python benchmarks/nano.py photos --sections own other sizes pristine edits
+    python benchmarks/nano.py photos --sections own other sizes resized pristine edits
 
 Photographs are those of the part `test` in photos/photographs.json. "Opinion" is the mean of KADID-10k's human
 scores for the type and level: what people said of other photographs under the same damage.
@@ -10,10 +10,12 @@ scores for the type and level: what people said of other photographs under the s
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +32,26 @@ from liqe_jax.synthetic.opinion import mean_opinion
 SIZES = (384, 512, 768, 1024, 2048, 4000)  # longest side, pixels
 
 
-def judge(model: liqe_jax.Model, items: Sequence[Rendering], preprocess: str) -> tuple[np.ndarray, list[str]]:
+@dataclasses.dataclass(frozen=True)
+class Resized:
+    """A damaged picture with another number of pixels: people see the same damage in it."""
+
+    rendering: Rendering
+    side: int
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The pixels, uint8 [H, W, 3]."""
+        picture = Image.fromarray(np.asarray(self.rendering))
+        pixels = np.asarray(_of_side(picture, self.side))
+        return pixels if dtype is None else pixels.astype(dtype)
+
+
+def _of_side(picture: Image.Image, side: int) -> Image.Image:
+    factor = side / max(picture.size)
+    return picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.LANCZOS)
+
+
+def judge(model: liqe_jax.Model, items: Sequence[Rendering | Resized], preprocess: str) -> tuple[np.ndarray, list[str]]:
     """Scores and the most probable distortions."""
     results = list(tqdm(model.score_many(items, preprocess=preprocess), total=len(items), unit="image", disable=None))
     failed = [result.error for result in results if isinstance(result, liqe_jax.Failure)]
@@ -47,12 +68,13 @@ def measure(
     make: Distort,
     *,
     side: int,
+    resized: int | None = None,
     preprocess: str = "paper",
 ) -> dict[str, float]:
-    """The figures for one make of damage at one size."""
+    """The figures for one make of damage at one size; `resized` is another size afterwards."""
     kinds = list(kinds)
     items = list(renderings(str(folder), names, kinds, make, side=side))
-    quality, distortion = judge(model, items, preprocess)
+    quality, distortion = judge(model, [Resized(item, resized) for item in items] if resized else items, preprocess)
     pristine = np.array([item.kind == PRISTINE[0] for item in items])
     opinion = np.array([4.61 if p else mean_opinion(i.kind, i.level)[0] for p, i in zip(pristine, items, strict=True)])
     damaged = [n for n, p in enumerate(pristine) if not p]
@@ -93,9 +115,7 @@ def pristine_at_sizes(model: liqe_jax.Model, folder: Path, names: Sequence[str],
         pictures = []
         for name in names:
             picture = Image.open(folder / name).convert("RGB")
-            factor = side / max(picture.size)
-            size = (round(picture.width * factor), round(picture.height * factor))
-            pictures.append(np.asarray(picture.resize(size, Image.Resampling.LANCZOS)))
+            pictures.append(np.asarray(_of_side(picture, side)))
         quality = np.array([r.quality for r in model.score_many(pictures, preprocess=preprocess)])
         print(
             f"pristine at {side}: mean {quality.mean():.3f}  lowest {quality.min():.3f} "
@@ -176,7 +196,7 @@ def main() -> None:
     parser.add_argument("--preprocess", default="paper")
     parser.add_argument("--part", default="test", help="part of the photographs (test, val)")
     parser.add_argument("--limit", type=int, help="only so many photographs")
-    sections = ("own", "other", "sizes", "pristine", "edits")
+    sections = ("own", "other", "sizes", "resized", "pristine", "edits")
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
     options = parser.parse_args()
     model = liqe_jax.load(options.model)
@@ -195,6 +215,10 @@ def main() -> None:
         for side in (384, 768, 1024, 2048):
             few = names[: 8 if side > 1024 else 16]
             show(f"own, {side}", measure(model, options.photos, few, KINDS, distort, side=side, **common))
+    if "resized" in options.sections:
+        for side in (384, 768, 1024, 2048, 4000):
+            report = measure(model, options.photos, names[:8], KINDS, distort, side=512, resized=side, **common)
+            show(f"own, 512 resized to {side}", report)
     if "pristine" in options.sections:
         pristine_at_sizes(model, options.photos, names, options.preprocess)
     if "edits" in options.sections:

@@ -27,6 +27,7 @@ from liqe_jax.synthetic.views import (
     cells_of,
     make_view,
     pair_views,
+    resized_views,
     table_views,
     views_of,
 )
@@ -161,6 +162,33 @@ def test_pairs_are_the_table_in_two_crops_side_by_side(monkeypatch):
     assert {view.raw_distortion for view in views} == {"", *(KINDS[kind].raw_label for kind in (7, 10, 20, 25))}
 
 
+def test_damage_grows_with_the_picture_and_undamaged_ones_stay(monkeypatch):
+    """Noise of a pixel becomes noise of several: neighbours differ less."""
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (11, 3), (11, 5)] * 20)
+    monkeypatch.setattr("liqe_jax.synthetic.views.PAIR_VARIANT_SHARE", 0.0)
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    photo = Image.fromarray(np.full((300, 500, 3), 128, np.uint8))
+
+    def roughness(views):
+        """Neighbours' mean difference over the deviation, of each opinion."""
+        found = {}
+        for view in views(photo, 1, (2,)):
+            assert view.pixels.shape == (PAIR, SIDE, SIDE, 3)
+            pixels = view.pixels.astype(float)
+            ratio = np.abs(np.diff(pixels, axis=2)).mean() / pixels.std() if view.raw_distortion else pixels.std()
+            found.setdefault(view.opinion, []).append(ratio)
+        return {opinion: np.array(ratios) for opinion, ratios in found.items()}
+
+    plain, resized = roughness(pair_views), roughness(resized_views)
+    assert set(plain) == set(resized) == {PRISTINE, mean_opinion(11, 3)[0], mean_opinion(11, 5)[0]}
+    assert not plain[PRISTINE].any()
+    assert not resized[PRISTINE].any()
+    for level, least in ((3, 0.35), (5, 0.15)):
+        before, after = plain[mean_opinion(11, level)[0]], resized[mean_opinion(11, level)[0]]
+        assert after.max() < 1.1 * before.min()
+        assert least * before.mean() < after.min() < 0.7 * before.mean()
+
+
 def test_crops_of_a_pair_do_not_overlap(monkeypatch):
     monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 20)
     monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
@@ -168,7 +196,7 @@ def test_crops_of_a_pair_do_not_overlap(monkeypatch):
     ramp[..., 0] = np.arange(500) // 2
     for turned in (False, True):
         photo = Image.fromarray(ramp.swapaxes(0, 1) if turned else ramp)
-        monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, scales, rng: photo)
+        monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, scales, rng, looks: photo)
         starts = set()
         for view in pair_views(photo, 1, (5,)):
             first, second = (crop[..., 0].astype(int) for crop in view.pixels)

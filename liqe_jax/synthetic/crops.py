@@ -3,6 +3,7 @@
     python -m liqe_jax.synthetic.crops photos data/crops --rounds 2
     python -m liqe_jax.synthetic.crops photos data/crops-table --table
     python -m liqe_jax.synthetic.crops photos data/crops-pairs --pairs
+    python -m liqe_jax.synthetic.crops photos data/crops-resized --resized --looks
 
 `views` says what the damage is.
 """
@@ -32,6 +33,7 @@ from liqe_jax.synthetic.views import (
     cells_of,
     pair_cells_of,
     pair_views,
+    resized_views,
     table_views,
     varied_views,
     views_of,
@@ -44,32 +46,33 @@ class Plan(NamedTuple):
     """What a photograph becomes.
 
     Attributes:
-      views: (photograph, rounds, seed) -> its damaged views.
+      views: (photograph, rounds, seed, whether with looks) -> its damaged views.
       count: rounds -> how many those are.
       crops: of each.
     """
 
-    views: Callable[[Pictures.Image, int, tuple[int, ...]], list[Crops]]
+    views: Callable[[Pictures.Image, int, tuple[int, ...], bool], list[Crops]]
     count: Callable[[int], int]
     crops: int
 
 
-VARIED, TABLE, PAIRS = "varied", "table", "pairs"
+VARIED, TABLE, PAIRS, RESIZED = "varied", "table", "pairs", "resized"
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         VARIED: Plan(varied_views, lambda rounds: len(views_of(rounds)), PER_SCENE),
         TABLE: Plan(table_views, lambda rounds: len(cells_of(rounds)), 1),
         PAIRS: Plan(pair_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
+        RESIZED: Plan(resized_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
     }
 )
 
 
-def _photo_crops(path: str, number: int, rounds: int, seed: int, plan: str) -> list[Crops]:
+def _photo_crops(path: str, number: int, rounds: int, seed: int, plan: str, looks: bool) -> list[Crops]:
     import cv2
 
     cv2.setNumThreads(1)  # processes share the cores
     photo = Pictures.open(path).convert("RGB")
-    return PLANS[plan].views(photo, rounds, (seed, number))
+    return PLANS[plan].views(photo, rounds, (seed, number), looks)
 
 
 class Photograph(NamedTuple):
@@ -117,6 +120,7 @@ def make_crops(
     workers: int | None = None,
     plan: str = VARIED,
     limit: int | None = None,
+    looks: bool = False,
 ) -> int:
     """Writes crops of all training and validation photographs; returns their number.
 
@@ -126,8 +130,10 @@ def make_crops(
       rounds: how often every photograph goes through every type.
       seed: same seed, same crops, on any number of workers.
       workers: processes; None takes all cores.
-      plan: a key of `PLANS`: varied damage, KADID-10k's table, or pairs of crops of the table's damage.
+      plan: a key of `PLANS`: varied damage, KADID-10k's table, pairs of crops of the table's damage, or the same of
+        pictures that were enlarged after the damage.
       limit: only so many photographs, evenly out of the list.
+      looks: with other looks of the photographs for training (`looks`); those for validation stay as they are.
 
     Raises:
       DataError: no photographs, or `out` exists.
@@ -148,7 +154,10 @@ def make_crops(
     labels: list[dict[str, object]] = []
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-        jobs = [pool.submit(_photo_crops, str(row.path), number, rounds, seed, plan) for number, row in enumerate(rows)]
+        jobs = [
+            pool.submit(_photo_crops, str(row.path), number, rounds, seed, plan, looks and row.part == "train")
+            for number, row in enumerate(rows)
+        ]
         for row, job in tqdm(zip(rows, jobs, strict=True), total=len(rows), unit="photo"):
             for crops in job.result():
                 for crop in crops.pixels:
@@ -191,7 +200,15 @@ def main() -> None:
         const=PAIRS,
         help="the table's, in makes of our own and others, and two crops of each view for data.patches 2",
     )
+    plan.add_argument(
+        "--resized",
+        dest="plan",
+        action="store_const",
+        const=RESIZED,
+        help="the same of pictures that were enlarged after the damage",
+    )
     parser.add_argument("--limit", type=int, help="only so many photographs, evenly out of the list")
+    parser.add_argument("--looks", action="store_true", help="other tones, colours and proportions, for training only")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     options = parser.parse_args()

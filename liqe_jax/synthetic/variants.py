@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image as Pictures
 from PIL import ImageFilter
+from scipy.interpolate import PchipInterpolator
 
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
@@ -278,6 +279,19 @@ def _crushed(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return (image - threshold) / (1 - threshold)
 
 
+def _curve_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Any curve of tones that never darkens: what an editor's user draws."""
+    places = np.linspace(0, 1, 6)
+    heights = np.maximum.accumulate(places + (1 - places) * rng.random(6) * [rng.integers(2), 1, 1, 1, 1, 1])
+    curve = PchipInterpolator(places, heights)(np.linspace(0, 1, 1024)).astype(np.float32)
+    share = np.float32(strength)
+    return (1 - share) * image + share * curve[np.rint(1023 * image).astype(np.int32)]
+
+
+def _curve_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return 1 - _curve_up(1 - image, strength, rng)
+
+
 def _laplace(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """The finest edges alone."""
     return image - np.float32(4 * strength) * cv2.Laplacian(image, -1)
@@ -322,8 +336,8 @@ VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
         13: (_specks,),
         14: (_shot_noise,),
         15: (_smeared, _guided),
-        16: (_gamma_up, _gain_up, _odds_up, _veiled),
-        17: (_gamma_down, _gain_down, _odds_down, _crushed),
+        16: (_gamma_up, _gain_up, _odds_up, _veiled, _curve_up),
+        17: (_gamma_down, _gain_down, _odds_down, _crushed, _curve_down),
         18: (_offset_lightness,),
         21: (_nearest,),
         22: (_posterised,),

@@ -4,7 +4,9 @@
 levels 1 and 5, in our make or in another (`variants`), now and then by two or three types at once or none; some
 are shrunk afterwards. `table_views`: every type at every whole level as KADID-10k has them, in our make.
 `pair_views`: the same in our make or another, of photographs some of which are enlarged first, and two crops side
-by side of each, for training with the mean of several patches, as LIQE's is.
+by side of each, for training with the mean of several patches, as LIQE's is. `resized_views`: pairs of pictures that
+were enlarged after the damage, as many on the web are.
+Any of them takes other `looks` of the photograph, if it is told to, for training on few photographs.
 Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 """
 
@@ -13,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as Pictures
 
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.compression import to_bytes
+from liqe_jax.synthetic.looks import look
 from liqe_jax.synthetic.opinion import LEVELS, mean_opinion
 from liqe_jax.synthetic.variants import variant
 
@@ -50,6 +54,14 @@ VARIANT_SHARE, PAIR_VARIANT_SHARE = 0.45, 0.5
 # takes longest.
 PRISTINE_CELLS, PAIR_PRISTINE_CELLS, PER_SCALE = 15, 25, 20
 
+# With looks: crops of one look, and how far the longer side is squeezed besides.
+PER_LOOK, SQUEEZED = 10, 0.8
+
+# How far damaged pictures are enlarged afterwards, log-uniform: the scorer makes 1152x768 of one of 512x341 that
+# somebody enlarged. Opinions stay, since people see the same picture. At the last level it may be more, since what is
+# worse than it is not better.
+RESIZED, WORST_RESIZED = 2.25, 5.0
+
 PAIR = 2  # crops of every view of `pair_views`
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
@@ -75,18 +87,19 @@ def views_of(rounds: int) -> list[tuple[int, ...]]:
     return (single + several) * rounds
 
 
-def varied_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+def varied_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
     """One view for each of `views_of(rounds)`."""
-    return [make_view(photo, kinds, (*seed, turn)) for turn, kinds in enumerate(views_of(rounds))]
+    return [make_view(photo, kinds, (*seed, turn), looks) for turn, kinds in enumerate(views_of(rounds))]
 
 
-def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
     """A crop for each of `cells_of(rounds)`, in an order and at scales of their own.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       rounds: how often everything comes.
       seed: of everything random.
+      looks: other looks of the photograph.
     """
 
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
@@ -95,30 +108,52 @@ def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> li
             view = distort(view, kind, level, int(rng.integers(2**31)))
         return _crop(to_bytes(view), rng)[None]
 
-    return _of_table(photo, cells_of(rounds), seed, (SMALLEST, min(LARGEST, *photo.size)), cut)
+    return _of_table(photo, cells_of(rounds), seed, (SMALLEST, min(LARGEST, *photo.size)), cut, looks)
 
 
-def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...]) -> list[Crops]:
+def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
     """Two crops for each of `pair_cells_of(rounds)`, side by side as far as the photograph has room.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       rounds: how often everything comes.
       seed: of everything random.
+      looks: other looks of the photograph.
     """
+    return _pairs(photo, rounds, seed, looks, lambda pixels, level, rng: pixels)
 
+
+def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+    """The same, enlarged after the damage, undamaged ones not."""
+
+    def enlarged(pixels: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+        factor = np.exp(rng.uniform(0, np.log(WORST_RESIZED if level == LEVELS[-1] else RESIZED)))
+        filters = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+        return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=filters[rng.integers(3)])
+
+    return _pairs(photo, rounds, seed, looks, enlarged)
+
+
+def _pairs(
+    photo: Pictures.Image,
+    rounds: int,
+    seed: tuple[int, ...],
+    looks: bool,
+    after: Callable[[UInt8[np.ndarray, "H W 3"], int, np.random.Generator], UInt8[np.ndarray, "h w 3"]],
+) -> list[Crops]:
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         size = WHOLE_VIEW if kind in WHOLE_KINDS else PAIR_VIEW
         view = _window(scaled, size if scaled.width >= scaled.height else size[::-1], rng)
         if kind:
             make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
             view = make(view, kind, level, int(rng.integers(2**31)))
-        return _pair(_finished(to_bytes(view), rng), rng)
+        pixels = to_bytes(view)
+        return _pair(_finished(after(pixels, level, rng) if kind else pixels, rng), rng)
 
     short, long = sorted(photo.size)
     smallest = min(short, max(SMALLEST, round(PAIR * SIDE * short / long)))  # room for both
     scales = smallest, min(LARGEST, round(ENLARGED * short))
-    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut)
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks)
 
 
 # (photograph at its scale, kind, level, generator) -> crops of one view.
@@ -126,13 +161,18 @@ _Cut = Callable[[Pictures.Image, int, int, np.random.Generator], UInt8[np.ndarra
 
 
 def _of_table(
-    photo: Pictures.Image, cells: list[tuple[int, int]], seed: tuple[int, ...], scales: tuple[int, int], cut: _Cut
+    photo: Pictures.Image,
+    cells: list[tuple[int, int]],
+    seed: tuple[int, ...],
+    scales: tuple[int, int],
+    cut: _Cut,
+    looks: bool,
 ) -> list[Crops]:
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     views = []
     for turn, cell in enumerate(rng.permutation(len(cells))):
-        if turn % PER_SCALE == 0:
-            scaled = _scaled(photo, scales, rng)
+        if turn % (PER_LOOK if looks else PER_SCALE) == 0:
+            scaled = _scaled(photo, scales, rng, looks)
         kind, level = cells[cell]
         pixels = cut(scaled, kind, level, rng)
         opinion = mean_opinion(kind, level)[0] if kind else PRISTINE
@@ -154,17 +194,19 @@ def _cells(pristine: int) -> list[tuple[int, int]]:
     return [(kind, level) for kind in KINDS for level in LEVELS] + [(0, 0)] * pristine
 
 
-def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...]) -> Crops:
+def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...], looks: bool = False) -> Crops:
     """Crops of one damaged view.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       kinds: numbers of types, in the order they come; 0 stands for a random one.
       seed: of everything random.
+      looks: another look of the photograph.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     chosen = [kind or int(rng.integers(1, len(KINDS) + 1)) for kind in kinds]
-    view = _view(photo, WHOLE_VIEW if set(chosen) & set(WHOLE_KINDS) else VIEW, rng)
+    scaled = _scaled(photo, (SMALLEST, min(LARGEST, *photo.size)), rng, looks)
+    view = _window(scaled, WHOLE_VIEW if set(chosen) & set(WHOLE_KINDS) else VIEW, rng)
     factor = float(rng.uniform(SHRUNK, 1)) if chosen and rng.random() < SHRUNK_SHARE else 1.0
     factor = max(factor, SIDE / min(view.shape[:2]))
     opinion = PRISTINE
@@ -187,18 +229,19 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
     return Crops(crops, opinion, raw, name)
 
 
-def _view(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    return _window(_scaled(photo, (SMALLEST, min(LARGEST, *photo.size)), rng), largest, rng)
-
-
-def _scaled(photo: Pictures.Image, scales: tuple[int, int], rng: np.random.Generator) -> Pictures.Image:
+def _scaled(
+    photo: Pictures.Image, scales: tuple[int, int], rng: np.random.Generator, looks: bool = False
+) -> Pictures.Image:
     """With a short side between two, log-uniform."""
-    short, (least, most) = min(photo.size), scales
+    squeezed = 1.0
+    if looks:
+        photo, squeezed = look(photo, rng), float(np.exp(rng.uniform(np.log(SQUEEZED), 0)))
+    short, long, (least, most) = min(photo.size), max(photo.size), scales
     target = round(np.exp(rng.uniform(np.log(least), np.log(max(least, most)))))
     filters = (Pictures.Resampling.LANCZOS, Pictures.Resampling.BICUBIC, Pictures.Resampling.BILINEAR)
-    if target != short:
-        size = [max(target, round(side * target / short)) for side in photo.size]
-        photo = photo.resize((size[0], size[1]), filters[rng.integers(3)])
+    if target != short or squeezed != 1:
+        size = target, max(target, round(squeezed * long * target / short))
+        photo = photo.resize(size if photo.width == short else size[::-1], filters[rng.integers(3)])
     return photo
 
 

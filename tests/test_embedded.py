@@ -49,6 +49,9 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
         "crops-3",
         "crops-pairs-2",
         "crops-4",
+        "crops-pairs-3",
+        "crops-5",
+        "crops-resized",
     ]
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 
@@ -100,6 +103,29 @@ def test_the_damaged_samples_score_below_their_originals(nano):
     # A grade at least; these are two grades apart.
     assert min(cat.quality, coffee.quality) > max(blurred.quality, compressed.quality) + 1
     assert (blurred.distortion, compressed.distortion) == ("blur", "jpeg compression")
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", "coffee.jpg", "phone_portrait.jpg"])
+def test_what_is_worse_than_the_worst_it_was_trained_with_is_no_better(nano, name):
+    """Of KADID-10k's blurs the strongest has 5 pixels; here are four times as many."""
+    with Image.open(SAMPLES / name) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((768, 768), Image.Resampling.LANCZOS)
+    blurred = [picture.filter(ImageFilter.GaussianBlur(sigma)) for sigma in (5, 10, 20)]
+    for result in nano.score_many(blurred):
+        assert result.quality < 2.5
+        assert result.distortion == "blur"
+
+
+@pytest.mark.parametrize("factor", [1.25, 1.5, 2, 2.5])
+def test_damage_is_seen_in_an_enlarged_picture(nano, picture, factor):
+    picture = picture.copy()
+    picture.thumbnail((512, 512), Image.Resampling.LANCZOS)
+    originals = picture, as_jpeg(picture, 8), noisy(picture, 40)
+    size = round(factor * picture.width), round(factor * picture.height)
+    good, *bad = nano.score_many([one.resize(size, Image.Resampling.BICUBIC) for one in originals])
+    assert good.quality > max(result.quality for result in bad) + (1 if factor <= 1.5 else 0.5)
+    assert [result.distortion for result in bad] == ["jpeg compression", "noise"]
 
 
 def test_a_shrunk_photograph_is_no_worse(nano):

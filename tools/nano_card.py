@@ -1,7 +1,7 @@
 """Puts the figures that `benchmarks/nano.py` printed into the tables of docs/liqe_nano.md and README.md.
 
 python benchmarks/nano.py photos --sections own other pristine edits > all.txt
-python benchmarks/nano.py photos --limit 8 --sections sizes > sizes.txt
+python benchmarks/nano.py photos --limit 8 --sections sizes resized > sizes.txt
 python tools/nano_card.py all.txt sizes.txt
 """
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 CARD, README = ROOT / "docs" / "liqe_nano.md", ROOT / "README.md"
 FIGURES = ("SRCC", "PLCC", "category", "D", "L", "L by opinion", "P")
 
-_SUMMARY = re.compile(r"^(own|others'), (\d+): (SRCC .*)$")
+_SUMMARY = re.compile(r"^(own|others'), (\d+)(?: resized to (\d+))?: (SRCC .*)$")
 _KIND = re.compile(r"^ +(\d+) (.+?) +D (\S+)  L (\S+)  category (\S+)  scores (.+)  opinions (.+)$")
 _PRISTINE = re.compile(r"^pristine at (\d+): mean (\S+)  lowest (\S+) .*above 4: (\d+ of \d+)$")
 
@@ -31,10 +31,12 @@ def read(lines: Iterable[str]) -> dict[str, list[str]]:
             said = [", ".join(values.split()) for values in (scores, opinions)]
             kinds.append(" | ".join([f"{kind} {name}", *figures, *said]))
         elif found := _SUMMARY.match(line):
-            make, side, rest = found.groups()
+            make, side, resized, rest = found.groups()
             values = {name: float(value) for name, value in (pair.rsplit(" ", 1) for pair in rest.split("  "))}
             cells = " | ".join(f"{values[name]:.3f}" for name in FIGURES)
-            if side == "512":
+            if resized:
+                rows.setdefault("resized", []).append(f"{resized} | {cells}")
+            elif side == "512":
                 rows[make], rows[f"{make} by type"] = [cells], kinds
             else:
                 rows.setdefault("sizes", []).append(f"{side} | {cells}")
@@ -78,6 +80,7 @@ def rewritten(card: str, readme: str, rows: dict[str, list[str]]) -> tuple[str, 
         "own by type": ("Of our own damage, type by type", "| type | D | L by opinion"),
         "others' by type": ("Of other libraries' damage", "| type | D | L by opinion"),
         "sizes": ("Our own damage at other sizes", "| longest side | SRCC"),
+        "resized": ("Pictures damaged at 512 pixels", "| longest side | SRCC"),
         "pristine": ("Undamaged photographs", "| longest side | mean score"),
     }
     for name, cells in rows.items():

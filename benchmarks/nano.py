@@ -1,4 +1,4 @@
-"""How good `liqe_nano` is, on photographs it never saw: every figure of docs/liqe_nano.md.
+"""How good `liqe_nano` is, on photographs it never saw: the tables under "How good it is" of docs/liqe_nano.md.
 
     python tools/photographs.py --out photos
     python benchmarks/nano.py photos --sections own other sizes resized pristine edits
@@ -25,7 +25,7 @@ from tqdm import tqdm
 import liqe_jax
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.evaluate.ranktest import d_test, l_test, p_test
-from liqe_jax.evaluate.ranktest_run import LEVELS, PRISTINE, Distort, Rendering, renderings
+from liqe_jax.evaluate.ranktest_run import LEVELS, PRISTINE, SIDE, Distort, Rendering, renderings
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.opinion import mean_opinion
 
@@ -216,9 +216,11 @@ def main() -> None:
             few = names[: 8 if side > 1024 else 16]
             show(f"own, {side}", measure(model, options.photos, few, KINDS, distort, side=side, **common))
     if "resized" in options.sections:
-        for side in (384, 768, 1024, 2048, 4000):
-            report = measure(model, options.photos, names[:8], KINDS, distort, side=512, resized=side, **common)
-            show(f"own, 512 resized to {side}", report)
+        for side in SIZES:
+            if side == SIDE:
+                continue
+            report = measure(model, options.photos, names[:8], KINDS, distort, side=SIDE, resized=side, **common)
+            show(f"own, {SIDE} resized to {side}", report)
     if "pristine" in options.sections:
         pristine_at_sizes(model, options.photos, names, options.preprocess)
     if "edits" in options.sections:

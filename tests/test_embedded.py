@@ -106,7 +106,7 @@ def test_the_damaged_samples_score_below_their_originals(nano):
 
 
 @pytest.mark.parametrize("name", ["cat.jpg", "coffee.jpg", "phone_portrait.jpg"])
-def test_what_is_worse_than_the_worst_it_was_trained_with_is_no_better(nano, name):
+def test_blur_far_beyond_what_it_was_trained_with_is_bad(nano, name):
     """Of KADID-10k's blurs the strongest has 5 pixels; here are four times as many."""
     with Image.open(SAMPLES / name) as opened:
         picture = opened.convert("RGB")

@@ -283,7 +283,8 @@ def _curve_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Any curve of tones that never darkens: what an editor's user draws."""
     places = np.linspace(0, 1, 6)
     heights = np.maximum.accumulate(places + (1 - places) * rng.random(6) * [rng.integers(2), 1, 1, 1, 1, 1])
-    curve = PchipInterpolator(places, heights)(np.linspace(0, 1, 1024)).astype(np.float32)
+    tones = np.linspace(0, 1, 1024)
+    curve = np.maximum(PchipInterpolator(places, heights)(tones), tones).astype(np.float32)
     share = np.float32(strength)
     return (1 - share) * image + share * curve[np.rint(1023 * image).astype(np.int32)]
 

@@ -60,7 +60,7 @@ PER_LOOK, SQUEEZED = 10, 0.8
 # How far damaged pictures are enlarged afterwards, log-uniform: the scorer makes 1152x768 of one of 512x341 that
 # somebody enlarged. Opinions stay, since people see the same picture. At the last level it may be more, since what is
 # worse than it is not better.
-RESIZED, WORST_RESIZED = 2.25, 5.0
+ENLARGED_AFTER, WORST_ENLARGED_AFTER = 2.25, 5.0
 
 PAIR = 2  # crops of every view of `pair_views`
 
@@ -127,7 +127,7 @@ def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], loo
     """The same, enlarged after the damage, undamaged ones not."""
 
     def enlarged(pixels: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-        factor = np.exp(rng.uniform(0, np.log(WORST_RESIZED if level == LEVELS[-1] else RESIZED)))
+        factor = np.exp(rng.uniform(0, np.log(WORST_ENLARGED_AFTER if level == LEVELS[-1] else ENLARGED_AFTER)))
         filters = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
         return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=filters[rng.integers(3)])
 

@@ -359,7 +359,15 @@ def test_as_a_process_without_torch_tensorflow_or_network(folder, model_folder):
     assert "orch" not in err
 
 
-def test_an_interrupted_run_keeps_what_it_has_scored(model_folder, tmp_path):
+@pytest.fixture
+def interruptible():
+    """What a shell starts in the background ignores interrupts, and so would the programs it starts in turn."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupted_run_keeps_what_it_has_scored(interruptible, model_folder, tmp_path):
     picture = tmp_path / "p.png"
     Image.fromarray(photograph(300, 300)).save(picture)
     listing, target = tmp_path / "list.txt", tmp_path / "out.jsonl"

@@ -51,7 +51,9 @@ def _of_side(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.LANCZOS)
 
 
-def judge(model: liqe_jax.Model, items: Sequence[Rendering | Resized], preprocess: str) -> tuple[np.ndarray, list[str]]:
+def judge(
+    model: liqe_jax.Model, items: Sequence[Rendering | Resized], preprocess: str | None
+) -> tuple[np.ndarray, list[str]]:
     """Scores and the most probable distortions."""
     results = list(tqdm(model.score_many(items, preprocess=preprocess), total=len(items), unit="image", disable=None))
     failed = [result.error for result in results if isinstance(result, liqe_jax.Failure)]
@@ -69,7 +71,7 @@ def measure(
     *,
     side: int,
     resized: int | None = None,
-    preprocess: str = "paper",
+    preprocess: str | None = None,
 ) -> dict[str, float]:
     """The figures for one make of damage at one size; `resized` is another size afterwards."""
     kinds = list(kinds)
@@ -109,7 +111,7 @@ def show(title: str, report: dict[str, float]) -> None:
     print(f"{title}: " + "  ".join(f"{name} {value:.4f}" for name, value in report.items()), flush=True)
 
 
-def pristine_at_sizes(model: liqe_jax.Model, folder: Path, names: Sequence[str], preprocess: str) -> None:
+def pristine_at_sizes(model: liqe_jax.Model, folder: Path, names: Sequence[str], preprocess: str | None) -> None:
     """Scores of undamaged photographs, shrunk or enlarged to several sizes."""
     for side in SIZES:
         pictures = []
@@ -169,7 +171,7 @@ EDITS = {
 }
 
 
-def edits(model: liqe_jax.Model, paths: Sequence[Path], preprocess: str) -> None:
+def edits(model: liqe_jax.Model, paths: Sequence[Path], preprocess: str | None) -> None:
     """Ten everyday edits, mild and strong: is each worse than the original, and the strong worse than the mild?"""
     ordered = []
     for path in paths:
@@ -193,7 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--model", default="liqe_nano")
-    parser.add_argument("--preprocess", default="paper")
+    parser.add_argument("--preprocess", help="default: the model's own")
     parser.add_argument("--part", default="test", help="part of the photographs (test, val)")
     parser.add_argument("--limit", type=int, help="only so many photographs")
     sections = ("own", "other", "sizes", "resized", "pristine", "edits")
@@ -203,7 +205,7 @@ def main() -> None:
     rows = json.loads((options.photos / "photographs.json").read_text())["photographs"]
     names = [row["file"] for row in rows if row["part" if "part" in row else "split"] == options.part]
     names = names[: options.limit]
-    print(f"{model.name}, {len(names)} photographs, preprocess {options.preprocess}")
+    print(f"{model.name}, {len(names)} photographs, preprocess {options.preprocess or model.preprocess}")
     common = {"preprocess": options.preprocess}
     if "own" in options.sections:
         show("own, 512", measure(model, options.photos, names, KINDS, distort, side=512, **common))

@@ -145,6 +145,7 @@ def get_config(stage: str = "varied") -> ConfigDict:
     config = default_config()
     config.name = "liqe_nano"
     config.licence = "Apache-2.0"
+    config.preprocess = "even"
     config.seed = 19901116
     config.init = this.init
     config.architecture = ConfigDict(

@@ -98,13 +98,14 @@ def test_the_command(checkpoint, tmp_path, capsys):
         write_model(tmp_path / f"{number}.pt", other)
     sources = [str(tmp_path / f"{number}.pt") for number in range(2)]
     out = tmp_path / "mean"
-    command = ["average", *sources, "--shares", "1", "3", "--name", "mine", "--dtype", "float16", "--output", str(out)]
+    command = ["average", *sources, "--shares", "1", "3", "--name", "mine", "--dtype", "float16"]
+    command += ["--preprocess", "even", "--output", str(out)]
     assert main(command) == 0
     assert "mean of 2 models, liqe, float16" in capsys.readouterr().out
     mean = read_model(out)
     for name, array in checkpoint.flat.items():
         np.testing.assert_allclose(mean.flat[name], 0.925 * array, rtol=1e-3, atol=1e-6)
-    assert mean.provenance.name == "mine"
+    assert (mean.provenance.name, mean.preprocess) == ("mine", "even")
     assert mean.text_features is not None  # of the mean's own weights, or reading would have refused them
     assert main(command) == 2
     assert "exists already" in capsys.readouterr().err

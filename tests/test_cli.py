@@ -166,6 +166,25 @@ def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, 
     assert run(*common, "--resume", "--format", "table") == 2
 
 
+def test_a_model_s_own_preset(folder, model_folder, tmp_path, capsys):
+    assert run("convert", model_folder, tmp_path / "even", "--preprocess", "even") == 0
+    assert run("info", tmp_path / "even") == 0
+    assert "preprocess     even" in capsys.readouterr().out
+    target = tmp_path / "x.jsonl"
+    common = ("score", folder / "a.png", "--model", tmp_path / "even")
+    assert run(*common, "--output", target, "--map", tmp_path / "maps") == 0
+    capsys.readouterr()
+    assert run("score", folder / "a.png", "--model", model_folder, "--preprocess", "even", "--format", "jsonl") == 0
+    (own,), (asked,) = rows_of(target.read_text()), rows_of(capsys.readouterr().out)
+    assert own == asked
+    assert own["preprocess"] == "even"
+    assert run(*common, "--output", target, "--resume") == 0
+    assert run(*common, "--output", target, "--resume", "--preprocess", "paper") == 2
+    assert "holds results of preprocess 'even'" in capsys.readouterr().err
+    assert run(*common, "--preprocess", "paper", "--format", "jsonl") == 0
+    assert rows_of(capsys.readouterr().out)[0]["preprocess"] == "paper"
+
+
 def test_the_number_of_patches(folder, model_folder, capsys):
     common = ("score", folder / "a.png", "--model", model_folder, "--format", "jsonl", "--quiet")
     counts = {}

@@ -37,6 +37,7 @@ def picture():
 def test_it_is_the_default_small_and_says_what_it_is(nano):
     assert nano.name == EMBEDDED
     assert nano.tasks.name == "joint"
+    assert nano.preprocess == "even"
     assert sum(file.stat().st_size for file in embedded_folder().iterdir()) < MOST_BYTES
     assert nano.provenance.licence == "Apache-2.0"
     assert [entry.dataset for entry in nano.provenance.trained_on] == [
@@ -133,7 +134,7 @@ def test_a_shrunk_photograph_is_no_worse(nano):
         picture = opened.convert("RGB")
     sides = (512, 768, 1024, 2532)
     pictures = [picture.resize((round(side * picture.width / picture.height), side)) for side in sides]
-    scores = [result.quality for result in nano.score_many(pictures, preprocess="even")]
+    scores = [result.quality for result in nano.score_many(pictures)]
     assert min(scores) > 4
 
 

@@ -68,6 +68,17 @@ def test_a_model_comes_back_whole(model_folder: Path, checkpoint: Checkpoint) ->
     np.testing.assert_array_equal(got.text_features, checkpoint.text_features)
 
 
+def test_a_model_says_how_it_is_judged(folder: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    assert load(folder).preprocess == "paper"
+    write_native(tmp_path / "even", dataclasses.replace(checkpoint, preprocess="even"))
+    assert load(tmp_path / "even").preprocess == "even"
+    change_manifest(folder, lambda manifest: manifest.pop("preprocess"))  # as older versions wrote it
+    assert load(folder).preprocess == "paper"
+    change_manifest(folder, lambda manifest: manifest.update(preprocess="pyramid"))
+    with pytest.raises(ModelError, match="asks for the preset 'pyramid'; this version has paper, pyiqa, even"):
+        load(folder)
+
+
 def test_text_features_are_used_and_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("liqe_jax.scoring.load.text_features", lambda *_: pytest.fail("computed again"))
     assert load(folder, devices=jax.devices()[:1]).tasks == read_native(folder).tasks
@@ -242,6 +253,8 @@ def test_a_manifest_must_list_every_file(folder: Path, name: str) -> None:
         {"provenance": {"name": "a", "trained_on": ["KonIQ-10k"]}},
         {"provenance": {"name": "a", "trained_on": 3}},
         {"provenance": {"name": "a", "notes": 3}},
+        {"preprocess": None},
+        {"preprocess": ["even"]},
     ],
     ids=str,
 )

@@ -183,6 +183,7 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     config = tiny_config()
     config.data.validate = ()
     config.epochs, config.steps_per_epoch = 1, 2
+    config.preprocess = "even"
     monkeypatch.chdir(tmp_path)
     best = train_and_evaluate(config, "run")  # as people give it: relative
     assert Checkpoints("run/checkpoints", 3).steps() == [2]
@@ -191,6 +192,7 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     assert [entry.dataset for entry in model.provenance.trained_on] == ["generated", "generated-2"]
     assert 1 <= model.score(photo).quality <= 5
     last = load(tmp_path / "run" / "last", devices=jax.devices()[:1])
+    assert (last.preprocess, model.preprocess) == ("even", "even")
     jax.tree.map(np.testing.assert_array_equal, last.params, model.params)  # the only epoch's is the best and the last
     assert last.provenance.notes[0].startswith("step 2 of 2, ")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -232,7 +234,13 @@ def test_settings_are_checked():
         config.lerning_rate = 1.0
     with pytest.raises(UsageError, match=r"unknown keys \['lerning_rate'\]"):
         check_config(config)
-    for key, value in (("on_nan", "ignore"), ("dtype", "float16"), ("epochs", 0), ("square_dropout", 1.0)):
+    for key, value in (
+        ("on_nan", "ignore"),
+        ("dtype", "float16"),
+        ("epochs", 0),
+        ("square_dropout", 1.0),
+        ("preprocess", "odd"),
+    ):
         config = default_config()
         config[key] = value
         with pytest.raises(UsageError, match=f"config.{key}"):

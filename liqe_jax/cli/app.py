@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from liqe_jax.cli.settings import add_model_options, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import add_model_options, add_preprocess_option, read_tasks, use_compilation_cache
 from liqe_jax.errors import UsageError
 
 EXAMPLES = """\
@@ -30,13 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_options(parser)
-    parser.add_argument(
-        "--preprocess",
-        choices=("paper", "pyiqa", "even"),
-        default="even",
-        help="how patches are chosen: spread evenly with EXIF rotation (even, the default, since phones need it), as "
-        "LIQE was tested (paper), or as in pyiqa",
-    )
+    add_preprocess_option(parser, "even")  # whatever the model: visitors come with phones
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="0 takes any free one (default: first free from 7860)")
     parser.add_argument(

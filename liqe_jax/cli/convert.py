@@ -63,6 +63,12 @@ def add_writing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
     parser.add_argument("--name", help="name of the model in results (default: that of the source, or the first)")
+    parser.add_argument(
+        "--preprocess",
+        choices=("paper", "pyiqa", "even"),
+        help="how it chooses patches where nobody says otherwise, kept in our own format (default: as the source, or "
+        "the first)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,7 +107,7 @@ def write(
     Args:
       checkpoint: of any source.
       destination: must not exist.
-      options: `to`, `dtype` and `name`.
+      options: `to`, `dtype`, `name` and `preprocess`.
       tasks: for our format; None takes the checkpoint's own.
 
     Raises:
@@ -114,6 +120,8 @@ def write(
         # The stored text features have to belong to the weights as stored.
         flat = rounded(checkpoint.flat, options.dtype)
         checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
+    if options.preprocess:
+        checkpoint = dataclasses.replace(checkpoint, preprocess=options.preprocess)
     if options.name:
         provenance = dataclasses.replace(checkpoint.provenance, name=options.name)
         checkpoint = dataclasses.replace(checkpoint, provenance=provenance)

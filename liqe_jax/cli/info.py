@@ -57,6 +57,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "architecture": checkpoint.config.to_hugging_face(),
         "tasks": checkpoint.tasks.to_dict() if checkpoint.tasks else None,
         "text_features": checkpoint.text_features is not None,
+        "preprocess": checkpoint.preprocess,
     }
 
 
@@ -87,6 +88,7 @@ def _print(description: dict[str, Any]) -> None:
         if tasks is None
         else f"{tasks['name']}: " + ", ".join(f"{a['name']} ({len(a['labels'])})" for a in tasks["attributes"]),
         "text features": "stored" if description["text_features"] else "computed when loaded",
+        "preprocess": description["preprocess"],
     }
     for name, value in rows.items():
         if value:

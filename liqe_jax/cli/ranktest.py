@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
     output = make_folder(arguments.output)
     model = load_model(arguments.model, arguments)
+    arguments.preprocess = arguments.preprocess or model.preprocess
     scores = output / "scores.jsonl"
     _check_settings(output / "settings.json", scores, model, arguments)
     _score(model, names, kinds, scores, arguments)

@@ -14,7 +14,13 @@ from typing import IO, TYPE_CHECKING
 
 from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand
-from liqe_jax.cli.settings import add_model_options, read_tasks, text_cache_folder, use_compilation_cache
+from liqe_jax.cli.settings import (
+    add_model_options,
+    add_preprocess_option,
+    read_tasks,
+    text_cache_folder,
+    use_compilation_cache,
+)
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.scoring.result import Failure, Score
@@ -47,13 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, pattern, or - for a list on stdin")
     add_model_options(parser)
-    parser.add_argument(
-        "--preprocess",
-        choices=("paper", "pyiqa", "even"),
-        default="paper",
-        help="how patches are chosen: as LIQE was tested (paper, the default), as in pyiqa, or spread evenly with "
-        "EXIF rotation (even; best for photographs from phones)",
-    )
+    add_preprocess_option(parser)
     parser.add_argument(
         "--patches", type=_patches, metavar="N", help='patches of each photograph, or "all" of the grid (default: 15)'
     )
@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     model = load(arguments.model, tasks=tasks, dtype=arguments.dtype, text_cache_folder=text_cache_folder())
+    arguments.preprocess = arguments.preprocess or model.preprocess
     done: set[str] = set()
     if arguments.resume:
         preset = PRESETS[arguments.preprocess].with_patches(arguments.patches)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.cli.inputs import expand
+from liqe_jax.cli.settings import add_preprocess_option
 from liqe_jax.errors import UsageError
 from liqe_jax.scoring.result import Failure
 
@@ -31,9 +32,7 @@ def is_score_file(argument: str) -> bool:
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """--preprocess, --dtype, --batch-size, --quiet: how models score here."""
-    parser.add_argument(
-        "--preprocess", choices=("paper", "pyiqa", "even"), default="paper", help="how models choose patches"
-    )
+    add_preprocess_option(parser)
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "int8"),
@@ -99,11 +98,12 @@ def score_into(model: Model, paths: Sequence[str], destination: Path, arguments:
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import JsonlWriter
 
-    done = output.take_up(str(destination), "jsonl", model.tasks, model.name, arguments.preprocess)
+    preprocess = arguments.preprocess or model.preprocess
+    done = output.take_up(str(destination), "jsonl", model.tasks, model.name, preprocess)
     waiting = [path for path in paths if path not in done]
     with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = JsonlWriter(stream, model.tasks)
-        results = model.score_many(waiting, batch_size=arguments.batch_size, preprocess=arguments.preprocess)
+        results = model.score_many(waiting, batch_size=arguments.batch_size, preprocess=preprocess)
         for result in progress(results, len(waiting), f"scoring with {model.name}", arguments.quiet):
             writer.write(result)
 

@@ -23,6 +23,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_tasks_option(parser)
 
 
+def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """--preprocess, the model's own where there is no default."""
+    ours = default or "the model's own, which is even for liqe_nano and paper for all others"
+    parser.add_argument(
+        "--preprocess",
+        choices=("paper", "pyiqa", "even"),
+        default=default,
+        help="how patches are chosen: as LIQE was tested (paper), as in pyiqa, or spread evenly with EXIF rotation "
+        f"(even; best for photographs from phones) (default: {ours})",
+    )
+
+
 def add_tasks_option(parser: argparse.ArgumentParser) -> None:
     """--tasks."""
     parser.add_argument(

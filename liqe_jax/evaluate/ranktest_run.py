@@ -104,8 +104,8 @@ def renderings(
                 yield Rendering(name, kind, level, photo, distort, seed)
 
 
-def scorer_of(model: Model, *, preprocess: str = "paper", batch_size: int | None = None) -> Scorer:
-    """A LIQE model as a scorer."""
+def scorer_of(model: Model, *, preprocess: str | None = None, batch_size: int | None = None) -> Scorer:
+    """A LIQE model as a scorer; `preprocess` None takes the model's own preset."""
 
     def score(images: Iterable[Rendering]) -> Iterator[float | Failure]:
         results = model.score_many(images, preprocess=preprocess, batch_size=batch_size)  # type: ignore[arg-type]

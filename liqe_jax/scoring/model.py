@@ -79,6 +79,7 @@ class Model:
       config, tasks, provenance: what the model is.
       dtype: operand type of its matrix products.
       devices: where it runs; images are spread over all of them.
+      preprocess: preset that it takes where a call names none.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class Model:
         provenance: Provenance,
         dtype: str = "float32",
         devices: Sequence[jax.Device] | None = None,
+        preprocess: str = "paper",
     ):
         if dtype not in DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
         self.config, self.tasks, self.provenance, self.dtype = config, tasks, provenance, dtype
+        self.preprocess = _preset(preprocess).name
         self.devices = tuple(devices or jax.local_devices())
         mesh = Mesh(np.asarray(self.devices), ("images",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
@@ -116,7 +119,7 @@ class Model:
         self,
         image: ImageSource,
         *,
-        preprocess: str | Preset = "paper",
+        preprocess: str | Preset | None = None,
         patches: int | str | None = None,
         allow_truncated: bool = False,
         name: str | None = None,
@@ -126,7 +129,7 @@ class Model:
         Args:
           image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
             grey [H, W], uint8 or floating in [0, 1]. RGB, not OpenCV's BGR.
-          preprocess: "paper", "pyiqa", "even", or a `Preset` of your own.
+          preprocess: "paper", "pyiqa", "even", or a `Preset` of your own; default the model's.
           patches: how many to judge at most, or "all" of the grid; default the preset's fifteen.
           allow_truncated: score what can be decoded of a cut file.
           name: for the result's `image`; default the path, or "<array>" and the like.
@@ -136,7 +139,7 @@ class Model:
           ModelError: the model predicts NaN.
           UsageError: there is no such preset or number of patches.
         """
-        preset = _preset(preprocess).with_patches(patches)
+        preset = self._chosen(preprocess).with_patches(patches)
         name = _name_of(image) if name is None else name
         ready = self._ready(_Job(name, image), preset, allow_truncated)
         (result,) = self._finish([ready], self._start([ready], preset, len(self.devices)), preset)
@@ -149,7 +152,7 @@ class Model:
         images: Iterable[ImageSource],
         *,
         batch_size: int | None = None,
-        preprocess: str | Preset = "paper",
+        preprocess: str | Preset | None = None,
         patches: int | str | None = None,
         allow_truncated: bool = False,
         workers: int | None = None,
@@ -166,7 +169,7 @@ class Model:
           preprocess, patches, allow_truncated: as in `score`.
           workers: decoding threads; default the number of cores, at most eight.
         """
-        preset = _preset(preprocess).with_patches(patches)
+        preset = self._chosen(preprocess).with_patches(patches)
         batch_size = self.batch_size(batch_size)
         workers = workers or min(os.cpu_count() or 1, 8)
         jobs = (_Job(_name_of(image), image) for image in images)
@@ -190,7 +193,7 @@ class Model:
         return -(-wanted // count) * count
 
     def quality_map(
-        self, image: ImageSource, *, preprocess: str | Preset = "paper", allow_truncated: bool = False
+        self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> QualityMap:
         """Judges every patch of a dense grid by itself.
 
@@ -203,7 +206,7 @@ class Model:
         """
         if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
-        dense = dataclasses.replace(_preset(preprocess), even=False, count=None)
+        dense = dataclasses.replace(self._chosen(preprocess), even=False, count=None)
         ready = self._ready(_Job(_name_of(image), image), dense, allow_truncated)
         quality = np.concatenate([part.values["quality"] for part in self._by_patch(ready.patches)])
         height, width = ready.prepared.pixels.shape[:2]
@@ -211,14 +214,17 @@ class Model:
         return QualityMap(ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size)
 
     def patches(
-        self, image: ImageSource, *, preprocess: str | Preset = "paper", allow_truncated: bool = False
+        self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> UInt8[np.ndarray, "P S S 3"]:
         """The patches that `score` would judge, RGB: what `liqe_jax.predict` takes, for gradients and the like.
 
         Raises:
           ImageError: the image cannot be decoded.
         """
-        return self._ready(_Job(_name_of(image), image), _preset(preprocess), allow_truncated).patches
+        return self._ready(_Job(_name_of(image), image), self._chosen(preprocess), allow_truncated).patches
+
+    def _chosen(self, preprocess: str | Preset | None) -> Preset:
+        return _preset(self.preprocess if preprocess is None else preprocess)
 
     def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
         decoded = decode(job.source, preset.decode_options(allow_truncated))

@@ -102,7 +102,10 @@ class _Run:
         # What is exported takes the state's numbers: those of the start would be 0.6 GB of a ViT-B/32.
         self.start = dataclasses.replace(self.start, flat={})
         self.logs = Logs(workdir, self.first_process, self.step)
-        self.predict = make_predictor(self.plan, self.devices, config.validation_batch, config.validation_patches)
+        self.preprocess = config.preprocess or self.start.preprocess
+        self.predict = make_predictor(
+            self.plan, self.devices, config.validation_batch, config.validation_patches, self.preprocess
+        )
         self.told_to_stop = False
 
     def _write_config(self) -> None:
@@ -319,7 +322,8 @@ class _Run:
             trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
             notes=(f"step {self.step} of {self.steps}, seed {self.config.seed}, weighting {self.config.weighting}",),
         )
-        return with_params(self.start, self._host_state().params, self.plan.tasks, provenance)
+        trained = with_params(self.start, self._host_state().params, self.plan.tasks, provenance)
+        return dataclasses.replace(trained, preprocess=self.preprocess)
 
     def close(self) -> None:
         """Waits for files to be complete."""

@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.preprocess import PATCH_COUNT
+from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
@@ -20,6 +20,7 @@ def default_config() -> ConfigDict:
         {
             "name": "liqe",  # in provenance and tables
             "licence": "",  # of the trained weights; "" takes that of the starting ones
+            "preprocess": "",  # preset of validation, and of the exported models; "" takes that of the starting one
             "seed": 20200626,  # train_unique_clip_weight.py:65
             "init": "openai/clip-vit-base-patch32",  # anything that liqe_jax.load reads; "random" with architecture
             "architecture": {  # of a random start; the ViT-B/32 by default
@@ -84,9 +85,11 @@ def check_config(config: ConfigDict) -> None:
     """
     known = default_config()
     _check_keys(config, known, "")
-    for key, values in (("on_nan", ("stop", "skip")), ("dtype", ("float32", "bfloat16"))):
+    choices = {"on_nan": ("stop", "skip"), "dtype": ("float32", "bfloat16"), "preprocess": ("", *PRESETS)}
+    for key, values in choices.items():
         if config[key] not in values:
-            raise UsageError(f"config.{key} must be one of {', '.join(values)}; got {config[key]!r}.")
+            named = ", ".join(value or '""' for value in values)
+            raise UsageError(f"config.{key} must be one of {named}; got {config[key]!r}.")
     schedules = ("reference", "cosine", "constant")
     if config.optimizer.schedule not in schedules:
         raise UsageError(

@@ -45,7 +45,11 @@ Predictor = Callable[[Any, LabelledSet, np.ndarray], Predictions]
 
 
 def make_predictor(
-    plan: Plan, devices: list[jax.Device], batch_per_device: int, patches: int = PATCH_COUNT
+    plan: Plan,
+    devices: list[jax.Device],
+    batch_per_device: int,
+    patches: int = PATCH_COUNT,
+    preprocess: str = "paper",
 ) -> Predictor:
     """A function of (replicated parameters, set, indices) that predicts with all devices of all hosts.
 
@@ -53,9 +57,10 @@ def make_predictor(
       plan: of the run.
       devices: local ones.
       batch_per_device: images.
-      patches: of each image, chosen as LIQE's tests do. Missing ones cost as much as real ones.
+      patches: of each image. Missing ones cost as much as real ones.
+      preprocess: preset that chooses them.
     """
-    preset = dataclasses.replace(PRESETS["paper"], count=patches)
+    preset = dataclasses.replace(PRESETS[preprocess], count=patches)
 
     def text(params: Flat, rows: PromptRows) -> Array:
         return encode_share(params, rows, plan, DEVICES)

@@ -22,7 +22,7 @@ def averaged(models: Sequence[Checkpoint], shares: Sequence[float] | None = None
     """The weighted mean of models of one shape and one task set, without text features.
 
     Args:
-      models: two or more; the first gives the name.
+      models: two or more; the first gives the name and the preset.
       shares: of each, positive; they are divided by their sum. None takes all alike.
 
     Returns:

@@ -33,6 +33,7 @@ class Checkpoint:
       tokenizer: for `tasks`; None stands for CLIP's own.
       text_features: unit features [K, D] of the prompts, where the file holds them.
       source_dtypes: how many arrays of the file had which type.
+      preprocess: preset that images are prepared with where nobody names another; LIQE's where the file does not say.
     """
 
     flat: Flat
@@ -42,6 +43,7 @@ class Checkpoint:
     tokenizer: Tokenizer | None = None
     text_features: Float[np.ndarray, "K D"] | None = None
     source_dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    preprocess: str = "paper"
 
     @property
     def params(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     config.json, model.safetensors    as transformers' CLIPModel reads them
     vocab.json, merges.txt            the tokenizer
     text_features.safetensors         unit features of the prompts
-    liqe.json                         task set, provenance, and the sha256 of the other files
+    liqe.json                         task set, provenance, preset, and the sha256 of the other files
 
 The features record the weights and the prompts that they were made from, so features of
 other weights are refused instead of silently used.
@@ -92,6 +92,7 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
                 "format": FORMAT,
                 "tasks": tasks.to_dict(),
                 "provenance": checkpoint.provenance.to_dict(),
+                "preprocess": checkpoint.preprocess,
                 "sha256": {entry.name: sha256_of_file(entry) for entry in sorted(partial.iterdir())},
             },
         )
@@ -126,6 +127,9 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     try:
         tasks = TaskSet.from_dict(manifest["tasks"])
         provenance = Provenance.from_dict(manifest["provenance"])
+        preprocess = manifest.get("preprocess", Checkpoint.preprocess)
+        if not isinstance(preprocess, str):
+            raise TypeError(f"the preset is {preprocess!r}.")
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     config = read_config(folder / "config.json")
@@ -135,7 +139,8 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     expected_shape = (len(tasks.prompts), config.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
-    return Checkpoint(flat, config, provenance, tasks, Tokenizer.from_folder(folder), features)
+    tokenizer = Tokenizer.from_folder(folder)
+    return Checkpoint(flat, config, provenance, tasks, tokenizer, features, preprocess=preprocess)
 
 
 def _manifest(folder: Path) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liqe_jax.cli.settings import PRESET_NAMES
 from liqe_jax.errors import UsageError
 from liqe_jax.images.decode import DecodedImage, decode
 from liqe_jax.images.preprocess import (
@@ -207,6 +208,7 @@ def test_decoding_warnings_come_first():
 
 def test_presets_are_named_and_read_only():
     assert {name: preset.name for name, preset in PRESETS.items()} == {n: n for n in ("paper", "pyiqa", "even")}
+    assert tuple(PRESETS) == PRESET_NAMES  # of the command
     with pytest.raises(TypeError):
         PRESETS["paper"] = Preset("paper")  # type: ignore[index]
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liqe_jax.cli.settings import MODEL_HELP, add_tasks_option, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import MODEL_HELP, PRESET_NAMES, add_tasks_option, read_tasks, use_compilation_cache
 from liqe_jax.errors import ModelError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def add_writing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the model in results (default: that of the source, or the first)")
     parser.add_argument(
         "--preprocess",
-        choices=("paper", "pyiqa", "even"),
+        choices=PRESET_NAMES,
         help="how it chooses patches where nobody says otherwise, kept in our own format (default: as the source, or "
         "the first)",
     )

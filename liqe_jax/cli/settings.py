@@ -17,6 +17,10 @@ MODEL_HELP = (
 )
 
 
+# Keys of `images.preprocess.PRESETS`, which is not imported before it is needed.
+PRESET_NAMES = ("paper", "pyiqa", "even")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """--model and --tasks."""
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"{MODEL_HELP} (default: {EMBEDDED})")
@@ -25,10 +29,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--preprocess, the model's own where there is no default."""
-    ours = default or "the model's own, which is even for liqe_nano and paper for all others"
+    ours = default or "the model's own, which is paper for LIQE's weights and even for liqe_nano"
     parser.add_argument(
         "--preprocess",
-        choices=("paper", "pyiqa", "even"),
+        choices=PRESET_NAMES,
         default=default,
         help="how patches are chosen: as LIQE was tested (paper), as in pyiqa, or spread evenly with EXIF rotation "
         f"(even; best for photographs from phones) (default: {ours})",

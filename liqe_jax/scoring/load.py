@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.model.clip import Params
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.prompts import encode_prompts, pack_prompts
@@ -63,11 +62,6 @@ def load(
     checkpoint = _with_cached_features(open_checkpoint(name_or_path), tasks, text_cache_folder)
     assert checkpoint.tasks is not None
     assert checkpoint.text_features is not None
-    if checkpoint.preprocess not in PRESETS:
-        raise ModelError(
-            f"{checkpoint.provenance.name} asks for the preset {checkpoint.preprocess!r}; this version has "
-            f"{', '.join(PRESETS)}. Update liqe_jax."
-        )
     return Model(
         checkpoint.params,
         checkpoint.text_features,

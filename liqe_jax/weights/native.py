@@ -24,6 +24,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from liqe_jax.errors import LiqeError, ModelError
+from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
@@ -103,8 +104,8 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     """Reads and verifies a folder that `write_native` wrote.
 
     Raises:
-      ModelError: a file is missing, cut or altered; the format is newer than this package;
-        the text features belong to other weights or prompts.
+      ModelError: a file is missing, cut or altered; the format or the preset is newer than this
+        package; the text features belong to other weights or prompts.
     """
     folder = Path(folder)
     manifest = _manifest(folder)
@@ -139,6 +140,11 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
     expected_shape = (len(tasks.prompts), config.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
+    if preprocess not in PRESETS:
+        raise ModelError(
+            f"{folder / MANIFEST} asks for the preset {preprocess!r}; this version has {', '.join(PRESETS)}. Update "
+            "liqe_jax."
+        )
     tokenizer = Tokenizer.from_folder(folder)
     return Checkpoint(flat, config, provenance, tasks, tokenizer, features, preprocess=preprocess)
 

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from configs import liqe_nano, smoke
 from liqe_jax import UsageError, load
+from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import NotFinite, train_and_evaluate
 from liqe_jax.train.settings import check_config, default_config
@@ -184,6 +185,13 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     config.data.validate = ()
     config.epochs, config.steps_per_epoch = 1, 2
     config.preprocess = "even"
+    validated_with = []
+
+    def recorded(*arguments, preset, **options):
+        validated_with.append((preset.name, preset.count))
+        return evaluation_batches(*arguments, preset=preset, **options)
+
+    monkeypatch.setattr("liqe_jax.train.validate.evaluation_batches", recorded)
     monkeypatch.chdir(tmp_path)
     best = train_and_evaluate(config, "run")  # as people give it: relative
     assert Checkpoints("run/checkpoints", 3).steps() == [2]
@@ -193,6 +201,7 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     assert 1 <= model.score(photo).quality <= 5
     last = load(tmp_path / "run" / "last", devices=jax.devices()[:1])
     assert (last.preprocess, model.preprocess) == ("even", "even")
+    assert set(validated_with) == {("even", config.validation_patches)}
     jax.tree.map(np.testing.assert_array_equal, last.params, model.params)  # the only epoch's is the best and the last
     assert last.provenance.notes[0].startswith("step 2 of 2, ")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import pytest
@@ -19,6 +20,7 @@ from PIL import Image
 
 from liqe_jax.cli import convert
 from liqe_jax.cli.main import main
+from liqe_jax.cli.score import map_path
 from liqe_jax.cli.settings import use_compilation_cache
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.write import FORMATS
@@ -241,15 +243,48 @@ def test_truncated_files_on_request(model_folder, tmp_path, capsys):
     assert "damaged file" in rows_of(capsys.readouterr().out)[0]["warnings"][0]
 
 
-def test_maps(folder, model_folder, tmp_path):
+def test_maps(folder, model_folder, tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
-    shutil.copy(folder / "a.png", tmp_path / "other" / "a.png")
-    target = tmp_path / "maps"
-    paths = (folder / "a.png", tmp_path / "other" / "a.png")
-    assert run("score", *paths, "--model", model_folder, "--map", target) == 0
-    assert sorted(path.name for path in target.iterdir()) == ["a.png.map.jpg", "a.png.map2.jpg"]
-    with Image.open(target / "a.png.map.jpg") as picture:
+    monkeypatch.chdir(tmp_path)
+    common = ("--model", model_folder, "--map", "maps", "--output", "scores.jsonl")
+    assert run("score", folder / "a.png", *common) == 0
+    first = tmp_path / "maps" / folder.relative_to(tmp_path) / "a.png.map.jpg"
+    with Image.open(first) as picture:
         assert picture.width > 420
+    # Another of the same name, taken up later, leaves it alone.
+    before = first.read_bytes()
+    Image.open(folder / "a.png").rotate(180).save(tmp_path / "other" / "a.png")
+    assert run("score", folder / "a.png", "other/a.png", *common, "--resume") == 0
+    assert first.read_bytes() == before
+    assert (tmp_path / "maps" / "other" / "a.png.map.jpg").read_bytes() != before
+
+
+def test_where_a_map_goes_depends_on_the_path_alone(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert map_path("a.png") == Path("a.png.map.jpg")
+    assert map_path("b/../c/a.png") == map_path(str(tmp_path / "here" / "c" / "a.png")) == Path("c/a.png.map.jpg")
+    outside = map_path("../a.png")
+    assert not outside.is_absolute()
+    assert ".." not in outside.parts
+    assert Path(tmp_path.anchor) / outside == tmp_path / "a.png.map.jpg"
+
+
+def test_photographs_of_kinds_that_are_not_read_are_counted(folder, model_folder, tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name in ("x.HEIC", "y.heic", "z.NEF", "notes.txt"):
+        (mixed / name).write_bytes(b"?")
+    assert run("score", mixed, "--model", model_folder) == 2
+    assert "No images" in (said := capsys.readouterr().err)
+    assert "2 .heic, 1 .nef" in said
+    shutil.copy(folder / "a.png", mixed / "a.png")
+    assert run("score", mixed, "--model", model_folder) == 0
+    captured = capsys.readouterr()
+    assert "2 .heic, 1 .nef. Export them as JPEG." in captured.err
+    assert "HEIC" not in captured.out
+    assert run("score", mixed, "--model", model_folder, "--quiet") == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_one_s_own_task_set_from_a_file(folder, model_folder, tmp_path, capsys):

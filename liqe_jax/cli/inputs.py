@@ -5,8 +5,10 @@ from __future__ import annotations
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from liqe_jax.images.unread import UNREAD_SUFFIXES
 from liqe_jax.scoring.result import Failure
 
 # A folder is searched by suffix, since it also holds other things; a file that is named is
@@ -17,31 +19,45 @@ SUFFIXES = frozenset(
 )
 
 
-def expand(arguments: Iterable[str], recursive: bool) -> Iterator[str | Failure]:
+def expand(arguments: Iterable[str], recursive: bool, passed: Counter[str] | None = None) -> Iterator[str | Failure]:
     """Image paths in files, folders, patterns and, for "-", in a list on standard input.
 
     Folders are listed in alphabetical order, files before sub-folders. What leads to nothing is
     a `Failure` in its place.
+
+    Args:
+      arguments: what the user named.
+      recursive: whether sub-folders are searched.
+      passed: counts by suffix the photographs in folders that are of kinds that are not read.
     """
+    passed = Counter() if passed is None else passed
     for argument in arguments:
         if argument == "-":
             yield from (path for line in sys.stdin if (path := line.rstrip("\r\n")))
         elif os.path.isdir(argument):
-            yield from _in_folder(argument, recursive)
+            yield from _in_folder(argument, recursive, passed)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             found = sorted(glob.glob(argument, recursive=True))
             if not found:
                 yield Failure(argument, "No file matches this pattern.")
             for path in found:
                 if os.path.isdir(path):
-                    yield from _in_folder(path, recursive)
+                    yield from _in_folder(path, recursive, passed)
                 else:
                     yield path
         else:
             yield argument
 
 
-def _in_folder(folder: str, recursive: bool) -> Iterator[str | Failure]:
+def passed_over(passed: Counter[str]) -> str:
+    """A sentence on what `expand` counted; "" where it is nothing."""
+    if not passed:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
+    return f"Passed over, since such files are not read: {kinds}. Export them as JPEG."
+
+
+def _in_folder(folder: str, recursive: bool, passed: Counter[str]) -> Iterator[str | Failure]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(((entry.name, entry.is_dir()) for entry in entries), key=lambda entry: entry[0])
@@ -49,10 +65,15 @@ def _in_folder(folder: str, recursive: bool) -> Iterator[str | Failure]:
         yield Failure(folder, f"Cannot list the folder: {error.strerror or error}. Check its permissions.")
         return
     for name, is_folder in listed:
-        if not is_folder and os.path.splitext(name)[1].lower() in SUFFIXES:
+        if is_folder:
+            continue
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix in SUFFIXES:
             yield os.path.join(folder, name)
+        elif suffix in UNREAD_SUFFIXES:
+            passed[suffix] += 1
     if recursive:
         for name, is_folder in listed:
             # Links to folders can form a ring.
             if is_folder and not os.path.islink(os.path.join(folder, name)):
-                yield from _in_folder(os.path.join(folder, name), recursive)
+                yield from _in_folder(os.path.join(folder, name), recursive, passed)

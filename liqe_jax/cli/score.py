@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import os
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from liqe_jax.cli import output
-from liqe_jax.cli.inputs import expand
+from liqe_jax.cli.inputs import expand, passed_over
 from liqe_jax.cli.settings import (
     add_model_options,
     add_preprocess_option,
@@ -95,10 +97,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         output.check_destination(arguments.output, form, arguments.resume, arguments.overwrite)
     tasks = read_tasks(arguments.tasks)
-    first = next(expand(arguments.paths, arguments.recursive), None) if "-" not in arguments.paths else ""
+    passed: Counter[str] = Counter()
+    first = next(expand(arguments.paths, arguments.recursive, passed), None) if "-" not in arguments.paths else ""
     if first is None:
-        hint = "" if arguments.recursive else " Add --recursive to look into sub-folders."
-        raise UsageError(f"No images in {', '.join(arguments.paths)}.{hint}")
+        hints = ["" if arguments.recursive else "Add --recursive to look into sub-folders.", passed_over(passed)]
+        raise UsageError(" ".join([f"No images in {', '.join(arguments.paths)}.", *filter(None, hints)]))
     if arguments.map:
         Path(arguments.map).mkdir(parents=True, exist_ok=True)
 
@@ -126,9 +129,13 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
         writer = WRITERS[form](stream, model.tasks, not continued)
-        results = _score_all(model, arguments, done)
+        passed = Counter()
+        results = _score_all(model, arguments, done, passed)
         total = None if "-" in arguments.paths else _count(arguments, done)
-        return _write_all(results, writer, model, arguments, total, len(done))
+        status = _write_all(results, writer, model, arguments, total, len(done))
+        if passed and not arguments.quiet:
+            print(passed_over(passed), file=sys.stderr)
+        return status
 
 
 def _open(path: str | None, append: bool, stack: contextlib.ExitStack) -> IO[str]:
@@ -142,8 +149,10 @@ def _open(path: str | None, append: bool, stack: contextlib.ExitStack) -> IO[str
         raise UsageError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _wanted(arguments: argparse.Namespace, done: set[str]) -> Iterator[str | Failure]:
-    for item in expand(arguments.paths, arguments.recursive):
+def _wanted(
+    arguments: argparse.Namespace, done: set[str], passed: Counter[str] | None = None
+) -> Iterator[str | Failure]:
+    for item in expand(arguments.paths, arguments.recursive, passed):
         if (item.image if isinstance(item, Failure) else item) not in done:
             yield item
 
@@ -152,9 +161,11 @@ def _count(arguments: argparse.Namespace, done: set[str]) -> int:
     return sum(1 for _ in _wanted(arguments, done))
 
 
-def _score_all(model: Model, arguments: argparse.Namespace, done: set[str]) -> Iterator[Score | Failure]:
+def _score_all(
+    model: Model, arguments: argparse.Namespace, done: set[str], passed: Counter[str]
+) -> Iterator[Score | Failure]:
     """Results in the order of the inputs; failures to find an image keep their place."""
-    for is_path, group in itertools.groupby(_wanted(arguments, done), lambda item: isinstance(item, str)):
+    for is_path, group in itertools.groupby(_wanted(arguments, done, passed), lambda item: isinstance(item, str)):
         if not is_path:
             yield from (item for item in group if isinstance(item, Failure))
             continue
@@ -179,7 +190,6 @@ def _write_all(
 
     began, scored, failed = time.monotonic(), 0, 0
     quiet = arguments.quiet or not sys.stderr.isatty()
-    used_names: set[str] = set()
     try:
         with tqdm(total=total, unit="image", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
             for result in results:
@@ -189,7 +199,7 @@ def _write_all(
                     failed += 1
                 else:
                     scored += 1
-                    if arguments.map and not _write_map(model, result, arguments, used_names):
+                    if arguments.map and not _write_map(model, result, arguments):
                         failed += 1
                 bar.update()
     except KeyboardInterrupt:
@@ -203,18 +213,28 @@ def _write_all(
     return 1 if failed else 0
 
 
-def _write_map(model: Model, result: Score, arguments: argparse.Namespace, used_names: set[str]) -> bool:
+def map_path(image: str) -> Path:
+    """Where in the folder of maps that of a photograph goes: by its path alone, so that no other run or order moves it.
+
+    Seen from the current folder where it lies there, otherwise from the root.
+    """
+    path = Path(os.path.abspath(image))
+    here = Path.cwd()
+    inside = path.relative_to(here if path.is_relative_to(here) else path.anchor)
+    return inside.with_name(f"{inside.name}.map.jpg")
+
+
+def _write_map(model: Model, result: Score, arguments: argparse.Namespace) -> bool:
     from liqe_jax.scoring.heatmap import render
 
-    stem = Path(result.image).name
-    name = next(n for k in itertools.count(1) if (n := f"{stem}.map{'' if k == 1 else k}.jpg") not in used_names)
-    used_names.add(name)
+    target = Path(arguments.map) / map_path(result.image)
     try:
         quality_map = model.quality_map(
             result.image, preprocess=arguments.preprocess, allow_truncated=arguments.allow_truncated
         )
-        title = f"{stem}: {result.quality:.2f} ({model.name}, {arguments.preprocess})"
-        render(quality_map, title).save(Path(arguments.map) / name, quality=92)
+        title = f"{Path(result.image).name}: {result.quality:.2f} ({model.name}, {arguments.preprocess})"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        render(quality_map, title).save(target, quality=92)
     except (LiqeError, OSError) as error:
         print(f"liqe: no map of {result.image}: {error}", file=sys.stderr)
         return False

@@ -85,9 +85,9 @@ def _loader(config: ConfigDict) -> LoadModel:
 
 
 def _set_loader(config: ConfigDict) -> LoadSet:
-    from liqe_jax.train.sources import load_sets
+    from liqe_jax.data.named import load_sets
 
-    return lambda name: load_sets([name], config)[0]
+    return lambda name: load_sets([name], config.data.folder)[0]
 
 
 def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: LoadModel, load_set: LoadSet) -> None:

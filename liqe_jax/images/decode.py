@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from liqe_jax.errors import ImageError
+from liqe_jax.images.unread import ADVICE, is_raw, kind_of
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
 
@@ -161,10 +162,14 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
     try:
         image = _open(encoded)
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things
+        if kind := kind_of(encoded):
+            raise ImageError(f"The file is {kind}, which is not read. {ADVICE}") from error
         raise ImageError(
             f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): {error}. "
             f"Readable formats: {', '.join(FORMATS)}."
         ) from error
+    if is_raw(image, encoded):
+        raise ImageError(f"The file is a camera's raw file, of which only a thumbnail could be read. {ADVICE}")
     width, height = image.size
     if width * height > options.max_pixels:
         raise ImageError(

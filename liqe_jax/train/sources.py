@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from liqe_jax.data.crops import CROPS, crops_set
-from liqe_jax.data.generated import GENERATED, generated_set
+from liqe_jax.data.crops import CROPS
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.named import load_sets
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
 from liqe_jax.model.config import CLIPConfig
@@ -21,27 +21,6 @@ from liqe_jax.train.squares import with_squares
 NONE = ("none",)
 
 HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
-
-
-def load_sets(names: Sequence[str], config: ConfigDict) -> list[LabelledSet]:
-    """Prepared data sets.
-
-    `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are made on the spot, for trials.
-
-    Raises:
-      DataError: a set is unknown or was not prepared.
-    """
-    from liqe_jax.data.store import load_set
-
-    sets = []
-    for name in names:
-        if name.startswith(GENERATED):
-            sets.append(generated_set(name))
-        elif name.startswith(CROPS):
-            sets.append(crops_set(_folder(name, config), name))
-        else:
-            sets.append(load_set(name, config.data.folder))
-    return sets
 
 
 def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
@@ -61,7 +40,7 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
             raise UsageError(
                 f"config.data.mosaic is for stored stems; got {config.data.mosaic} without config.data.stored_stem."
             )
-        return load_sets(names, config)
+        return load_sets(names, config.data.folder)
     if not all(name.startswith(CROPS) for name in names):
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
@@ -72,13 +51,11 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
             f"{config.init!r}, stem {model.stem!r}."
         )
     return [
-        with_squares(crops, _folder(crops.name, config), model.patch_size, config.data.patches, config.data.mosaic)
-        for crops in load_sets(names, config)
+        with_squares(
+            crops, Path(config.data.folder) / crops.name, model.patch_size, config.data.patches, config.data.mosaic
+        )
+        for crops in load_sets(names, config.data.folder)
     ]
-
-
-def _folder(name: str, config: ConfigDict) -> Path:
-    return Path(config.data.folder) / name
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
@@ -121,7 +98,7 @@ def held_out(
     if tuple(names) == NONE:
         return []
     found = []
-    for dataset in load_sets(names, config) if names else trained:
+    for dataset in load_sets(names, config.data.folder) if names else trained:
         if split in dataset.parts:
             indices = np.flatnonzero(np.asarray(dataset.parts[split]) == part)
         elif part == "test" and dataset.name not in [one.name for one in trained]:

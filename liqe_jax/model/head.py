@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from liqe_jax.model.arrays import AnyArray
+from liqe_jax.model.products import einsum, matmul
 from liqe_jax.tasks import TaskSet
 
 
@@ -37,7 +38,7 @@ def patch_logits(
     image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"], logit_scale: Float[AnyArray, ""]
 ) -> Float[Array, "*batch K"]:
     """Scaled cosines of unit features. `logit_scale` is the parameter, the log of the factor."""
-    return jnp.exp(logit_scale) * (image_features @ text_features.T)
+    return jnp.exp(logit_scale) * matmul(image_features, text_features.T)
 
 
 def mean_over_patches(
@@ -47,7 +48,7 @@ def mean_over_patches(
     if patch_mask is None:
         return values.mean(-2)
     patch_mask = patch_mask.astype(values.dtype)
-    return jnp.einsum("...pk,...p->...k", values, patch_mask) / patch_mask.sum(-1, keepdims=True)
+    return einsum("...pk,...p->...k", values, patch_mask) / patch_mask.sum(-1, keepdims=True)
 
 
 def joint_distribution(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:
@@ -68,6 +69,8 @@ def predict_from_logits(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> 
     joint = joint_distribution(logits, tasks)
     marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
     values = {
-        a.name: marginals[a.name] @ jnp.asarray(a.values, jnp.float32) for a in tasks.attributes if a.values is not None
+        a.name: matmul(marginals[a.name], jnp.asarray(a.values, jnp.float32))
+        for a in tasks.attributes
+        if a.values is not None
     }
     return Prediction(logits, joint, marginals, values)

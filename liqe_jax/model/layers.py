@@ -16,11 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import TowerConfig
 from liqe_jax.model.int8 import float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
+from liqe_jax.model.products import einsum, matmul
 
 
 @jax.custom_vjp
 def _low_precision_dot(x: Array, kernel: Array) -> Array:
-    return jnp.matmul(x, kernel, preferred_element_type=jnp.float32)
+    return matmul(x, kernel)
 
 
 def _low_precision_dot_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -32,8 +33,8 @@ def _low_precision_dot_backward(saved: tuple[Array, Array], cotangent: Array) ->
     # operands' type keeps both backward products on the fast units, still summed in float32.
     x, kernel = saved
     rounded = cotangent.astype(x.dtype)
-    d_x = jnp.matmul(rounded, kernel.T, preferred_element_type=jnp.float32)
-    d_kernel = jnp.einsum("...i,...o->io", x, rounded, preferred_element_type=jnp.float32)
+    d_x = matmul(rounded, kernel.T)
+    d_kernel = einsum("...i,...o->io", x, rounded)
     return d_x.astype(x.dtype), d_kernel.astype(kernel.dtype)
 
 
@@ -46,7 +47,7 @@ def dot(x: Float[AnyArray, "... i"], kernel: Float[AnyArray, "i o"], dtype: DTyp
     Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.
     """
     if jnp.dtype(dtype) == jnp.float32:
-        return jnp.matmul(x.astype(jnp.float32), kernel.astype(jnp.float32))
+        return matmul(x.astype(jnp.float32), kernel.astype(jnp.float32))
     return _low_precision_dot(x.astype(dtype), kernel.astype(dtype))
 
 
@@ -84,7 +85,7 @@ def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
         width = x.shape[-1]
         # Of one column a row's sum would depend, in its last digit, on the row's place among the others.
         weights = jnp.full((width, _COLUMNS), 1 / width, x.dtype)
-        return jnp.matmul(x, weights, precision=jax.lax.Precision.HIGHEST)[..., :1]
+        return matmul(x, weights)[..., :1]
 
     return jax.lax.platform_dependent(x, cpu=as_product, default=lambda x: x.mean(-1, keepdims=True))
 
@@ -109,14 +110,10 @@ def _by_head(tokens: Float[Array, "B L H w"]) -> Float[Array, "B H L w"]:
     return tokens.swapaxes(1, 2)
 
 
-def _matmul(a: Float[Array, "B H i j"], b: Float[Array, "B H j k"]) -> Float[Array, "B H i k"]:
-    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
-
-
 def _scores(
     q: Float[Array, "B H R w"], k: Float[Array, "B H L w"], mask: Array | None, scale: float = 1.0
 ) -> Float[Array, "B H R L"]:
-    scores = _matmul(q, k.mT) * scale
+    scores = matmul(q, k.mT) * scale
     return scores if mask is None else jnp.where(mask[:, None], scores, jnp.finfo(jnp.float32).min)
 
 
@@ -142,7 +139,7 @@ def _attend_forward(q: Array, k: Array, v: Array, mask: Array | None) -> tuple[A
     weights = jnp.exp(scores - largest)
     total = weights.sum(-1, keepdims=True)
     # Divided after the product, which has fewer numbers than the weights.
-    mixed = _by_head(_matmul(weights.astype(q.dtype), v) / total)
+    mixed = _by_head(matmul(weights.astype(q.dtype), v) / total)
     return mixed, (q, k, v, mask, mixed, largest + jnp.log(total))
 
 
@@ -154,12 +151,12 @@ def _attend_backward(saved: tuple, cotangent: Array) -> tuple[Array, Array, Arra
     scaled = (q * scale).astype(q.dtype)
     weights = jnp.exp(_scores(scaled, k, mask) - log_sum)
     rounded = _by_head(cotangent.astype(q.dtype))
-    d_weights = _matmul(rounded, v.mT)
+    d_weights = matmul(rounded, v.mT)
     mean_BxHxR = (cotangent * mixed).sum(-1).mT
     d_scores = (weights * (d_weights - mean_BxHxR[..., None])).astype(q.dtype)
-    d_v = _matmul(weights.astype(q.dtype).mT, rounded)
-    d_q = _matmul(d_scores, k) * scale
-    d_k = _matmul(d_scores.mT, scaled)
+    d_v = matmul(weights.astype(q.dtype).mT, rounded)
+    d_q = matmul(d_scores, k) * scale
+    d_k = matmul(d_scores.mT, scaled)
     d_q, d_k, d_v = (_by_head(d.astype(q.dtype)) for d in (d_q, d_k, d_v))
     return d_q, d_k, d_v, None
 

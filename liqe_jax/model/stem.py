@@ -5,7 +5,7 @@ them, compression rounds them to zero; or how often there is every tone. A tower
 has an hour and a few hundred photographs does not find that in raw pixels; given the logarithms of DCT
 coefficients and histograms it does (docs/liqe_nano.md). CLIP's pretrained towers take pixels.
 
-The account has no parameters, so that training can have it from a file (`data/squares.py`).
+The account has no parameters, so that training can have it from a file (`train/squares.py`).
 
 Letters: B images, H side of an image in pixels, L squares, n blocks along a side, F numbers per square.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from liqe_jax.model.arrays import AnyArray
+from liqe_jax.model.products import einsum, matmul
 
 BLOCK = 8  # pixels; that of JPEG, whose traces are then clearest
 
@@ -57,9 +58,9 @@ def block_dct(image: Float[Array, "B H W 3"]) -> Float[Array, "B H/8 8 W/8 8 3"]
     batch, height, width, channels = image.shape
     dct = dct_matrix()
     rows = image.reshape(batch, height // BLOCK, BLOCK, width * channels)
-    down = jnp.einsum("ux,bnxw->bnuw", jnp.asarray(dct), rows)
+    down = einsum("ux,bnxw->bnuw", jnp.asarray(dct), rows)
     across = jnp.asarray(np.kron(dct, np.eye(channels, dtype=np.float32)).T)
-    both = down.reshape(-1, BLOCK * channels) @ across
+    both = matmul(down.reshape(-1, BLOCK * channels), across)
     return both.reshape(batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels)
 
 
@@ -81,7 +82,7 @@ def frequency_features(pixels: Num[AnyArray, "B H H 3"], patch_size: int) -> Flo
         return frequency_features(jnp.concatenate([pixels, pixels]), patch_size)[:1]
     rgb = jnp.asarray(pixels, jnp.float32) / 255
     side = rgb.shape[1] // patch_size
-    ycc = image = rgb @ jnp.asarray(_YCBCR, jnp.float32).T
+    ycc = image = matmul(rgb, jnp.asarray(_YCBCR, jnp.float32).T)
     features = []
     for scale in range(stem_scales(patch_size)):
         if scale:

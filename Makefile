@@ -35,7 +35,7 @@ install: $(VENV)/.dev ## everything a contributor needs
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "liqe_jax needs Python 3.11 or newer; name one: make ... PYTHON=python3.12" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; } # half an environment would be taken for a whole one
 
 $(VENV)/.score: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .

@@ -161,11 +161,127 @@ def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, 
     assert run(*common, "--resume", "--patches", "all") == 2
     assert "holds results of preprocess 'paper'" in capsys.readouterr().err
     assert run(*common, "--resume", "--format", "csv") == 2
-    target.write_text("not json\n")
+    assert run(*common, "--resume", "--dtype", "bfloat16") == 2
+    assert "holds results of digest" in capsys.readouterr().err
+    assert run(*common, "--resume", "--tasks", "quality") == 2
+    assert "holds results of digest" in capsys.readouterr().err
+    target.write_text(target.read_text().replace('"scene_probs"', '"mood_probs"'))
     assert run(*common, "--resume") == 2
-    assert "is no jsonl file of this program" in capsys.readouterr().err
+    assert "holds distortion, mood, quality, and this run gives distortion, quality, scene" in capsys.readouterr().err
     assert run("score", folder / "a.png", "--model", model_folder, "--resume") == 2
     assert run(*common, "--resume", "--format", "table") == 2
+
+
+def test_resume_refuses_another_model_of_the_same_name(folder, checkpoint, model_folder, tmp_path, capsys):
+    """The best and the last of a run have one name, and so have all files called LIQE.pt."""
+    flat = checkpoint.flat | {"logit_scale": checkpoint.flat["logit_scale"] + 1}
+    write_native(tmp_path / "other", dataclasses.replace(checkpoint, flat=flat))
+    target = tmp_path / "x.csv"
+    assert run("score", folder / "a.png", "--model", model_folder, "--output", target) == 0
+    before = target.read_bytes()
+    assert run("score", folder, "--model", tmp_path / "other", "--output", target, "--resume") == 2
+    assert "holds results of digest" in capsys.readouterr().err
+    assert target.read_bytes() == before
+    assert run("score", folder / "a.png", "--model", model_folder, "--output", target, "--resume") == 0
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("photo.jpg", b"\xff\xd8\xff\xe0\0\x10JFIF\n and more\nwithout an end"),
+        ("notes.json", b'{"shopping": ["milk", "eggs"]}'),
+        ("todo.txt", b"line1\nlast line without end"),
+        ("rows.jsonl", b'{"image": "a.png", "error": "gone"}\nmy own remark'),
+        ("empty lines.jsonl", b"\n\n\n"),
+        ("other.csv", b"image,mos\na.png,3\nb.png,"),
+        ("start.csv", b"image"),
+    ],
+)
+def test_resume_leaves_a_file_alone_that_is_not_ours(folder, model_folder, tmp_path, capsys, name, content):
+    target = tmp_path / name
+    target.write_bytes(content)
+    form = "csv" if target.suffix == ".csv" else "jsonl"
+    status = run("score", folder / "a.png", "--model", model_folder, "--output", target, "--resume", "--format", form)
+    if name == "start.csv":  # as a run leaves it that is killed while it writes the first line
+        assert status == 0
+        assert target.read_text().startswith("image,quality,")
+        return
+    assert status == 2
+    assert "Write to another file" in capsys.readouterr().err
+    assert target.read_bytes() == content
+
+
+def test_results_are_kept_where_the_rest_of_the_command_is_nonsense(folder, model_folder, tmp_path, capsys):
+    target = tmp_path / "old.jsonl"
+    target.write_text("a week's work\n")
+    common = ("score", folder / "a.png", "--model", model_folder, "--output", target, "--overwrite")
+    assert run(*common, "--batch-size", "0") == 2
+    assert "batch_size must be at least 1" in capsys.readouterr().err
+    (tmp_path / "file").write_text("no folder")
+    assert run(*common, "--map", tmp_path / "file") == 2
+    assert "Cannot write to" in capsys.readouterr().err
+    assert target.read_text() == "a week's work\n"
+
+
+def test_names_that_are_no_utf8(folder, model_folder, tmp_path, capsys):
+    odd = os.fsdecode(b"caf\xe9.png")
+    try:
+        shutil.copy(folder / "a.png", tmp_path / odd)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    for form in ("csv", "jsonl"):
+        target = tmp_path / f"scores.{form}"
+        common = ("score", tmp_path, "--model", model_folder, "--output", target)
+        assert run(*common) == 0
+        before = target.read_bytes()
+        assert run(*common, "--resume") == 0
+        assert "1 already in" in capsys.readouterr().err
+        assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["csv", "table", "jsonl"])
+def test_a_terminal_that_cannot_show_a_name(folder, model_folder, form):
+    listed = os.fsencode(folder / "Ünïcode näme.JPG") + b"\n" + os.fsencode(folder / "a.png") + b"\nno caf\xe9.png\n"
+    command = [sys.executable, "-m", "liqe_jax.cli.main", "score", "-", "--model", str(model_folder), "--format", form]
+    done = subprocess.run(
+        command,
+        input=listed,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"2 scored, 1 failed" in done.stderr
+    assert b"a.png" in done.stdout
+
+
+def test_a_pattern_for_everything_takes_every_image_once(folder, model_folder, capsys):
+    assert run("score", str(folder / "**"), "--model", model_folder, "--format", "jsonl") == 1
+    names = [os.path.relpath(row["image"], folder) for row in rows_of(capsys.readouterr().out)]
+    assert sorted(names) == ["a.png", "broken.jpg", os.path.join("sub folder", "c.png"), "Ünïcode näme.JPG"]
+
+
+@pytest.mark.parametrize("option", ["--output", "--map"])
+def test_errors_of_the_system_are_one_line(folder, model_folder, tmp_path, capsys, option):
+    (tmp_path / "file").write_text("no folder")
+    wrong = tmp_path / "file" / "x"
+    assert run("score", folder / "a.png", "--model", model_folder, option, wrong) == 2
+    assert "Cannot write" in capsys.readouterr().err
+    assert run("score", folder / "a.png", "--model", model_folder, "--output", tmp_path, "--resume") == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert run("score", folder / "a.png", "--model", "m" * 300) == 2
+    assert "No model" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_without_a_traceback(folder, model_folder, capsys):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    common = ("score", folder / "a.png", "--model", model_folder)
+    assert run(*common, "--output", "/dev/full", "--format", "jsonl", "--overwrite") == 2
+    assert "No space left on device. Check" in capsys.readouterr().err
 
 
 def test_a_model_s_own_preset(folder, model_folder, tmp_path, capsys):
@@ -338,6 +454,17 @@ def test_convert_there_and_back(form, model_folder, folder, tmp_path, capsys):
 def test_every_format_that_can_be_written_can_be_asked_for():
     # The command lists them by itself, since importing the writers takes a second.
     assert list(convert.FORMATS) == list(FORMATS)
+
+
+def test_what_a_format_cannot_keep_is_refused(model_folder, tmp_path, capsys):
+    target = tmp_path / "x.pt"
+    wanted = ("--tasks", "quality", "--preprocess", "even", "--name", "mine")
+    assert run("convert", model_folder, target, *wanted) == 2
+    assert "Only our own format keeps --name, --preprocess, --tasks" in capsys.readouterr().err
+    assert run("convert", model_folder, tmp_path / "x.msgpack") == 2
+    assert "--to hf-flax" in capsys.readouterr().err
+    assert run("average", model_folder, model_folder, "--output", target, "--name", "mine") == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_converting_to_half_precision_keeps_features_and_weights_together(model_folder, folder, tmp_path, capsys):

@@ -640,6 +640,37 @@ def test_pil_images(mode: str):
     assert (image.mode, image.tobytes()) == (mode, before)
 
 
+def test_a_colour_called_a_is_no_opacity():
+    """CIELAB's bands are L, A and B."""
+    image = Image.merge("LAB", Image.fromarray(picture()).split())
+    for options in (DecodeOptions(), DecodeOptions(white_background=True)):
+        decoded = decode(image, options)
+        np.testing.assert_array_equal(decoded.pixels, np.asarray(image.convert("RGB")))
+        assert not decoded.warnings
+
+
+def test_premultiplied_grey_is_put_on_white():
+    image = Image.new("LA", (60, 50), (40, 128)).convert("La")
+    decoded = decode(image, DecodeOptions(white_background=True))
+    assert abs(int(decoded.pixels[0, 0, 0]) - (40 + 255) // 2) <= 2
+    assert decoded.warnings[0] == "transparent pixels were put on white"
+
+
+@pytest.mark.parametrize("apply_exif", [False, True])
+def test_a_tiff_of_twelve_bits_is_as_bright_as_it_was(apply_exif: bool):
+    levels = np.linspace(0, 4095, 40 * 30).astype(np.uint16).reshape(30, 40)
+    pairs = levels.reshape(-1, 2)  # three bytes hold two
+    packed = np.stack([pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255], 1)
+    data = packed.astype(np.uint8).tobytes()
+    tags = [(256, 40), (257, 30), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 30), (279, len(data))]
+    tags = sorted([*tags, (274, 3)])  # upside down
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    encoded = b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4)
+    decoded = decode(encoded, DecodeOptions(apply_exif=apply_exif))
+    np.testing.assert_allclose(decoded.pixels[::-1, ::-1, 0], levels / 16.06, atol=1)
+    assert "12-bit grey reduced to 8 bits" in decoded.warnings
+
+
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I", "F"])
 def test_deep_pil_images_are_scaled(mode: str):
     levels = grey_levels()

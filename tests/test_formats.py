@@ -489,6 +489,30 @@ def test_a_config_beside_a_file_is_used(tmp_path: Path, small: Checkpoint) -> No
     assert read_model(tmp_path / "model.pt").config == other
 
 
+@pytest.mark.parametrize("content", ['{"model_type": "bert"}', "[1]", '{"editor": {"tabs": 4}}', "{", "\xff"])
+def test_somebody_else_s_config_beside_a_file_is_ignored(tmp_path: Path, small: Checkpoint, content: str) -> None:
+    """A weight file may lie in a folder of downloads."""
+    write_torch(tmp_path / "LIQE.pt", from_flax(small.flat, "openai"))
+    (tmp_path / "config.json").write_bytes(content.encode("latin1"))
+    assert read_model(tmp_path / "LIQE.pt").config == SMALL
+
+
+@pytest.mark.parametrize("layout", ["openai", "hugging_face"])
+def test_a_number_in_a_name_is_no_amount_of_work(tmp_path: Path, layout: str) -> None:
+    name = {"openai": "visual.transformer.resblocks.{}.", "hugging_face": "vision_model.encoder.layers.{}."}[layout]
+    signature = {"openai": "visual.conv1.weight", "hugging_face": "vision_model.embeddings.patch_embedding.weight"}
+    arrays = {signature[layout]: np.zeros(1, np.float32), name.format(10**9) + "ln_1.weight": np.zeros(1, np.float32)}
+    save_file(arrays, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="names a block 1000000000 and holds 2 arrays"):
+        read_model(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.msgpack", "hf-flax"), ("a.bin", "hf-pytorch")])
+def test_a_suffix_of_files_within_folders_is_refused(name: str, form: str) -> None:
+    with pytest.raises(UsageError, match=f"--to {form}"):
+        default_format(name)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, small: Checkpoint) -> Path:
     """A Hugging Face folder to damage."""

@@ -375,3 +375,34 @@ def test_a_repository_in_the_cache_needs_no_network(client: Client) -> None:
     here = client("someone/clip-safetensors")
     away = dataclasses.replace(client, endpoint="http://127.0.0.1:9")
     assert away("someone/clip-safetensors") == here
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path))
+    assert models_folder() == tmp_path / "models"
+    monkeypatch.delenv("LIQE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert models_folder() == tmp_path / "liqe_jax" / "models"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(ModelError, match="Set LIQE_HOME"):
+        models_folder()
+
+
+def test_a_line_that_is_cut_says_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What carries the bytes raises errors of its own, once huggingface_hub has tried five times."""
+
+    class CutError(Exception):
+        pass
+
+    def cut(*_: object, **__: object) -> str:
+        raise CutError("peer closed connection without sending complete message body")
+
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", cut)
+    monkeypatch.setattr("liqe_jax.weights.hub.hub_answers", lambda: True)
+    with pytest.raises(ModelError, match=r"peer closed .*Try again, or: Download liqe_mix\.pt"):
+        open_checkpoint("liqe_mix")

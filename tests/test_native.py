@@ -327,3 +327,30 @@ def test_missing_parents_are_made(tmp_path: Path, checkpoint: Checkpoint) -> Non
     write_native(tmp_path / "a" / "b" / "c", checkpoint)
     assert read_model(tmp_path / "a" / "b" / "c").provenance == checkpoint.provenance
     assert [entry.name for entry in (tmp_path / "a" / "b").iterdir()] == ["c"]
+
+
+def test_of_two_that_write_at_once_one_is_told(tmp_path: Path, checkpoint: Checkpoint, monkeypatch) -> None:
+    original = native.sha256_of_file
+
+    def slow(path):  # the other one finishes after this one has looked, and before it is done
+        if not (tmp_path / "a").exists():
+            monkeypatch.setattr(native, "sha256_of_file", original)
+            write_native(tmp_path / "a", checkpoint)
+        return original(path)
+
+    monkeypatch.setattr(native, "sha256_of_file", slow)
+    with pytest.raises(ModelError, match="Cannot write"):
+        write_native(tmp_path / "a", checkpoint)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    assert not any(path.is_dir() for path in (tmp_path / "a").iterdir())
+    read_native(tmp_path / "a")
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path, checkpoint: Checkpoint, monkeypatch) -> None:
+    write_native(tmp_path / "a", checkpoint)
+    (tmp_path / "a" / WEIGHTS).unlink()
+    (tmp_path / "a" / WEIGHTS).mkdir()
+    with pytest.raises(ModelError, match=WEIGHTS):
+        read_native(tmp_path / "a")
+    with pytest.raises(ModelError, match="cannot be read"):
+        native.sha256_of_file(tmp_path / "a" / WEIGHTS)

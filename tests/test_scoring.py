@@ -9,6 +9,7 @@ import sys
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -20,6 +21,7 @@ from liqe_jax.images.stream import map_ahead
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
 from liqe_jax.scoring.load import open_checkpoint
 from liqe_jax.scoring.model import Model
+from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
@@ -368,3 +370,44 @@ def test_public_names_exist():
     assert set(liqe_jax.__all__) <= set(dir(liqe_jax))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = liqe_jax.nonsense
+
+
+def test_one_image_is_not_taken_for_many(model: Model, tmp_path, photo):
+    """A path would give its letters, an array its rows."""
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    for one in (str(path), path, path.read_bytes(), photo, photo[..., 0], Image.fromarray(photo), jnp.asarray(photo)):
+        with pytest.raises(UsageError, match=r"got one \w+\. Use score"):
+            model.score_many(one)
+    for many in ([str(path)], np.asarray([str(path)]), (path,), photo[None]):
+        assert [type(result) for result in model.score_many(many)] == [Score]
+
+
+def test_scores_can_be_looked_up_and_counted(model: Model, photo):
+    first, second = model.score(photo), model.score(photo)
+    assert first in [first]
+    assert first != second  # of arrays there is no single answer to whether they are equal
+    assert second in [first, second]
+    assert len({first, second}) == 2
+
+
+def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, model_folder):
+    def digest(this: Checkpoint = checkpoint, dtype: str = "float32") -> str:
+        features, tasks = this.text_features, this.tasks
+        return Model(this.params, features, this.config, tasks, this.provenance, dtype, jax.devices()[:1]).digest
+
+    usual = digest()
+    assert usual == digest() == liqe_jax.load(model_folder, devices=jax.devices()).digest
+    flat = dict(checkpoint.flat)
+    name = next(iter(flat))
+    flat[name] = flat[name] + 1e-3
+    others = [
+        dataclasses.replace(checkpoint, flat=flat),
+        dataclasses.replace(checkpoint, text_features=checkpoint.text_features[::-1]),
+        dataclasses.replace(checkpoint, tasks=dataclasses.replace(checkpoint.tasks, name="other")),
+        dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, eos_token_id=1)),
+    ]
+    found = [usual, digest(dtype="bfloat16"), *map(digest, others)]
+    assert len(set(found)) == len(found)
+    renamed = dataclasses.replace(checkpoint, provenance=dataclasses.replace(checkpoint.provenance, name="other"))
+    assert digest(renamed) == usual

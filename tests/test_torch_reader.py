@@ -359,6 +359,45 @@ def test_refuses_tensors_that_repeat_a_number_without_end(tmp_path: Path) -> Non
         read_torch(path)
 
 
+def test_refuses_many_tensors_that_repeat_little(tmp_path: Path) -> None:
+    # Each would be allowed; together they would make 1 GB of a few kilobytes.
+    tensors = [torch.zeros(1).expand(1 << 21) for _ in range(60)]
+    torch.save(tensors[:2], tmp_path / "few.pt")
+    assert [array.shape for array in read_torch(tmp_path / "few.pt")] == [(1 << 21,)] * 2
+    torch.save(tensors, tmp_path / "many.pt")
+    assert (tmp_path / "many.pt").stat().st_size < 30_000
+    with pytest.raises(ModelError, match="repeats its storage"):
+        read_torch(tmp_path / "many.pt")
+
+
+def test_refuses_many_tensors_of_one_storage(tmp_path: Path) -> None:
+    base = torch.zeros(1 << 20)
+    torch.save({str(n): base.view(1 << 20) for n in range(4)}, tmp_path / "tied.pt")
+    assert len(read_torch(tmp_path / "tied.pt")) == 4
+    torch.save({str(n): base.view(1 << 20) for n in range(40)}, tmp_path / "many.pt")
+    with pytest.raises(ModelError, match="repeats its storage"):
+        read_torch(tmp_path / "many.pt")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("kind", ["item", "items", "dict", "ordered", "set", "frozenset"])
+def test_refuses_keys_that_take_for_ever_to_hash(tmp_path: Path, protocol: int, kind: str) -> None:
+    # Each level holds the one below twice: 2 ** 60 steps for a hash, in 200 bytes.
+    nested = b")" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(60))
+    program = {
+        "item": b"}" + nested + b"K\x01s",
+        "items": b"}(" + nested + b"K\x01u",
+        "dict": b"(" + nested + b"K\x01d",
+        "ordered": b"ccollections\nOrderedDict\n" + nested + b"\x85R",
+        "set": b"\x8f(" + nested + b"\x90",
+        "frozenset": b"(" + nested + b"\x91",
+    }[kind]
+    path = tmp_path / "model.pt"
+    path.write_bytes(pickle.PROTO + bytes([protocol]) + program + pickle.STOP)
+    with pytest.raises(ModelError, match=r"key of a dictionary|opcode that no checkpoint needs|Python 2"):
+        read_torch(path)
+
+
 def test_refuses_storages_shorter_than_they_say(tmp_path: Path) -> None:
     path = write_tensor(tmp_path / "model.pt", (4,), (1,))
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "short.pt", "w") as target:

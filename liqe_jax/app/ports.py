@@ -21,7 +21,7 @@ def free_port(host: str, port: int | None = None) -> int:
       UsageError: there is none, or no such host on this computer.
     """
     candidates = range(FIRST, FIRST + TRIED) if port is None else (port,)
-    reason: OSError | None = None
+    reason = "none was tried"
     for candidate in candidates:
         try:
             family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]
@@ -29,10 +29,9 @@ def free_port(host: str, port: int | None = None) -> int:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind((host, candidate))
                 return listener.getsockname()[1]
-        except OSError as error:
-            reason = error
+        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+            reason = getattr(error, "strerror", None) or str(error)
     named = f"port {port}" if port is not None else f"any port from {candidates[0]} to {candidates[-1]}"
     raise UsageError(
-        f"Cannot listen on {host}, {named}: {reason.strerror if reason else 'none was tried'}. "
-        "Choose others with --host and --port (0 takes any free port)."
+        f"Cannot listen on {host}, {named}: {reason}. Choose others with --host and --port (0 takes any free port)."
     )

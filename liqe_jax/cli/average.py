@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from liqe_jax.cli.convert import add_writing_options, refuse_existing, write
+from liqe_jax.cli.convert import add_writing_options, refuse, write
 from liqe_jax.cli.settings import use_compilation_cache
 
 EXAMPLES = """\
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: no such model, models that do not go together, or the destination exists.
     """
-    refuse_existing(arguments.output)
+    refuse(arguments.output, arguments)
 
     from liqe_jax.scoring.load import open_checkpoint
     from liqe_jax.weights.average import averaged

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_jax.cli.settings import MODEL_HELP, PRESET_NAMES, add_tasks_option, read_tasks, use_compilation_cache
-from liqe_jax.errors import ModelError
+from liqe_jax.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from liqe_jax.tasks import TaskSet
@@ -77,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: no such model, or the destination exists.
     """
-    refuse_existing(arguments.destination)
     tasks = read_tasks(arguments.tasks)
+    refuse(arguments.destination, arguments, tasks)
 
     from liqe_jax.scoring.load import open_checkpoint
 
@@ -89,14 +89,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def refuse_existing(destination: str) -> None:
-    """Before any work is done.
+def refuse(destination: str, options: argparse.Namespace, tasks: str | TaskSet | None = None) -> None:
+    """What cannot be written, before any work is done.
 
     Raises:
       ModelError: the destination exists.
+      UsageError: the format has no room for what the options ask for, or its name is that of no file.
     """
+    from liqe_jax.weights.write import default_format
+
     if Path(destination).exists():
         raise ModelError(f"{destination} exists already. Remove it, or choose another name.")
+    form = options.to or default_format(destination)
+    lost = [f"--{key}" for key in ("name", "preprocess") if getattr(options, key)] + ["--tasks"] * bool(tasks)
+    if form != "liqe" and lost:
+        raise UsageError(f"Only our own format keeps {', '.join(lost)}, and {form} has no room for it. Leave it out.")
 
 
 def write(

@@ -8,11 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from liqe_jax.errors import UsageError
 from liqe_jax.images.unread import UNREAD_SUFFIXES
 from liqe_jax.scoring.result import Failure
 
-# A folder is searched by suffix, since it also holds other things; a file that is named is
-# always tried, whatever it is called.
+# A folder is searched by suffix, since it also holds other things, and so is a pattern with **; a file that is named,
+# or found by another pattern, is always tried, whatever it is called.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
     | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
@@ -33,20 +34,39 @@ def expand(arguments: Iterable[str], recursive: bool, passed: Counter[str] | Non
     passed = Counter() if passed is None else passed
     for argument in arguments:
         if argument == "-":
-            yield from (path for line in sys.stdin if (path := line.rstrip("\r\n")))
+            yield from _listed()
         elif os.path.isdir(argument):
             yield from _in_folder(argument, recursive, passed)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             found = sorted(glob.glob(argument, recursive=True))
             if not found:
                 yield Failure(argument, "No file matches this pattern.")
+            everything = "**" in argument  # finds folders and what is in them, whatever that is
             for path in found:
                 if os.path.isdir(path):
-                    yield from _in_folder(path, recursive, passed)
-                else:
+                    yield from () if everything else _in_folder(path, recursive, passed)
+                elif not everything or _is_wanted(path, passed):
                     yield path
         else:
             yield argument
+
+
+def _listed() -> Iterator[str]:
+    """Paths on standard input, one a line; they may be no UTF-8."""
+    if sys.stdin is None:
+        raise UsageError("There is no standard input to read a list from. Name files or folders.")
+    lines = getattr(sys.stdin, "buffer", sys.stdin)
+    for line in lines:
+        path = (os.fsdecode(line) if isinstance(line, bytes) else line).rstrip("\r\n")
+        if path:
+            yield path
+
+
+def _is_wanted(name: str, passed: Counter[str]) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in UNREAD_SUFFIXES:
+        passed[suffix] += 1
+    return suffix in SUFFIXES
 
 
 def passed_over(passed: Counter[str]) -> str:
@@ -67,11 +87,8 @@ def _in_folder(folder: str, recursive: bool, passed: Counter[str]) -> Iterator[s
     for name, is_folder in listed:
         if is_folder:
             continue
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in SUFFIXES:
+        if _is_wanted(name, passed):
             yield os.path.join(folder, name)
-        elif suffix in UNREAD_SUFFIXES:
-            passed[suffix] += 1
     if recursive:
         for name, is_folder in listed:
             # Links to folders can form a ring.

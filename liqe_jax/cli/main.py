@@ -54,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has gone (`liqe ... | head`); Python must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder without permission: nothing that a traceback would explain
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"liqe: {where}{error.strerror or error}. Check the path, its permissions and the disk.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

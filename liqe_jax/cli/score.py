@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import itertools
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand, passed_over
+from liqe_jax.cli.scorers import make_folder
 from liqe_jax.cli.settings import (
     add_model_options,
     add_preprocess_option,
@@ -103,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         hints = ["" if arguments.recursive else "Add --recursive to look into sub-folders.", passed_over(passed)]
         raise UsageError(" ".join([f"No images in {', '.join(arguments.paths)}.", *filter(None, hints)]))
     if arguments.map:
-        Path(arguments.map).mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.map)
 
     # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.images.preprocess import PRESETS
@@ -119,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
     done: set[str] = set()
     if arguments.resume:
         preset = PRESETS[arguments.preprocess].with_patches(arguments.patches)
-        done = output.take_up(arguments.output, form, model.tasks, model.name, preset.name)
+        done = output.take_up(arguments.output, form, model.tasks, output.settings_of(model, preset.name))
+    model.batch_size(arguments.batch_size)  # refuses nonsense before anything is overwritten
 
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
@@ -128,7 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.model in KNOWN_MODELS and not arguments.quiet:
             print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
-        writer = WRITERS[form](stream, model.tasks, not continued)
+        digest = "" if form == "table" else output.short_digest(model)
+        writer = WRITERS[form](stream, model.tasks, digest, not continued)
         passed = Counter()
         results = _score_all(model, arguments, done, passed)
         total = None if "-" in arguments.paths else _count(arguments, done)
@@ -140,6 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open(path: str | None, append: bool, stack: contextlib.ExitStack) -> IO[str]:
     if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what the terminal's encoding does not
+            sys.stdout.reconfigure(errors="backslashreplace")
         return sys.stdout
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +159,7 @@ def _wanted(
     arguments: argparse.Namespace, done: set[str], passed: Counter[str] | None = None
 ) -> Iterator[str | Failure]:
     for item in expand(arguments.paths, arguments.recursive, passed):
-        if (item.image if isinstance(item, Failure) else item) not in done:
+        if output.stored_name(item.image if isinstance(item, Failure) else item) not in done:
             yield item
 
 

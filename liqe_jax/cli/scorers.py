@@ -93,16 +93,16 @@ def score_into(model: Model, paths: Sequence[str], destination: Path, arguments:
     """Scores images into a JSONL file as `liqe score` writes it, leaving out those that it holds.
 
     Raises:
-      UsageError: the file holds results of another model or preset.
+      UsageError: the file holds results of another model, preset or dtype.
     """
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import JsonlWriter
 
     preprocess = arguments.preprocess or model.preprocess
-    done = output.take_up(str(destination), "jsonl", model.tasks, model.name, preprocess)
-    waiting = [path for path in paths if path not in done]
+    done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
+    waiting = [path for path in paths if output.stored_name(path) not in done]
     with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        writer = JsonlWriter(stream, model.tasks)
+        writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
         results = model.score_many(waiting, batch_size=arguments.batch_size, preprocess=preprocess)
         for result in progress(results, len(waiting), f"scoring with {model.name}", arguments.quiet):
             writer.write(result)

@@ -22,15 +22,21 @@ class Writer(Protocol):
 class JsonlWriter:
     """One JSON object a line."""
 
-    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
-        self._stream = stream
+    def __init__(self, stream: IO[str], tasks: TaskSet, digest: str, header: bool = True):
+        self._stream, self._digest = stream, digest
 
     def write(self, result: Score | Failure) -> None:
         """Writes one line."""
         # Paths that are no UTF-8 hold lone surrogates, which only escapes can express.
-        line = json.dumps(result.to_dict(), ensure_ascii=not _is_utf8(result.image))
+        line = json.dumps(_fields(result, self._digest), ensure_ascii=not _is_utf8(result.image))
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _fields(result: Score | Failure, digest: str) -> dict[str, Any]:
+    """What a row has to tell; scores with the digest of what made them, since names of models are not unique."""
+    fields = result.to_dict()
+    return fields if isinstance(result, Failure) else {**fields, "digest": digest}
 
 
 def _is_utf8(text: str) -> bool:
@@ -45,15 +51,15 @@ def csv_columns(tasks: TaskSet) -> list[str]:
     """Column names: attributes, their distributions as `attribute_probs.label`, and the rest."""
     names = [attribute.name for attribute in tasks.attributes]
     probabilities = [f"{a.name}_probs.{label}" for a in tasks.attributes for label in a.labels]
-    rest = ["patches", "width", "height", "model", "preprocess", "warnings", "error"]
+    rest = ["patches", "width", "height", "model", "preprocess", "warnings", "digest", "error"]
     return ["image", *names, *probabilities, *rest]
 
 
 class CsvWriter:
     """Comma-separated values, a column for every probability."""
 
-    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
-        self._stream = stream
+    def __init__(self, stream: IO[str], tasks: TaskSet, digest: str, header: bool = True):
+        self._stream, self._digest = stream, digest
         self._rows = csv.DictWriter(stream, csv_columns(tasks), restval="", lineterminator="\n")
         if header:
             self._rows.writeheader()
@@ -62,7 +68,7 @@ class CsvWriter:
     def write(self, result: Score | Failure) -> None:
         """Writes one row."""
         row: dict[str, Any] = {}
-        for key, value in result.to_dict().items():
+        for key, value in _fields(result, self._digest).items():
             if isinstance(value, Mapping):
                 row.update({f"{key}.{label}": probability for label, probability in value.items()})
             else:
@@ -74,7 +80,7 @@ class CsvWriter:
 class TableWriter:
     """A table for people; warnings and errors stand under the row that they belong to."""
 
-    def __init__(self, stream: IO[str], tasks: TaskSet, header: bool = True):
+    def __init__(self, stream: IO[str], tasks: TaskSet, digest: str = "", header: bool = True):
         self._stream, self._tasks = stream, tasks
         self._widths = {
             a.name: max(len(a.name), 7 if a.values is not None else max(map(len, a.labels)) + 5)
@@ -112,6 +118,6 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.encode("utf-8", "replace").decode())
 
 
-WRITERS: Mapping[str, Callable[[IO[str], TaskSet, bool], Writer]] = MappingProxyType(
+WRITERS: Mapping[str, Callable[[IO[str], TaskSet, str, bool], Writer]] = MappingProxyType(
     {"table": TableWriter, "jsonl": JsonlWriter, "csv": CsvWriter}
 )

@@ -6,8 +6,6 @@ Letters: B images of a batch, L labels of an attribute.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -43,15 +41,6 @@ class Predicted(NamedTuple):
     indices: Int[np.ndarray, " B"]
     quality: Float[np.ndarray, " B"]
     probabilities: dict[str, Float[np.ndarray, "B L"]]
-
-
-def model_digest(model: Model) -> str:
-    """Sha256 over everything that a prediction depends on: parameters, text features, labels, precision."""
-    found = hashlib.sha256(json.dumps([model.tasks.to_dict(), model.dtype, repr(model.config)]).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path((model.params, model.text_features)):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
 
 
 def make_judge(config: CLIPConfig, tasks: TaskSet, dtype: str) -> Judge:

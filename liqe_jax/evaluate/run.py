@@ -64,7 +64,7 @@ def evaluate(
     if not config.from_predictions:
         if not weights:
             raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
-        _predict_all(config, weights, folder, load_model or _loader(config), load_set or _set_loader(config))
+        _predict_all(config, weights, folder, load_model or _loader(config, folder), load_set or _set_loader(config))
     import jax
 
     return tables_from(folder, config, say) if jax.process_index() == 0 else {}
@@ -75,13 +75,21 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _loader(config: ConfigDict) -> LoadModel:
+def _loader(config: ConfigDict, folder: Path) -> LoadModel:
     import jax
 
     from liqe_jax.scoring.load import load
 
     devices = jax.local_devices()[: config.devices or None]
-    return lambda name: load(name, tasks=config.tasks or None, dtype=config.dtype, devices=devices)
+    # Sentences' features kept beside the predictions: computed again they may differ in the last bits, and lines of an
+    # interrupted run would seem to be another model's.
+    return lambda name: load(
+        name,
+        tasks=config.tasks or None,
+        dtype=config.dtype,
+        devices=devices,
+        text_cache_folder=folder / "text_features",
+    )
 
 
 def _set_loader(config: ConfigDict) -> LoadSet:
@@ -166,11 +174,11 @@ def _predict_model(
     sets: Mapping[str, LabelledSet],
     folder: Path,
 ) -> dict[str, Any]:
-    from liqe_jax.evaluate.predictor import find_preset, model_digest
+    from liqe_jax.evaluate.predictor import find_preset
 
     header = {
         "model": model.provenance.to_dict(),
-        "digest": model_digest(model),
+        "digest": model.digest,
         "preset": find_preset(config.preset).name,
         "dtype": model.dtype,
         "labels": {attribute.name: attribute.labels for attribute in model.tasks.attributes},

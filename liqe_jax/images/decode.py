@@ -44,6 +44,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_BITS_PER_SAMPLE = 258  # TIFF 6.0
+
 # Rows that are copied or compared at a time, so that large images need no second copy.
 STRIP = 256
 
@@ -85,14 +87,14 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     """
     options = options or DecodeOptions()
     notes: list[str] = []
-    if isinstance(source, np.ndarray) or (hasattr(source, "__array__") and not isinstance(source, Image.Image)):
-        image = _from_array(_as_array(source))
-    elif isinstance(source, Image.Image):
-        image = source
+    if isinstance(source, (str, os.PathLike)):
+        image, notes = _from_bytes(_read(source), options)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         image, notes = _from_bytes(bytes(source), options)
-    elif isinstance(source, (str, os.PathLike)):
-        image, notes = _from_bytes(_read(source), options)
+    elif isinstance(source, Image.Image):
+        image = source
+    elif hasattr(source, "__array__"):  # after text and bytes, since NumPy's have it too
+        image = _from_array(_as_array(source))
     else:
         raise ImageError(
             f"Expected a path, bytes, a PIL image or an array; got {type(source).__name__}. "
@@ -249,6 +251,7 @@ def _salvage(
 
 def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, list[str]]:
     notes = []
+    bits = _bits(image)
     if options.apply_exif:
         try:
             turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -257,9 +260,11 @@ def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, li
             notes.append(f"unreadable EXIF orientation ignored: {error}")
         if turn is not None:
             image = image.transpose(turn)
+    if image.mode == "La":  # Pillow goes nowhere else from there
+        image = image.convert("LA")
     alpha = _alpha(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image, note = _scale_deep_grey(image)
+        image, note = _scale_deep_grey(image, bits)
         notes.append(note)
     elif image.mode == "CMYK":
         notes.append("CMYK converted without colour management")
@@ -280,7 +285,7 @@ def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, li
 
 def _alpha(image: Image.Image) -> Image.Image | None:
     """The opacity of an image that is not opaque everywhere."""
-    if "A" in image.getbands():
+    if image.mode in ("RGBA", "LA", "PA"):  # CIELAB has an A too, which is a colour
         alpha = image.getchannel("A")
     elif image.mode == "RGBa" or "transparency" in image.info:
         # A copy, since Pillow writes the transparency into the palette of what it converts.
@@ -299,10 +304,17 @@ def _to_array(rgb: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     return pixels
 
 
-def _scale_deep_grey(image: Image.Image) -> tuple[Image.Image, str]:
+def _bits(image: Image.Image) -> int:
+    """Bits of a deep grey: a TIFF may use fewer than the sixteen that Pillow keeps them in."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 16)
+    bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    return bits if isinstance(bits, int) and 8 <= bits <= 16 else 16
+
+
+def _scale_deep_grey(image: Image.Image, bits: int) -> tuple[Image.Image, str]:
     levels = np.asarray(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray((levels >> 8).astype(np.uint8)), "16-bit grey reduced to 8 bits"
+        return Image.fromarray((levels >> (bits - 8)).astype(np.uint8)), f"{bits}-bit grey reduced to 8 bits"
     if not np.isfinite(levels).all():
         raise ImageError(f"The {image.format or 'image'} holds NaN or infinite values. Re-save it as 8-bit RGB.")
     low, high = float(levels.min()), float(levels.max())

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -81,14 +80,14 @@ def open_checkpoint(name_or_path: str | os.PathLike) -> Checkpoint:
       ModelError: not found, damaged, or no CLIP.
     """
     name = os.fspath(name_or_path)
-    if Path(name).exists():
+    if os.path.exists(name):
         return read_model(name)
     if name == EMBEDDED:
         return read_model(embedded_folder())
     if name in KNOWN_MODELS:
         return _open_known(name)
     # A relative path that does not exist looks like owner/model too; its parent gives it away.
-    if is_repository_name(name) and not Path(name).parent.exists():
+    if is_repository_name(name) and not os.path.exists(os.path.dirname(name)):
         checkpoint = read_model(fetch_repository(name))
         if checkpoint.tasks is not None:
             return checkpoint
@@ -105,8 +104,9 @@ def _open_known(name: str) -> Checkpoint:
     known, converted = KNOWN_MODELS[name], models_folder() / name
     by_hand = models_folder() / known.file
     if converted.exists():
-        # A damaged conversion is made again, and so is one of a file that was replaced since.
-        with contextlib.suppress(ModelError):
+        # A damaged conversion is made again, and so is one of a file that was replaced since; another process may be
+        # just about it.
+        with contextlib.suppress(ModelError, OSError):
             checkpoint = read_model(converted)
             if not by_hand.exists() or sha256_of_file(by_hand) == checkpoint.provenance.source_sha256:
                 return checkpoint

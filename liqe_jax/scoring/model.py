@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
+from PIL import Image as Pictures
 
 from liqe_jax.errors import LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import ImageSource, decode
@@ -38,7 +41,7 @@ DTYPES = ("float32", "bfloat16", "int8")
 MAP_CHUNK = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class QualityMap:
     """Per-patch quality on a dense grid.
 
@@ -115,6 +118,16 @@ class Model:
         """The model's name in results."""
         return self.provenance.name
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Sha256 over all that a score depends on but image and preset: parameters, text features, labels, dtype."""
+        described = [self.tasks.to_dict(), self.dtype, repr(self.config)]
+        found = hashlib.sha256(json.dumps(described).encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path((self.params, self.text_features)):
+            found.update(jax.tree_util.keystr(path).encode())
+            found.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+        return found.hexdigest()
+
     def score(
         self,
         image: ImageSource,
@@ -168,7 +181,16 @@ class Model:
             their number. Default: one per CPU device, sixteen per other device.
           preprocess, patches, allow_truncated: as in `score`.
           workers: decoding threads; default the number of cores, at most eight.
+
+        Raises:
+          UsageError: one image instead of many, no such preset, or no such number of patches or images.
         """
+        # Iterated over, a path would give its letters and an array its rows, which are images after a fashion.
+        if isinstance(images, (str, bytes, os.PathLike, Pictures.Image)) or getattr(images, "ndim", 1) in (2, 3):
+            raise UsageError(
+                f"score_many takes many images, such as a list of paths; got one {type(images).__name__}. Use score, "
+                "or put it into a list."
+            )
         preset = self._chosen(preprocess).with_patches(patches)
         batch_size = self.batch_size(batch_size)
         workers = workers or min(os.cpu_count() or 1, 8)

@@ -13,9 +13,9 @@ from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Score:
-    """A model's judgement of one image.
+    """A model's judgement of one image; equal to itself alone, since arrays have no single answer to that.
 
     Attributes:
       image: path, or what the caller named it.

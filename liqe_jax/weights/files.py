@@ -17,9 +17,16 @@ from liqe_jax.errors import ModelError
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hex digest of a file's bytes.
+
+    Raises:
+      ModelError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -26,9 +26,14 @@ def is_repository_name(name: str) -> bool:
 
 def models_folder() -> Path:
     """Where weight files may be put by hand: $LIQE_HOME, or ~/.cache/liqe_jax, with /models."""
-    home = os.environ.get("LIQE_HOME")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(home) if home else cache / "liqe_jax") / "models"
+    if home := os.environ.get("LIQE_HOME"):
+        return Path(home) / "models"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "liqe_jax" / "models"
+    try:
+        return Path.home() / ".cache" / "liqe_jax" / "models"
+    except RuntimeError as error:  # in a container, a user without an entry
+        raise ModelError("Your user has no home folder. Set LIQE_HOME to a folder for models and caches.") from error
 
 
 def fetch_known(name: str) -> Path:
@@ -112,7 +117,7 @@ def _optional(repository: str, file: str, local_only: bool) -> Path | None:
 
 def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, file, local_files_only=local_only))
@@ -122,5 +127,5 @@ def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path
         ) from error
     except EntryNotFoundError as error:
         raise _NotThereError(f"The repository {repository} has no {file}. {remedy}") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(f"Cannot fetch {repository}/{file}: {error}. {remedy}") from error
+    except Exception as error:  # what carries the bytes has errors of its own, for a cut line for one
+        raise ModelError(f"Cannot fetch {repository}/{file}: {error}. Try again, or: {remedy}") from error

@@ -12,7 +12,7 @@ import concurrent.futures
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -177,9 +177,13 @@ def recognise(names: Iterable[str]) -> str | None:
     return next((name for name, layout in LAYOUTS.items() if layout.signature in names), None)
 
 
-def _count(pattern: str, names: Iterable[str]) -> int:
+def _count(pattern: str, names: Collection[str], where: str) -> int:
+    """Blocks of a tower, by the largest number in a name."""
     numbers = [int(match[1]) for name in names if (match := re.match(pattern, name))]
-    return max(numbers) + 1 if numbers else 0
+    count = max(numbers) + 1 if numbers else 0
+    if count > len(names):  # every block has arrays; without this a number in a name could ask for any amount of work
+        raise ModelError(f"{where} names a block {count - 1} and holds {len(names)} arrays: it is damaged.")
+    return count
 
 
 def to_flax(state: Mapping[str, np.ndarray], layout: str, where: str) -> Flat:
@@ -195,7 +199,7 @@ def to_flax(state: Mapping[str, np.ndarray], layout: str, where: str) -> Flat:
     """
     form = LAYOUTS[layout]
     state = {name: array for name, array in state.items() if not re.match(form.ignored, name)}
-    rules = form.rules(_count(form.vision_block, state), _count(form.text_block, state))
+    rules = form.rules(_count(form.vision_block, state, where), _count(form.text_block, state, where))
     expected = {rule.source for rule in rules}
     missing, superfluous = sorted(expected - state.keys()), sorted(state.keys() - expected)
     no_floats = sorted(
@@ -234,7 +238,7 @@ def from_flax(flat: Mapping[str, np.ndarray], layout: str) -> Flat:
     form = LAYOUTS[layout]
     flax = LAYOUTS["flax"]
     state: Flat = {}
-    for rule in form.rules(_count(flax.vision_block, flat), _count(flax.text_block, flat)):
+    for rule in form.rules(*(_count(pattern, flat, "The model") for pattern in (flax.vision_block, flax.text_block))):
         parts = [np.asarray(flat[target]) for target in rule.targets]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         written = rule.write(joined)
@@ -272,7 +276,7 @@ def infer_config(flat: Mapping[str, np.ndarray]) -> CLIPConfig:
 
     def tower(prefix: str) -> TowerConfig:
         hidden, mlp = flat[f"{prefix}/encoder/layers/0/mlp/fc1/kernel"].shape
-        layers = _count(rf"{prefix}/encoder/layers/(\d+)/", flat)
+        layers = _count(rf"{prefix}/encoder/layers/(\d+)/", flat, "The model")
         return TowerConfig(width=hidden, layers=layers, heads=max(hidden // 64, 1), mlp_width=mlp)
 
     patch_size = flat["vision_model/embeddings/patch_embedding/kernel"].shape[0]

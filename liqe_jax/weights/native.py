@@ -15,7 +15,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,9 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
                 "sha256": {entry.name: sha256_of_file(entry) for entry in sorted(partial.iterdir())},
             },
         )
-        shutil.move(partial, folder)
+        os.rename(
+            partial, folder
+        )  # fails where another process has put one meanwhile; shutil.move would nest ours in it
 
 
 def read_native(folder: str | os.PathLike) -> Checkpoint:

@@ -43,7 +43,7 @@ def read_model(path: str | os.PathLike) -> Checkpoint:
 
     Folders: our own format, or a Hugging Face CLIP folder. Files: `.pt`, `.pth`, `.bin`
     (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either) and
-    `.msgpack` (Flax). A `config.json` beside a file is used where it describes a CLIP;
+    `.msgpack` (Flax). A `config.json` beside a file is used where it says that it is a CLIP's;
     otherwise the architecture is read off the shapes.
 
     Raises:
@@ -57,12 +57,12 @@ def read_model(path: str | os.PathLike) -> Checkpoint:
             return read_native(path)
         for name in HUGGING_FACE_WEIGHTS:
             if (path / name).exists():
-                return _read_file(path / name, name=path.resolve().name)
+                return _read_file(path / name, path.resolve().name, in_model_folder=True)
         raise ModelError(
             f"{path} holds no weights. Expected {MANIFEST} (a liqe_jax model) or config.json with one of "
             f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {_contents(path)}."
         )
-    return _read_file(path, name=path.resolve().stem)
+    return _read_file(path, path.resolve().stem, in_model_folder=False)
 
 
 def _contents(folder: Path) -> str:
@@ -70,7 +70,7 @@ def _contents(folder: Path) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "an empty folder"
 
 
-def _read_file(path: Path, name: str) -> Checkpoint:
+def _read_file(path: Path, name: str, in_model_folder: bool) -> Checkpoint:
     one_file = not path.name.endswith(".index.json")
     # Both take a second for the 600 MB of LIQE.pt, and neither needs the interpreter for most of it.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
@@ -86,7 +86,8 @@ def _read_file(path: Path, name: str) -> Checkpoint:
         )
     dtypes = collections.Counter(str(array.dtype) for array in state.values())
     flat = to_flax(state, layout, str(path))
-    config = _config_beside(path)
+    stated = _config_beside(path, in_model_folder)
+    config = stated
     if config is None:
         try:
             config = infer_config(flat)
@@ -94,7 +95,7 @@ def _read_file(path: Path, name: str) -> Checkpoint:
             raise ModelError(f"{path} has arrays of shapes or names that no CLIP has ({error!r}).") from error
     check_against_config(flat, config, str(path))
     provenance = Provenance(name, path.name, digest.result() if digest else "", notes=notes)
-    tokenizer = Tokenizer.from_folder(path.parent) if (path.parent / "config.json").exists() else None
+    tokenizer = Tokenizer.from_folder(path.parent) if stated else None
     return Checkpoint(flat, config, provenance, tokenizer=tokenizer, source_dtypes=dict(dtypes))
 
 
@@ -134,11 +135,20 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{path} cannot be read as Flax msgpack ({error}). Download it again.") from error
 
 
-def _config_beside(path: Path) -> CLIPConfig | None:
+def _config_beside(path: Path, in_model_folder: bool) -> CLIPConfig | None:
+    """What `config.json` beside a weight file says; beside a single file it may be anything's, which is ignored."""
     config = path.parent / "config.json"
-    if not config.exists():
+    if not config.exists() or not (in_model_folder or _is_of_clip(config)):
         return None
     return read_config(config)
+
+
+def _is_of_clip(config: Path) -> bool:
+    try:
+        content = read_json(config)
+    except ModelError:
+        return False
+    return content.get("model_type") == "clip" or {"vision_config", "text_config"} <= content.keys()
 
 
 def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -42,8 +42,12 @@ _STORAGE_DTYPES: Mapping[str, np.dtype] = {
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
-# A tensor that torch.Tensor.expand made repeats its storage; a damaged one would fill the memory.
-_MOST_REPEATED = 1 << 22
+# Tensors may share a storage, as tied weights do, and one that torch.Tensor.expand made repeats its own; a damaged
+# file would fill the memory so. How often all of a storage may come, and how many elements beyond that in a whole file.
+_MOST_SHARED, _MOST_REPEATED = 4, 1 << 22
+
+# What a dictionary's key may be. Tuples within tuples take twice as long to hash with every level.
+_KEYS = (str, int, float, bytes, type(None))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +57,26 @@ class _StorageType:
     dtype: np.dtype
 
 
+class _Repeats:
+    """How many elements a file may still make out of nothing."""
+
+    def __init__(self) -> None:
+        self.left = _MOST_REPEATED
+
+
 class _Storage:
     """A flat buffer. Older files name a storage before its bytes come, so `data` is set late."""
 
-    def __init__(self, dtype: np.dtype, length: int, data: np.ndarray | None = None):
+    def __init__(self, dtype: np.dtype, length: int, repeats: _Repeats, data: np.ndarray | None = None):
         self.dtype, self.length, self.data = dtype, length, data
+        self._unused, self._repeats = _MOST_SHARED * length, repeats
+
+    def use(self, elements: int) -> bool:
+        """Takes so many elements for a tensor; False where a file makes too much of little."""
+        own = min(elements, max(self._unused, 0))
+        self._unused -= own
+        self._repeats.left -= elements - own
+        return self._repeats.left >= 0
 
 
 class _Tensor:
@@ -74,10 +93,10 @@ class _Tensor:
                 f"A tensor of shape {shape}, strides {stride} and offset {offset} exceeds its storage of "
                 f"{storage.length} elements: the file is damaged. Download it again."
             )
-        if math.prod(shape) > max(storage.length, _MOST_REPEATED):
+        if not storage.use(math.prod(shape)):
             raise ModelError(
-                f"A tensor of shape {shape} repeats its storage of {storage.length} elements; it is damaged, or was "
-                "expanded: save it again with torch after .contiguous()."
+                f"A tensor of shape {shape} repeats its storage of {storage.length} elements, as others may have "
+                "before; it is damaged, or was expanded: save it again with torch after .contiguous()."
             )
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
@@ -134,8 +153,14 @@ def _scalar(dtype: _Dtype, raw: bytes) -> object:
     return _number_from_bytes(np.dtype(dtype.code) if isinstance(dtype, _Dtype) else dtype, raw)
 
 
+def _ordered_dict(*arguments: Any) -> collections.OrderedDict:
+    if arguments:  # Python 2 puts its items here; they would be hashed unseen
+        raise ModelError("The checkpoint was written by Python 2. Load and save it again with a newer torch.")
+    return collections.OrderedDict()
+
+
 _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "OrderedDict"): _ordered_dict,
     ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
@@ -190,14 +215,39 @@ class _Unpickler(pickle._Unpickler):
         elif not isinstance(built, collections.OrderedDict):  # a module's state dict has `_metadata`, unused here
             raise ModelError(f"{self._path} sets attributes of a {type(built).__name__}; it is refused.")
 
+    def _check_keys(self, items: list[Any]) -> None:
+        """Of (key, value, key, value, ...)."""
+        for key in items[::2]:
+            if not isinstance(key, _KEYS):
+                raise ModelError(f"{self._path} has a {type(key).__name__} for the key of a dictionary; it is refused.")
+
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:])
+        super().load_setitem()  # type: ignore[misc]
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack)  # everything since the last mark
+        super().load_setitems()  # type: ignore[misc]
+
+    def load_dict(self) -> None:
+        self._check_keys(self.stack)
+        super().load_dict()  # type: ignore[misc]
+
     def load_refused(self) -> None:
         raise ModelError(f"{self._path} holds an opcode that no checkpoint needs; it is refused.")
 
-    # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to.
+    # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to; sets hash
+    # what is in them.
+    _REFUSED = b"".join(
+        (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)
+    )
     dispatch: ClassVar[dict] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
-        **dict.fromkeys((*pickle.EXT1, *pickle.EXT2, *pickle.EXT4, *pickle.BYTEARRAY8), load_refused),
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        **dict.fromkeys(_REFUSED, load_refused),
     }
 
 
@@ -256,6 +306,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
     prefix = pickles[0][: -len("data.pkl")]
     big_endian = prefix + "byteorder" in names and content(prefix + "byteorder").strip() == b"big"
     storages: dict[str, _Storage] = {}
+    repeats = _Repeats()
 
     def load_storage(reference: tuple) -> _Storage:
         _, kind, key, _, length = reference
@@ -266,7 +317,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
                 raise ModelError(f"{path} lacks {member}: it is cut off. Download it again.")
             stored = dtype.newbyteorder(">") if big_endian else dtype
             data = np.frombuffer(content(member), stored).astype(dtype, copy=False)
-            storages[key] = _Storage(dtype, int(length), data)
+            storages[key] = _Storage(dtype, int(length), repeats, data)
         return storages[key]
 
     return _resolve(_unpickle(io.BytesIO(content(pickles[0])), load_storage, path), {})
@@ -280,12 +331,13 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
     system = _unpickle(file, None, path)
     order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, _Storage] = {}
+    repeats = _Repeats()
 
     def load_storage(reference: tuple) -> _Storage:
         _, kind, key, _, length = reference[:5]
         if len(reference) > 5 and reference[5] is not None:
             raise ModelError(f"{path} holds storage views of a very old torch; save it again with torch 1.6 or newer.")
-        return storages.setdefault(key, _Storage(_storage_dtype(kind), int(length)))
+        return storages.setdefault(key, _Storage(_storage_dtype(kind), int(length), repeats))
 
     content = _unpickle(file, load_storage, path)
     for key in _unpickle(file, None, path):

@@ -107,10 +107,16 @@ _WITHOUT_CONFIG = ("openai-pt", "openai-safetensors", "pyiqa-pt", "checkpoint-pt
 
 
 def default_format(path: str | os.PathLike) -> str:
-    """The format that a destination's suffix suggests."""
-    return {".pt": "openai-pt", ".pth": "openai-pt", ".safetensors": "openai-safetensors"}.get(
-        Path(path).suffix, "liqe"
-    )
+    """The format that a destination's suffix suggests.
+
+    Raises:
+      UsageError: the suffix is that of a file that only lies within a folder.
+    """
+    suffix = Path(path).suffix
+    if suffix in (".msgpack", ".bin"):
+        form = "hf-flax" if suffix == ".msgpack" else "hf-pytorch"
+        raise UsageError(f"{path} would be a folder's file. Name the folder, and the format {form} (--to {form}).")
+    return {".pt": "openai-pt", ".pth": "openai-pt", ".safetensors": "openai-safetensors"}.get(suffix, "liqe")
 
 
 def write_model(

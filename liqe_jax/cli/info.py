@@ -18,6 +18,10 @@ examples:
 """
 
 
+# For people; --json has everything.
+_LONGEST, _MOST_NOTES = 300, 6
+
+
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declares the command and its options."""
     parser = commands.add_parser(
@@ -74,7 +78,7 @@ def _print(description: dict[str, Any]) -> None:
     rows = {
         "name": description["name"],
         "source": description["source"],
-        "sha256": description["source_sha256"] or "several files",
+        "sha256": description["source_sha256"],  # there is none of several files
         "licence": description["licence"],
         "trained on": "unknown"
         if trained_on is None
@@ -90,8 +94,14 @@ def _print(description: dict[str, Any]) -> None:
         "text features": "stored" if description["text_features"] else "computed when loaded",
         "preprocess": description["preprocess"],
     }
-    for name, value in rows.items():
+    notes = description["notes"]
+    for name, value in [*rows.items(), *(("note", note) for note in notes[:_MOST_NOTES])]:
         if value:
-            print(f"{name:<14} {value}")
-    for note in description["notes"]:
-        print(f"{'note':<14} {note}")
+            print(f"{name:<14} {_shortened(value)}")
+    if len(notes) > _MOST_NOTES:
+        print(f"{'note':<14} ... {len(notes) - _MOST_NOTES} more with --json")
+
+
+def _shortened(value: str) -> str:
+    """A mean of means tells the whole of each one's history."""
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... (--json has all)"

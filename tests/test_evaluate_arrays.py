@@ -131,7 +131,7 @@ def test_draws_depend_on_the_seed_alone():
     assert len(counts) == 7
 
 
-@pytest.mark.parametrize("options", [{"resamples": 0}, {"confidence": 1.0}, {"method": "exact"}])
+@pytest.mark.parametrize("options", [{"resamples": 0}, {"confidence": 1.0}, {"method": "exact"}, {"seed": -1}])
 def test_intervals_that_make_no_sense(options):
     with pytest.raises(UsageError, match="Expected at least 1 resample"):
         srcc_interval(*pair(), **options)
@@ -196,10 +196,39 @@ def test_a_model_is_no_better_than_itself():
     assert compare(mos, np.ones(60), predicted).second == pytest.approx(srcc(mos, predicted))
 
 
+@pytest.mark.parametrize("scale", [0.1, 3.7, 1 / 3])
+def test_a_model_on_another_scale_is_the_same_model(scale):
+    mos, predicted = pair()
+    result = compare(mos, predicted, scale * predicted + 0.3, figure="plcc")
+    assert result.williams[:2] == (0.0, 1.0)
+    assert result.bootstrap == (0, 0, 0, 1)
+
+
+def test_rounding_is_no_difference():
+    """Whatever the processor: correlations of copies differ by a few units of the last place."""
+    assert williams(0.7, 0.7 + 4e-16, 1.0, 50)[:2] == (0.0, 1.0)
+    assert williams(0.7, 0.7 + 1e-9, 1.0 - 1e-15, 50).p < 1  # a true one, however small
+
+
+@pytest.mark.parametrize("figure", ["srcc", "plcc"])
+@pytest.mark.parametrize("method", METHODS)
+def test_intervals_of_differences_equal_plain_ones(figure, method):
+    mos, first = pair(40)
+    second = mos + np.random.default_rng(4).normal(size=40)
+    options = {"resamples": 80, "confidence": 0.8, "method": method, "seed": 2}
+    correlation = {"srcc": srcc, "plcc": plcc}[figure]
+    slow = bootstrap(lambda m, a, b: correlation(m, a) - correlation(m, b), mos, first, second, **options)
+    np.testing.assert_allclose(compare(mos, first, second, figure=figure, **options).bootstrap[:3], slow, atol=1e-12)
+
+
 def test_differences_that_make_no_sense():
     mos, predicted = pair()
     with pytest.raises(UsageError, match="srcc, plcc"):
         paired_bootstrap(mos, predicted, predicted, figure="rmse")
+    for options in ({"resamples": 0}, {"confidence": 2}, {"method": "exact"}, {"seed": -1}):
+        for call in (paired_bootstrap, compare):
+            with pytest.raises(UsageError, match="Expected at least 1 resample"):
+                call(mos, predicted, predicted, **options)
     for wrong in (predicted[:5], np.full(60, np.nan)):
         with pytest.raises(LiqeError):
             compare(mos, predicted, wrong)

@@ -53,12 +53,12 @@ def bootstrap(
       resamples: how many.
       confidence: between 0 and 1.
       method: "percentile", or "bca" (bias corrected and accelerated: Efron, JASA 1987).
-      seed: of the draws.
+      seed: of the draws, at least 0.
 
     Raises:
       UsageError: an argument is out of its range.
     """
-    _check(resamples, confidence, method)
+    check_options(resamples, confidence, method, seed)
     arrays = tuple(np.asarray(array) for array in arrays)
     count = len(arrays[0])
     drawn = [
@@ -92,26 +92,38 @@ def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N
 Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _correlation_interval(
-    mos: np.ndarray,
-    predicted: np.ndarray,
-    figure: Figure,
+def _correlation_interval(mos: np.ndarray, predicted: np.ndarray, figure: Figure, **options: Any) -> Interval:
+    mos, predicted = check_pair(mos, predicted)
+    return interval_of_counts(lambda counts: figure(mos, predicted, counts), len(mos), **options)[0]
+
+
+def interval_of_counts(
+    figure: Callable[[Int[np.ndarray, "R N"]], Float[np.ndarray, " R"]],
+    count: int,
     *,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     method: str = "percentile",
     seed: int = 0,
-) -> Interval:
-    _check(resamples, confidence, method)
-    mos, predicted = check_pair(mos, predicted)
-    drawn = np.concatenate([figure(mos, predicted, counts) for counts in counts_of_draws(len(mos), resamples, seed)])
+) -> tuple[Interval, Float[np.ndarray, " R"]]:
+    """Interval of a figure that needs only how often each image was drawn, and its values on the resamples.
+
+    Args:
+      figure: counts of R samples -> values of the figure.
+      count: images, N.
+      resamples, confidence, method, seed: as in `bootstrap`.
+
+    Raises:
+      UsageError: see `bootstrap`.
+    """
+    check_options(resamples, confidence, method, seed)
+    drawn = np.concatenate([figure(counts) for counts in counts_of_draws(count, resamples, seed)])
     without = None
     if method == "bca":
-        groups = _groups(len(mos))
-        left = (groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64)
-        without = figure(mos, predicted, left)
-    whole = figure(mos, predicted, np.ones((1, len(mos)), np.int64))
-    return _interval(float(whole[0]), drawn, without, confidence)
+        groups = _groups(count)
+        without = figure((groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64))
+    whole = figure(np.ones((1, count), np.int64))
+    return _interval(float(whole[0]), drawn, without, confidence), drawn
 
 
 def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
@@ -186,9 +198,14 @@ def _interval(value: float, drawn: np.ndarray, without: np.ndarray | None, confi
     return Interval(value, float(low), float(high))
 
 
-def _check(resamples: int, confidence: float, method: str) -> None:
-    if resamples < 1 or not 0 < confidence < 1 or method not in METHODS:
+def check_options(resamples: int, confidence: float, method: str = METHODS[0], seed: int = 0) -> None:
+    """Refuses options of a bootstrap that make no sense.
+
+    Raises:
+      UsageError: an argument is out of its range.
+    """
+    if resamples < 1 or not 0 < confidence < 1 or method not in METHODS or seed < 0:
         raise UsageError(
-            f"Expected at least 1 resample, a confidence between 0 and 1 and a method of {', '.join(METHODS)}; got "
-            f"{resamples}, {confidence}, {method!r}."
+            "Expected at least 1 resample, a confidence between 0 and 1 (0.95 is 95%), a method of "
+            f"{', '.join(METHODS)} and a seed of at least 0; got {resamples}, {confidence}, {method!r}, {seed}."
         )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.bootstrap import CONFIDENCE, RESAMPLES, counts_of_draws, plcc_of_counts, srcc_of_counts
+from liqe_jax.evaluate.bootstrap import interval_of_counts, plcc_of_counts, srcc_of_counts
 from liqe_jax.evaluate.metrics import check_pair, plcc, srcc
 
 # Williams' t has three degrees of freedom less than there are images.
 FEWEST = 4
+
+# Correlations that differ by less are equal. Rounding alone makes those of a model and of its scores
+# on another scale differ by some 1e-16, and a test of that would find it certain.
+EQUAL = 1e-12
 
 FIGURES = {"srcc": (srcc, srcc_of_counts), "plcc": (plcc, plcc_of_counts)}
 
@@ -53,8 +57,8 @@ def williams(r_first: float, r_second: float, r_between: float, count: int) -> W
       count: images.
 
     Returns:
-      t = 0 and p = 1 where the correlations are equal; infinite t and p = 0 where they differ
-      although the three variables depend linearly on each other without an error.
+      t = 0 and p = 1 where the correlations are equal but for rounding (`EQUAL`); infinite t and p = 0
+      where they differ although the three variables depend linearly on each other without an error.
 
     Raises:
       DataError: fewer than four images, or a correlation outside -1..1.
@@ -66,7 +70,7 @@ def williams(r_first: float, r_second: float, r_between: float, count: int) -> W
     if count < FEWEST:
         raise DataError(f"Williams' test needs at least {FEWEST} images; got {count}.")
     degrees, difference = count - 3, r_first - r_second
-    if difference == 0:
+    if abs(difference) < EQUAL:
         return Williams(0.0, 1.0, degrees)
     determinant = max(1 - np.sum(correlations**2) + 2 * np.prod(correlations), 0.0)
     mean = (r_first + r_second) / 2
@@ -85,34 +89,32 @@ def paired_bootstrap(
     second: Float[np.ndarray, " N"],
     *,
     figure: str = "srcc",
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
+    **options: Any,
 ) -> Difference:
     """Difference of a figure between two models, both on the same resamples.
 
     p is twice the smaller share of resamples on either side of zero, one resample added to each so
-    that it is never zero, and at most 1.
+    that it is never zero, and at most 1. It does not depend on the interval's method.
 
     Args:
       mos, first, second: opinion scores and each model's predictions.
       figure: "srcc" or "plcc".
-      resamples, confidence, seed: as in `bootstrap.bootstrap`.
+      options: resamples, confidence, method and seed, as in `bootstrap.bootstrap`.
 
     Raises:
       DataError: see `metrics.check_pair`.
-      UsageError: another figure.
+      UsageError: another figure, or an option out of its range.
     """
     mos, first, second = _three(mos, first, second)
     _, of_counts = _figure(figure)
-    drawn = np.concatenate(
-        [of_counts(mos, first, c) - of_counts(mos, second, c) for c in counts_of_draws(len(mos), resamples, seed)]
-    )
-    once = np.ones((1, len(mos)), np.int64)
-    value = float((of_counts(mos, first, once) - of_counts(mos, second, once))[0])
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+
+    def difference(counts_RxN: np.ndarray) -> np.ndarray:
+        found = of_counts(mos, first, counts_RxN) - of_counts(mos, second, counts_RxN)
+        return np.where(np.abs(found) < EQUAL, 0.0, found)
+
+    interval, drawn = interval_of_counts(difference, len(mos), **options)
     side = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    return Difference(value, float(low), float(high), float(min(2 * (side + 1) / (resamples + 1), 1.0)))
+    return Difference(*interval, float(min(2 * (side + 1) / (len(drawn) + 1), 1.0)))
 
 
 def compare(
@@ -121,22 +123,22 @@ def compare(
     second: Float[np.ndarray, " N"],
     *,
     figure: str = "srcc",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    **options: Any,
 ) -> Comparison:
     """Two models on the same images; Williams' test uses the figure's own correlations (ranks for SRCC).
 
+    Args:
+      mos, first, second, figure, options: as in `paired_bootstrap`.
+
     Raises:
       DataError: fewer than four images; see `metrics.check_pair`.
-      UsageError: another figure.
+      UsageError: another figure, or an option out of its range.
     """
     mos, first, second = _three(mos, first, second)
     correlation, _ = _figure(figure)
     one, other = correlation(mos, first), correlation(mos, second)
     test = williams(one, other, correlation(first, second), len(mos))
-    return Comparison(
-        one, other, test, paired_bootstrap(mos, first, second, figure=figure, resamples=resamples, seed=seed)
-    )
+    return Comparison(one, other, test, paired_bootstrap(mos, first, second, figure=figure, **options))
 
 
 def _three(mos: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

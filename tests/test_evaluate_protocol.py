@@ -284,6 +284,83 @@ def test_two_evaluations_are_compared(run, tmp_path):
     assert {row["williams_p"] for row in content["differences"]} == {1.0}
 
 
+@pytest.fixture
+def some_reversed(run, monkeypatch):
+    """Runs ten models of which those of some numbers are reversed; all judge the whole sets."""
+    oracle = fake_predict("oracle")
+
+    def go(folder, numbers, weights="m_{session}", **changes):
+        def predict(params, *arguments, **options):
+            found = oracle(params, *arguments, **options)
+            turned = sum(params["number"] == number for number in numbers)
+            return found._replace(values={"quality": found.values["quality"] * (1 - 2 * turned)})
+
+        changes = {"sessions": ("1", "2", "3"), "sets": ("BID",), "whole": ("LIVE",), "whole_models": "all"} | changes
+        monkeypatch.setattr("tests.test_evaluate_protocol.fake_predict", lambda kind: predict)
+        return run(str(numbers), folder, weights, lambda path: known_model(number=float(path[2:] or 0)), **changes)
+
+    return go
+
+
+def test_each_of_ten_models_stands_against_its_own_rival(some_reversed, tmp_path):
+    some_reversed(tmp_path / "rival", (1,), name="rival")
+    against = str(tmp_path / "rival")
+    folder, content = some_reversed(tmp_path / "ours", (3,), name="ours", against=against)
+    rows = [row for row in table(folder, "differences") if row["set"] == "LIVE, whole set"]
+    assert [row["model"] for row in rows] == ["session-1", "session-2", "session-3"]
+    assert [(number(row["ours"]), number(row["rival"])) for row in rows] == [(1, -1), (1, 1), (-1, 1)]
+    assert [row["second_model"] for row in content["differences"][-3:]] == ["session-1", "session-2", "session-3"]
+    # A rival of one model has no second and third: its first stands for all.
+    some_reversed(tmp_path / "one", (), name="rival", weights="m_")
+    folder, _ = some_reversed(tmp_path / "ours", (3,), name="ours", against=str(tmp_path / "one"))
+    rows = table(folder, "differences")[-3:]
+    assert [row["model"] for row in rows] == [f"session-{n}, model" for n in (1, 2, 3)]
+    some_reversed(tmp_path / "first", (1,), name="rival", whole_models="first")
+    folder, _ = some_reversed(tmp_path / "ours", (3,), name="ours", against=str(tmp_path / "first"))
+    assert [number(row["rival"]) for row in table(folder, "differences")[-3:]] == [-1, -1, -1]
+
+
+def test_whole_sets_of_several_models_name_the_model_beside_published_figures(some_reversed, tmp_path):
+    folder, _ = some_reversed(tmp_path / "ours", (2,), whole=("SPAQ",))
+    rows = table(folder, "whole_published")
+    assert [(row["model"], round(number(row["measured"]))) for row in rows[::2]] == [
+        ("session-1", 1),
+        ("session-2", -1),
+        ("session-3", 1),
+    ]
+
+
+def test_differences_take_the_options_of_the_intervals(run, tmp_path):
+    run("noise", tmp_path / "noise", name="rival")
+    widths = {}
+    for confidence, method in ((0.5, "percentile"), (0.99, "percentile"), (0.99, "bca")):
+        bootstrap = {"resamples": 200, "confidence": confidence, "method": method, "seed": 0}
+        folder, content = run("oracle", tmp_path / "oracle", against=str(tmp_path / "noise"), bootstrap=bootstrap)
+        low, high = widths[confidence, method] = content["differences"][-1]["difference_interval"]
+        assert table(folder, "differences")[-1]["interval"] == f"{low:+.3f} to {high:+.3f}"
+    spread = {options: high - low for options, (low, high) in widths.items()}
+    assert spread[0.99, "percentile"] > 2 * spread[0.5, "percentile"]
+    assert widths[0.99, "bca"] != widths[0.99, "percentile"]
+
+
+@pytest.mark.parametrize("stated_for_the_run", [False, True])
+def test_a_rival_that_saw_the_images_is_marked(run, tmp_path, stated_for_the_run):
+    seen = (TrainingSet("SPAQ", "all"), TrainingSet("BID", "session 1"))
+    given = {"trained_on": [(entry.dataset, entry.split) for entry in seen]} if stated_for_the_run else {}
+    trained_on = None if stated_for_the_run else seen
+    run("noise", tmp_path / "rival", name="rival", model=lambda path: known_model(trained_on), **given)
+    folder, content = run("oracle", tmp_path / "ours", against=str(tmp_path / "rival"), name="ours")
+    text = (folder / "tables" / "differences.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| SPAQ, whole set")]
+    assert re.match(r"\| SPAQ, whole set \| 1\.000 \| -?0\.\d+† \|", line)
+    assert "† No test" in text
+    standings = {(row["dataset"], row["split"]): row["second_standing"] for row in content["differences"]}
+    assert (standings["SPAQ", "all"], standings["BID", "1"], standings["BID", "2"]) == ("seen", "test", "seen")
+    assert standings["LIVE", "all"] == "test"
+    with pytest.raises(DataError, match=r"BID, session 2, test part, for the other evaluation in .*rival, is no test"):
+        run("oracle", tmp_path / "ours", against=str(tmp_path / "rival"), on_seen="refuse")
+
+
 def test_padding_batches_and_devices_change_nothing(run, tmp_path):
     kept = []
     for number_, (devices, per_device) in enumerate([(1, 1), (8, 1), (3, 5), (2, 64)]):

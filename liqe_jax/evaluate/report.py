@@ -11,70 +11,16 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from liqe_jax.errors import DataError
-from liqe_jax.evaluate.guard import TEST, require_test, slug
+from liqe_jax.evaluate.differences import differences_of
+from liqe_jax.evaluate.guard import TEST, require_test
+from liqe_jax.evaluate.kept import Kept
 from liqe_jax.evaluate.page import page
 from liqe_jax.evaluate.plots import confusion_picture, scatter
-from liqe_jax.evaluate.predictions import SetPredictions, read_predictions
-from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, Unit, describe, stated
+from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, describe, stated
 from liqe_jax.evaluate.results import Result, counted, evaluate_unit
 from liqe_jax.evaluate.sections import all_tables
-from liqe_jax.evaluate.significance import FEWEST, Comparison, compare
 from liqe_jax.evaluate.table import Table
 from liqe_jax.taxonomy import DISTORTION, SCENE
-from liqe_jax.weights.provenance import Provenance
-
-FILE = "evaluation.json"
-
-
-def prediction_path(folder: Path, model: str, set_slug: str) -> Path:
-    """Where the predictions of a model for a set are kept."""
-    return folder / "predictions" / model / f"{set_slug}.jsonl"
-
-
-class Kept:
-    """An evaluation's folder, read when asked."""
-
-    def __init__(self, folder: Path):
-        """Reads what was evaluated.
-
-        Raises:
-          DataError: there is no evaluation, or it is damaged.
-        """
-        self.folder = folder
-        try:
-            content = json.loads((folder / FILE).read_text("utf-8"))
-            self.units = [Unit(**unit) for unit in content["units"]]
-            self.models: dict[str, Any] = content["models"]
-            self.settings: dict[str, Any] = content["settings"]
-            self.skipped: dict[str, str] = content["skipped"]
-        except OSError as error:
-            raise DataError(f"{folder} holds no finished evaluation ({error}). Run eval.py with --weights.") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder / FILE} is damaged ({error!r}). Run eval.py with --weights again.") from error
-        self._read: dict[tuple[str, str], SetPredictions] = {}
-
-    def predictions(self, unit: Unit) -> SetPredictions:
-        """Of a unit's model for its set.
-
-        Raises:
-          DataError: the file is missing or damaged.
-        """
-        key = unit.model, slug(unit.dataset)
-        if key not in self._read:
-            self._read[key] = read_predictions(prediction_path(self.folder, *key))
-        return self._read[key]
-
-    def provenance(self, unit: Unit) -> Provenance:
-        """Of a unit's model."""
-        return Provenance.from_dict(self.models[unit.model]["provenance"])
-
-    @property
-    def name(self) -> str:
-        """What the model is called."""
-        first = next(iter(self.models.values()))["provenance"]["name"]
-        several = f" and {len(self.models) - 1} more" if len(self.models) > 1 else ""
-        return self.settings["name"] or f"{first}{several}"
 
 
 def results_of(kept: Kept, options: Mapping[str, Any]) -> list[Result]:
@@ -95,37 +41,6 @@ def results_of(kept: Kept, options: Mapping[str, Any]) -> list[Result]:
             require_test(result.verdict, describe(unit))
         results.append(result)
     return results
-
-
-def differences_of(
-    kept: Kept, results: Sequence[Result], other: Kept, bootstrap: Mapping[str, Any]
-) -> dict[int, Comparison]:
-    """Position of a result -> its SRCC against that of another evaluation, on the images of both.
-
-    Raises:
-      DataError: the two have no unit in common, or judged it against other opinion scores.
-    """
-    theirs = {(u.protocol, slug(u.dataset), u.split, u.part): u for u in reversed(other.units)}
-    found = {}
-    for position, result in enumerate(results):
-        unit = result.unit
-        match = theirs.get((unit.protocol, slug(unit.dataset), unit.split, unit.part))
-        if match is None:
-            continue
-        mine, yours = kept.predictions(unit), other.predictions(match)
-        here, there = (p.indices(unit.split, unit.part) for p in (mine, yours))
-        place = {yours.names[i]: i for i in there}
-        pairs = np.array([(i, place[mine.names[i]]) for i in here if mine.names[i] in place], np.int64).reshape(-1, 2)
-        if len(pairs) < FEWEST:
-            continue
-        mos = mine.mos[pairs[:, 0]]
-        if not np.array_equal(mos, yours.mos[pairs[:, 1]]):
-            raise DataError(f"{other.folder} holds other opinion scores for {unit.dataset}. Evaluate both on the same.")
-        qualities = mine.quality[pairs[:, 0]], yours.quality[pairs[:, 1]]
-        found[position] = compare(mos, *qualities, resamples=bootstrap["resamples"], seed=bootstrap["seed"])
-    if not found:
-        raise DataError(f"{other.folder} has no evaluation in common with {kept.folder}.")
-    return found
 
 
 def tables_from(
@@ -149,6 +64,11 @@ def tables_from(
     results = results_of(kept, options)
     other = Kept(Path(options["against"])) if options["against"] else None
     differences = differences_of(kept, results, other, options["bootstrap"]) if other else {}
+    if options["on_seen"] == "refuse":
+        for against in differences.values():
+            require_test(
+                against.verdict, f"{describe(against.unit)}, for the other evaluation in {options['against']},"
+            )
     tables = all_tables(results, kept.name, differences, _other_name(kept, other))
     scatters, matrices = _pictures(kept, results) if options["pictures"] else ({}, {})
     content = {
@@ -157,9 +77,7 @@ def tables_from(
         "skipped": kept.skipped,
         "results": [result.to_dict() for result in results],
         "differences": [
-            {**vars(results[position].unit), "first": found.first, "second": found.second}
-            | {"williams_p": found.williams.p, "bootstrap_p": found.bootstrap.p}
-            for position, found in differences.items()
+            {**vars(results[position].unit), **against.to_dict()} for position, against in differences.items()
         ],
     }
     _write_tables(kept.folder, tables)

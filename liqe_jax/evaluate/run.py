@@ -22,9 +22,10 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.evaluate import protocol
 from liqe_jax.evaluate.guard import judge, require_test, slug
+from liqe_jax.evaluate.kept import FILE, prediction_path
 from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
-from liqe_jax.evaluate.report import FILE, prediction_path, tables_from
+from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
 from liqe_jax.scoring.model import Model
 

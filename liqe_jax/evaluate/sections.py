@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from liqe_jax.evaluate.differences import Against
 from liqe_jax.evaluate.guard import SEEN, TEST, slug
 from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, WHOLE_PROTOCOL, describe
 from liqe_jax.evaluate.published import BAR, Published, beside_whole_sets, leaderboard, session_figures
 from liqe_jax.evaluate.results import Result, Summary, counted, overall, summarise
-from liqe_jax.evaluate.significance import Comparison
 from liqe_jax.evaluate.table import ABSENT, Number, Table
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
@@ -41,7 +41,7 @@ def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
     return [result for result in results if result.unit.protocol == protocol]
 
 
-def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, Comparison], other: str) -> list[Table]:
+def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, Against], other: str) -> list[Table]:
     """Every table for which there is a result.
 
     Args:
@@ -150,13 +150,16 @@ def single_table(results: Sequence[Result]) -> Table:
 
 def published_table(results: Sequence[Result]) -> Table | None:
     """Whole sets beside every published figure for them; None where there is none."""
+    whole = of_protocol(results, WHOLE_PROTOCOL)
+    several = len({result.unit.model for result in whole}) > 1
     rows: Rows = []
-    for result in of_protocol(results, WHOLE_PROTOCOL):
+    for result in whole:
         for row in beside_whole_sets():
             if slug(row.dataset) == slug(result.unit.dataset):
                 rows.append(
                     [
                         result.unit.dataset,
+                        *([result.unit.model] if several else []),
                         Number(row.value),
                         Number(result.agreement.srcc, 3, mark_of(result.verdict.standing)),
                         Number(result.agreement.srcc - row.value),
@@ -166,8 +169,9 @@ def published_table(results: Sequence[Result]) -> Table | None:
                 )
     if not rows:
         return None
-    header = ["set", "published", "measured", "difference", "published model trained on", "source"]
-    notes = _notes([result.verdict.standing for result in results])
+    columns = ["published", "measured", "difference", "published model trained on", "source"]
+    header = ["set", *(["model"] if several else []), *columns]
+    notes = _notes([result.verdict.standing for result in whole])
     return Table("whole_published", "SRCC of whole sets, measured and published", header, rows, notes)
 
 
@@ -216,24 +220,36 @@ def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]
     return Table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows, notes)
 
 
-def difference_table(results: Sequence[Result], differences: Mapping[int, Comparison], name: str, other: str) -> Table:
+def difference_table(results: Sequence[Result], differences: Mapping[int, Against], name: str, other: str) -> Table:
     """SRCC of two evaluations on the same images, with the significance of the difference."""
+    pairs = [(results[position], against) for position, against in differences.items()]
+    models = [(result.unit.model, against.unit.model) for result, against in pairs]
+    several = len({model for pair in models for model in pair}) > 1
     rows: Rows = []
-    for position, found in differences.items():
+    for (result, against), (mine, yours) in zip(pairs, models, strict=True):
+        found = against.comparison
         low, high = found.bootstrap.low, found.bootstrap.high
         rows.append(
             [
-                describe(results[position].unit),
-                Number(found.first, 3, mark_of(results[position].verdict.standing)),
-                Number(found.second),
+                describe(result.unit),
+                *([mine if mine == yours else f"{mine}, {yours}"] if several else []),
+                Number(found.first, 3, mark_of(result.verdict.standing)),
+                Number(found.second, 3, mark_of(against.verdict.standing)),
                 Number(found.bootstrap.value),
                 f"{low:+.3f} to {high:+.3f}",
                 Number(found.williams.p, 4),
                 Number(found.bootstrap.p, 4),
             ]
         )
-    header = ["set", name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
-    notes = ["Two-sided, each set and session by itself, not corrected for their number."]
+    columns = [name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
+    notes = [
+        "Two-sided, each set and session by itself, not corrected for their number. Intervals: bootstrap over images, "
+        "both models on the same resamples, with the confidence and the method of all intervals here.",
+        *_notes([verdict.standing for result, against in pairs for verdict in (result.verdict, against.verdict)]),
+    ]
+    if several:
+        notes.insert(1, "Two models in a row: this evaluation's, and the other's, which has none of the same name.")
+    header = ["set", *(["model"] if several else []), *columns]
     return Table("differences", f"SRCC of {name} and {other}", header, rows, notes)
 
 

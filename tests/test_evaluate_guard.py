@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from liqe_jax.data.sets import SPECS
 from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, judge, require_test, slug, split_key
 from liqe_jax.evaluate.protocol import stated
@@ -59,10 +60,35 @@ def test_shared_originals_are_told():
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(("KADID-10k", "kadid10k", "KADID"), "kadid10k"), (("KonIQ-10k", "koniq"), "koniq10k"), (("LIVE",), "live")],
+    [
+        (("KADID-10k", "kadid10k", "KADID", "KADID-10"), "kadid10k"),
+        (("KonIQ-10k", "koniq", "Koniq 10"), "koniq10k"),
+        (("LIVE",), "live"),
+        (("CLIVE", "LIVE in the Wild", "LIVE-itW", "LIVE Wild", "LIVE-C", "LIVE Challenge"), "clive"),
+    ],
 )
 def test_slugs(names, expected):
     assert {slug(name) for name in names} == {expected}
+
+
+def test_a_set_of_an_unknown_name_could_be_this_one():
+    for name in ("CSIQ v2", "everything", "my photographs", "cropsiq"):
+        found = verdict([("LIVE", "all"), (name, "all")])
+        assert found.standing == UNKNOWN
+        assert repr(name) in found.reason
+    # What is known to be seen, or to be not known, is told instead.
+    assert verdict([("mine", "all"), ("CSIQ", "all")]).standing == SEEN
+    assert "but on which part" in verdict([("mine", "all"), ("CSIQ", "?")]).reason
+    # Sets that are evaluated in the same run are others, whatever they are called.
+    trained_on = (TrainingSet("mine", "all"),)
+    assert judge(trained_on, "CSIQ", PARTS, ALL, ["CSIQ", "mine"]).standing == TEST
+    assert judge(trained_on, "mine", {}, ALL).standing == SEEN
+
+
+def test_sets_that_are_made_or_prepared_here_are_known():
+    names = [*(spec.name for spec in SPECS.values()), *SPECS]
+    names += ["crops", "crops-table-2", "generated", "generated-2", "LIVE-itW"]
+    assert verdict([(name, "all") for name in names], dataset="mine").standing == TEST
 
 
 def test_splits_in_words():

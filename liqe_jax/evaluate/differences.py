@@ -11,7 +11,7 @@ import numpy as np
 from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import Verdict, judge, slug
 from liqe_jax.evaluate.kept import Kept
-from liqe_jax.evaluate.protocol import Unit, stated
+from liqe_jax.evaluate.protocol import Unit, datasets_of, stated
 from liqe_jax.evaluate.results import Result
 from liqe_jax.evaluate.significance import FEWEST, Comparison, compare
 
@@ -96,5 +96,5 @@ def _against(kept: Kept, unit: Unit, other: Kept, match: Unit, bootstrap: Mappin
     if not np.array_equal(mos, yours.mos[pairs[:, 1]]):
         raise DataError(f"{other.folder} holds other opinion scores for {unit.dataset}. Evaluate both on the same.")
     trained_on = stated(other.settings["trained_on"], match.model, other.provenance(match))
-    verdict = judge(trained_on, yours.dataset, yours.parts, pairs[:, 1])
+    verdict = judge(trained_on, yours.dataset, yours.parts, pairs[:, 1], datasets_of(other.units))
     return Against(match, verdict, compare(mos, mine.quality[pairs[:, 0]], yours.quality[pairs[:, 1]], **bootstrap))

@@ -7,13 +7,16 @@ images those are. What nobody said is not known to be a test, and is not called 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
+from liqe_jax.data.crops import CROPS
+from liqe_jax.data.generated import GENERATED
+from liqe_jax.data.sets import SPECS
 from liqe_jax.errors import DataError
 from liqe_jax.weights.provenance import TrainingSet
 
@@ -23,9 +26,16 @@ TEST, SEEN, UNKNOWN = "test", "seen", "not stated"
 _ALIASES = MappingProxyType(
     {
         "kadid": "kadid10k",
+        "kadid10": "kadid10k",
         "koniq": "koniq10k",
+        "koniq10": "koniq10k",
         "livechallenge": "clive",
         "livec": "clive",
+        "liveinthewild": "clive",
+        "liveitw": "clive",
+        "livewild": "clive",
+        "challengedb": "clive",
+        "challengedbrelease": "clive",
         "agiqa": "agiqa3k",
         "tid": "tid2013",
         "paq2piq": "flive",
@@ -58,6 +68,15 @@ def slug(dataset: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
+def known_set(name: str) -> bool:
+    """Whether this is a set that can be prepared here, crops of photographs, or pictures made on the spot.
+
+    Of another name nobody can say which images are behind it: it may be one more name of the set that is evaluated.
+    """
+    made = re.fullmatch(rf"({CROPS}|{GENERATED})(-.*)?", name)
+    return bool(made) or slug(name) in {slug(spec.name) for spec in SPECS.values()}
+
+
 def split_key(description: str) -> str | None:
     """The split that a provenance's words mean: "1" to "10", "official", "all"; None for anything else."""
     if found := re.match(r"session (\d+)\b", description):
@@ -71,6 +90,7 @@ def judge(
     dataset: str,
     parts: Mapping[str, Sequence[str]],
     indices: Int[np.ndarray, " M"],
+    others: Collection[str] = (),
 ) -> Verdict:
     """Whether the images `indices` of a set are test images for a model.
 
@@ -79,6 +99,7 @@ def judge(
       dataset: the set's name.
       parts: its splits, as in `LabelledSet.parts`.
       indices: which images are evaluated.
+      others: names of sets that are evaluated beside it, and so are other sets whatever they are called.
     """
     if trained_on is None:
         return Verdict(UNKNOWN, "the model's provenance does not say what it was trained on")
@@ -99,6 +120,14 @@ def judge(
             if train or val:
                 told = f"of {len(indices)} images, {train} are training and {val} validation images of {entry.split}"
                 return Verdict(SEEN, told, train + val)
+    named = {slug(dataset), *map(slug, others)}
+    strange = [e.dataset for e in trained_on if slug(e.dataset) not in named and not known_set(e.dataset)]
+    if strange and not unknown:
+        told = ", ".join(map(repr, strange))
+        unknown = (
+            f"trained on {told}, which is no name of a set that is known here and might hold images of {dataset}; if "
+            "it does not, state the training data without it (config.trained_on)"
+        )
     if unknown:
         return Verdict(UNKNOWN, unknown)
     if entries:

@@ -16,7 +16,7 @@ from liqe_jax.evaluate.guard import TEST, require_test
 from liqe_jax.evaluate.kept import Kept
 from liqe_jax.evaluate.page import page
 from liqe_jax.evaluate.plots import confusion_picture, scatter
-from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, describe, stated
+from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, datasets_of, describe, stated
 from liqe_jax.evaluate.results import Result, counted, evaluate_unit
 from liqe_jax.evaluate.sections import all_tables
 from liqe_jax.evaluate.table import Table
@@ -34,9 +34,10 @@ def results_of(kept: Kept, options: Mapping[str, Any]) -> list[Result]:
       DataError: predictions are missing, or an evaluation is refused.
     """
     results = []
+    sets = datasets_of(kept.units)
     for unit in kept.units:
         trained_on = stated(options["trained_on"], unit.model, kept.provenance(unit))
-        result = evaluate_unit(unit, kept.predictions(unit), trained_on, options["bootstrap"])
+        result = evaluate_unit(unit, kept.predictions(unit), trained_on, options["bootstrap"], sets)
         if options["on_seen"] == "refuse":
             require_test(result.verdict, describe(unit))
         results.append(result)

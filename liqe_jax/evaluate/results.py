@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ def evaluate_unit(
     predictions: SetPredictions,
     trained_on: Sequence[TrainingSet] | None,
     bootstrap: Mapping[str, Any],
+    others: Collection[str] = (),
 ) -> Result:
     """Figures of one unit.
 
@@ -100,6 +101,7 @@ def evaluate_unit(
       predictions: of its model for its data set.
       trained_on: as in the model's provenance.
       bootstrap: options of `bootstrap.srcc_interval`.
+      others: as in `guard.judge`.
 
     Raises:
       DataError: there are no such images, or fewer than three.
@@ -113,7 +115,7 @@ def evaluate_unit(
     mapped = fit_logistic(mos, quality)(quality)
     return Result(
         unit,
-        judge(trained_on, predictions.dataset, predictions.parts, indices),
+        judge(trained_on, predictions.dataset, predictions.parts, indices, others),
         found,
         srcc_interval(mos, quality, **bootstrap),
         plcc_interval(mos, mapped, **bootstrap),

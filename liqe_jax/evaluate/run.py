@@ -119,7 +119,8 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
             for unit in of_model:
                 dataset = sets[unit.dataset]
                 indices = dataset.indices(unit.split, unit.part)
-                require_test(judge(trained_on, dataset.name, dataset.parts, indices), protocol.describe(unit))
+                verdict = judge(trained_on, dataset.name, dataset.parts, indices, list(sets))
+                require_test(verdict, protocol.describe(unit))
         judge_images = judges(model.config, model.tasks, model.dtype)
         known[key] = _predict_model(config, model, judge_images, key, of_model, sets, folder)
         known[key]["weights"] = path

@@ -543,14 +543,25 @@ def _nan_at_red_zero(out):
         ({"whole_models": "some"}, "config.whole_models"),
         ({"on_seen": "hide"}, "config.on_seen"),
         ({"dtype": "float16"}, "config.dtype"),
+        ({"preset": "papr"}, "config.preset must be one of paper"),
+        ({"workers": -1}, "config.workers must be at least 0; got -1"),
+        ({"bootstrap": {"confidence": 95.0}}, r"config.bootstrap: .*0\.95 is 95%.* got 1000, 95\.0"),
+        ({"bootstrap": {"method": "x"}}, "config.bootstrap: .*percentile, bca"),
+        ({"bootstrap": {"resamples": -3}}, "config.bootstrap: Expected at least 1 resample"),
+        ({"bootstrap": {"seed": -1}}, "config.bootstrap: .*a seed of at least 0"),
         ({"official": (("BID",),)}, "config.official holds pairs"),
         ({"sessions": ()}, "config.sessions is empty"),
         ({"sets": (), "official": (), "whole": ()}, "Nothing to evaluate"),
     ],
 )
 def test_settings_are_checked(changes, match):
+    changes = dict(changes)
+    config = settings()
+    config.bootstrap.resamples = 1000
+    config.bootstrap.update(changes.pop("bootstrap", {}))
+    config.update(changes)
     with pytest.raises(UsageError, match=match):
-        check_eval_config(settings(**changes))
+        check_eval_config(config)
 
 
 def test_unknown_settings_and_presets(run, tmp_path):

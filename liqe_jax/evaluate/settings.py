@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from liqe_jax.data.labelled import PARTS
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.protocol import SESSIONS, SIX_SETS, WHOLE_SETS
+from liqe_jax.images.preprocess import PRESETS
 
 
 def default_eval_config() -> ConfigDict:
@@ -48,6 +49,8 @@ def check_eval_config(config: ConfigDict) -> None:
     Raises:
       UsageError: names the key, what it may be and what it was.
     """
+    from liqe_jax.evaluate.bootstrap import check_options
+
     known = default_eval_config()
     for section, expected in ((config, known), (config.get("bootstrap", {}), known.bootstrap)):
         if set(section) != set(expected):
@@ -61,11 +64,19 @@ def check_eval_config(config: ConfigDict) -> None:
         "whole_models": ("first", "all"),
         "missing": ("stop", "skip"),
         "on_seen": ("mark", "refuse"),
+        "preset": tuple(PRESETS),
         "dtype": ("float32", "bfloat16", "int8"),
     }
     for key, values in choices.items():
         if config[key] not in values:
             raise UsageError(f"config.{key} must be one of {', '.join(values)}; got {config[key]!r}.")
+    try:
+        check_options(**config.bootstrap)
+    except UsageError as error:
+        raise UsageError(f"config.bootstrap: {error}") from error
+    for key in ("images_per_device", "devices", "workers"):
+        if config[key] < 0:
+            raise UsageError(f"config.{key} must be at least 0; got {config[key]}.")
     for key in ("official", "trained_on"):
         if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in config[key]):
             raise UsageError(f"config.{key} holds pairs (set, split); got {config[key]!r}.")

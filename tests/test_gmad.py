@@ -46,9 +46,24 @@ def by_id(competition):
 
 def test_level_sets_lie_about_the_quantiles():
     sets = level_sets(QUALITY, 4, tolerance=0.1)
-    assert [s.center for s in sets] == pytest.approx([1.5, 2.5, 3.5, 4.5])
-    assert QUALITY[sets[0].members] == pytest.approx([1.4, 1.44, 1.48, 1.52, 1.56, 1.6])
+    # The score at or below each quantile: images 12, 37, 63 and 88 of 101.
+    assert [s.center for s in sets] == pytest.approx([1.48, 2.48, 3.52, 4.52])
+    assert QUALITY[sets[0].members] == pytest.approx([1.4, 1.44, 1.48, 1.52, 1.56])
     assert all(s.tolerance == 0.1 for s in sets)
+
+
+@pytest.mark.parametrize("counts", [(50, 50), (30, 70), (51, 48)])
+def test_no_level_is_empty_where_the_scores_leave_a_gap(counts):
+    rng = np.random.default_rng(0)
+    low, high = (center + rng.normal(0, 0.1, count) for center, count in zip((1.5, 4.5), counts, strict=True))
+    scores = np.concatenate([low, high])
+    for levels in (1, 5, 6):
+        sets = level_sets(scores, levels)
+        assert len(sets) == levels
+        for found in sets:
+            assert len(found.members) > 1
+            assert found.center in scores
+            assert np.ptp(scores[found.members]) < 1  # of one cluster
 
 
 def test_default_tolerance_is_a_twentieth_of_the_central_spread():
@@ -150,6 +165,7 @@ def test_sides_are_mixed_and_follow_the_seed():
         (lambda: compete(["a", "b", "a"], np.arange(3), np.arange(3)), UsageError, "'a' comes more than once"),
         (lambda: compete(["a", "b"], [1, np.nan], [1, 2]), DataError, "1 of 2 have them"),
         (lambda: compete(NAMES, QUALITY, QUALITY, levels=0), UsageError, "at least 1; got 0"),
+        (lambda: compete(NAMES, QUALITY, QUALITY, seed=-1), UsageError, "seed must be at least 0; got -1"),
         (lambda: level_sets(QUALITY, tolerance=-1), UsageError, "at least 0"),
         (lambda: level_sets(QUALITY, tolerance=np.nan), UsageError, "at least 0"),
         (lambda: level_sets(np.array([1, np.nan])), DataError, "1 of 2"),
@@ -392,6 +408,11 @@ def test_wrong_commands(folder, tmp_path, capsys):
         ((folder, "--first", tmp_path / "no.csv", "--second", scores), "Cannot read"),
         ((folder, "--first", tmp_path / "no_model", "--second", scores), "No model"),
         ((folder, "--first", scores, "--second", scores, "--columns", "mark", "score"), "no column mark"),
+        # Found before anything is scored: there is no such model.
+        ((folder, "--first", "no_model", "--second", scores, "--seed", -1), "seed must be at least 0; got -1"),
+        ((folder, "--first", "no_model", "--second", scores, "--levels", 0), "levels must be at least 1"),
+        ((folder, "--first", "no_model", "--second", scores, "--tolerance", -1, 1), "tolerance must be"),
+        ((folder, "--first", "no_model", "--second", scores, "--ranking", tmp_path / "no.csv"), "Cannot read"),
     ):
         assert run("gmad", *arguments, "--output", tmp_path / "o", "--quiet") == 2
         assert words in capsys.readouterr().err

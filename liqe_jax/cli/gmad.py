@@ -66,9 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: wrong use, no such model or file, or too few images with both scores.
     """
-    from liqe_jax.evaluate.gmad import ROLES, compete
+    from liqe_jax.evaluate.gmad import ROLES, check_settings, compete
     from liqe_jax.evaluate.gmad_page import page, write_pictures
+    from liqe_jax.evaluate.scorefiles import read_rows
 
+    # Before scoring, which takes long.
+    check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)
+    judgements = read_rows(arguments.ranking) if arguments.ranking else []
     names = images_in(arguments.folder, arguments.recursive)
     output = make_folder(arguments.output)
     columns = arguments.columns or (None, None)
@@ -89,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     result = describe(competition, labels)
-    if arguments.ranking:
-        result["ranking"] = judge(competition, arguments.ranking, labels)
+    if judgements:
+        result["ranking"] = judge(competition, judgements, labels)
     summary = _markdown(result)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
@@ -135,16 +139,15 @@ def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
     }
 
 
-def judge(competition: Competition, path: str, labels: list[str]) -> dict[str, Any]:
-    """Aggressiveness, resistance and global ranks from a file of judgements.
+def judge(competition: Competition, judgements: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
+    """Aggressiveness, resistance and global ranks from the rows of a file of judgements.
 
     Raises:
-      DataError: the file does not fit the pairs.
+      DataError: they do not fit the pairs.
     """
     from liqe_jax.evaluate.gmad_ranking import global_ranking, strengths_of, tally, verdicts_of
-    from liqe_jax.evaluate.scorefiles import read_rows
 
-    strengths = strengths_of(read_rows(path), competition)
+    strengths = strengths_of(judgements, competition)
     aggressive, resistant = tally(verdicts_of(competition, strengths), 2)
     result: dict[str, Any] = {"judged": len(strengths), "judgements": sum(map(len, strengths.values()))}
     for name, matrix in (("aggressiveness", aggressive), ("resistance", resistant)):

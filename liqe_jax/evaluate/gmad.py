@@ -92,6 +92,21 @@ class Competition:
     without_pair: dict[str, str]
 
 
+def check_settings(levels: int, tolerances: Sequence[float | None] = (), seed: int = 0) -> None:
+    """Refuses settings of a competition that make no sense; for callers who score first, before they do.
+
+    Raises:
+      UsageError: no level, a negative or non-finite tolerance, or a negative seed.
+    """
+    if levels < 1:
+        raise UsageError(f"levels must be at least 1; got {levels}.")
+    for tolerance in tolerances:
+        if tolerance is not None and not (np.isfinite(tolerance) and tolerance >= 0):
+            raise UsageError(f"tolerance must be a number of at least 0, on the defender's scale; got {tolerance}.")
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0; got {seed}.")
+
+
 def default_tolerance(defender_N: Float[np.ndarray, " N"]) -> float:
     """`TOLERANCE_SHARE` of the spread of these scores between their 5th and 95th percentiles."""
     low, high = np.quantile(defender_N, (0.05, 0.95))
@@ -103,8 +118,9 @@ def level_sets(
 ) -> tuple[LevelSet, ...]:
     """Level sets about the quantiles (l - 1/2) / L of the defender's scores, worst first.
 
-    Quantiles put every level where there are images. Sets may overlap where the scores crowd;
-    equal centres are one level, so a constant defender has one level of all images.
+    Every centre is the score of an image, the lower one where a quantile falls between two, so no
+    level is empty, also where the scores leave gaps. Sets may overlap where the scores crowd; equal
+    centres are one level, so a constant defender has one level of all images.
 
     Args:
       defender_N: finite scores.
@@ -116,16 +132,13 @@ def level_sets(
       DataError: no scores, or some that are not finite.
     """
     defender_N = np.asarray(defender_N, np.float64)
-    if levels < 1:
-        raise UsageError(f"levels must be at least 1; got {levels}.")
-    if tolerance is not None and not (np.isfinite(tolerance) and tolerance >= 0):
-        raise UsageError(f"tolerance must be a number of at least 0, on the defender's scale; got {tolerance}.")
+    check_settings(levels, (tolerance,))
     if not defender_N.size or not np.isfinite(defender_N).all():
         raise DataError(f"Level sets need finite scores; got {np.isfinite(defender_N).sum()} of {defender_N.size}.")
     if tolerance is None:
         tolerance = default_tolerance(defender_N)
-    centers = np.unique(np.quantile(defender_N, (np.arange(levels) + 0.5) / levels))
-    # A centre between two scores of ulp distance must not lose both to rounding.
+    centers = np.unique(np.quantile(defender_N, (np.arange(levels) + 0.5) / levels, method="inverted_cdf"))
+    # Scores at the tolerance's very end must not be lost to rounding.
     reach = tolerance + 4 * np.spacing(np.abs(centers).max())
     return tuple(
         LevelSet(float(center), float(tolerance), np.flatnonzero(np.abs(defender_N - center) <= reach))
@@ -166,6 +179,7 @@ def compete(
       UsageError: lengths differ, names repeat, or a setting makes no sense.
       DataError: fewer than two images have both scores.
     """
+    check_settings(levels, tolerances, seed)
     scores = np.stack([_as_scores(values, len(names)) for values in (first_N, second_N)])
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
@@ -178,7 +192,7 @@ def compete(
             "Check that the names in both scores are those of the same images."
         )
     by_name = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if usable[i]])
-    sides = np.random.default_rng(seed).random((2, levels)) < 0.5 if levels > 0 else np.empty((2, 0), bool)
+    sides = np.random.default_rng(seed).random((2, levels)) < 0.5
     pairs, without_pair = [], {}
     for defender, role in enumerate(ROLES):
         attacker = 1 - defender

@@ -122,9 +122,12 @@ def test_p_test_against_loops(margin):
 def test_p_test_wrong_use():
     with pytest.raises(DataError, match="lower the margin"):
         p_test(np.arange(3.0), np.array([1, 1.5, 2]))
-    for opinions, margin in (([1, 2], 1), ([1, np.nan, 2], 1), ([1, 2, 3], -1), ([1, 2, 3], np.nan)):
+    for opinions in ([1, 2], [1, np.nan, 2]):
         with pytest.raises(UsageError, match="a finite opinion for every score"):
-            p_test(np.arange(3.0), np.array(opinions, float), margin)
+            p_test(np.arange(3.0), np.array(opinions, float))
+    for margin in (-1, np.nan, np.inf):
+        with pytest.raises(UsageError, match="margin must be a number of at least 0"):
+            p_test(np.arange(3.0), np.arange(3.0), margin)
 
 
 def test_expected_consistency_is_what_single_opinions_would_give():
@@ -255,6 +258,23 @@ def test_a_scorer_that_loses_count(photos, change, words):
 def test_too_little_to_test():
     with pytest.raises(DataError, match="no distorted images"):
         evaluate([{"image": "a", "kind": 0, "level": 0, "quality": 1}], opinion)
+
+
+def test_without_clear_differences_there_is_no_p_test(photos):
+    wanted = list(renderings(photos, NAMES, KINDS, darken))
+    rows = list(score_renderings(lambda images: map(SCORERS["oracle"], images), wanted))
+    tests = evaluate(rows, opinion, margin=4.5)
+    assert (tests.p, tests.people) == (None, None)
+    assert "No two of the 45 scored images differ by more than 4.5" in tests.without_p
+    assert (tests.d.accuracy, tests.l.srcc) == (1, pytest.approx(1))
+    assert evaluate(rows, opinion).without_p == ""
+    with pytest.raises(UsageError, match="margin must be"):
+        evaluate(rows, opinion, margin=-1)
+
+
+def test_no_distortion_takes_a_negative_seed(photos):
+    with pytest.raises(UsageError, match="seed must be at least 0; got -1"):
+        next(renderings(photos, NAMES, KINDS, darken, seed=-1))
 
 
 def test_a_model_is_a_scorer(photos, model):

@@ -50,5 +50,23 @@ def test_rank_tests_of_a_model(photos, model, model_folder, tmp_path, capsys):
 
 def test_wrong_use(photos, model_folder, tmp_path, capsys):
     command = ["ranktest", str(photos), "--model", str(model_folder), "--output", str(tmp_path / "out")]
-    assert main([*command, "--kinds", "26"]) == 2
-    assert "kinds from 1 to 25" in capsys.readouterr().err
+    for wrong, words in (
+        (("--kinds", "26"), "kinds from 1 to 25"),
+        (("--seed", "-1"), "seed must be at least 0; got -1"),
+        (("--margin", "-1"), "margin must be a number of at least 0"),
+        (("--margin", "nan"), "margin must be a number of at least 0"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # refused before anything was scored or written
+
+
+def test_kinds_without_clear_differences_have_d_and_l(photos, model_folder, tmp_path, capsys):
+    command = ["ranktest", str(photos), "--model", str(model_folder), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--kinds", "23"]) == 0
+    report = json.loads((tmp_path / "out" / "ranktest.json").read_text())
+    assert report["p_test"] is None
+    assert "No two of the 5 scored images differ by more than 1" in report["without_p"]
+    assert (report["l_test"]["lists"], report["d_test"]["distorted"]) == (1, 5)
+    assert (tmp_path / "out" / "ranktest.csv").exists()
+    assert "| P-test | - | No two of the 5 scored images" in capsys.readouterr().out

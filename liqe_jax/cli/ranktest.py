@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: wrong use, no such model, or too few scores.
     """
-    from liqe_jax.evaluate.ranktest_run import evaluate
+    from liqe_jax.evaluate.ranktest import check_margin
+    from liqe_jax.evaluate.ranktest_run import check_seed, evaluate
     from liqe_jax.synthetic import KINDS
     from liqe_jax.synthetic.opinion import mean_opinion
 
@@ -78,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"Expected kinds from 1 to {len(KINDS)}, a size of at least 0 and a limit of at least 1; got kinds "
             f"{arguments.kinds}, size {arguments.size}, limit {arguments.limit}."
         )
+    check_margin(arguments.margin)
+    check_seed(arguments.seed)
     names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
     output = make_folder(arguments.output)
     model = load_model(arguments.model, arguments)
@@ -161,7 +164,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _describe(tests: RankTests) -> dict[str, Any]:
     from liqe_jax.synthetic import KINDS
 
-    d, p = dataclasses.asdict(tests.d), dataclasses.asdict(tests.p)
+    d, p = dataclasses.asdict(tests.d), dataclasses.asdict(tests.p) if tests.p else {}
     d["threshold"] = d["threshold"] if math.isfinite(d["threshold"]) else None
     columns = zip(tests.kinds, tests.d_by_kind, tests.l.srcc_by_kind, strict=True)
     return {
@@ -170,7 +173,8 @@ def _describe(tests: RankTests) -> dict[str, Any]:
         "d_test": d,
         "l_test": {key: getattr(tests.l, key) for key in ("srcc", "krcc", "lists", "incomplete")},
         "l_test_by_opinion": {key: getattr(tests.l_by_opinion, key) for key in ("srcc", "krcc")},
-        "p_test": {**p, "people": tests.people},
+        "p_test": {**p, "people": tests.people} if p else None,
+        "without_p": tests.without_p,
         "kinds": [
             {"kind": kind, "name": str(KINDS[kind]), "d": _number(accuracy), "l": _number(srcc)}
             for kind, accuracy, srcc in columns
@@ -199,13 +203,13 @@ def _markdown(report: dict[str, Any]) -> str:
         ("L-test, SRCC", f"{l_['srcc']:.4f}", f"{l_['lists']} lists, {l_['incomplete']} incomplete"),
         ("L-test, KRCC", f"{l_['krcc']:.4f}", ""),
         ("L-test, SRCC, by opinion", f"{by_opinion['srcc']:.4f}", "levels in the order of people's mean opinions"),
-        (
-            "P-test",
-            f"{p['consistency']:.4f}",
-            f"{p['pairs']:,} pairs more than {p['margin']:g} apart, {p['tied']:.2%} tied; people's own opinions of "
-            f"single images would give about {p['people']:.3f}",
-        ),
     ]
+    if p is None:
+        tests.append(("P-test", "-", report["without_p"]))
+    else:
+        pairs = f"{p['pairs']:,} pairs more than {p['margin']:g} apart, {p['tied']:.2%} tied"
+        people = f"people's own opinions of single images would give about {p['people']:.3f}"
+        tests.append(("P-test", f"{p['consistency']:.4f}", f"{pairs}; {people}"))
     kinds = [
         (f"{row['kind']} {row['name']}", *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("d", "l")))
         for row in report["kinds"]

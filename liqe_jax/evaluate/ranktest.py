@@ -128,6 +128,16 @@ def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
     )
 
 
+def check_margin(margin: float) -> None:
+    """Refuses a margin that makes no sense; for callers who score first, before they do.
+
+    Raises:
+      UsageError: negative, or no number.
+    """
+    if not (margin >= 0 and math.isfinite(margin)):
+        raise UsageError(f"margin must be a number of at least 0, in the unit of the opinions; got {margin}.")
+
+
 def p_test(score_N: Float[np.ndarray, " N"], opinion_N: Float[np.ndarray, " N"], margin: float = MARGIN) -> PTest:
     """Share of clearly different pairs whose order the scores tell.
 
@@ -140,14 +150,15 @@ def p_test(score_N: Float[np.ndarray, " N"], opinion_N: Float[np.ndarray, " N"],
       margin: at least 0.
 
     Raises:
-      UsageError: lengths differ, an opinion is not finite, or a negative margin.
+      UsageError: lengths differ, an opinion is not finite, or see `check_margin`.
       DataError: no pair differs by more than the margin.
     """
     scores, opinions = np.asarray(score_N, np.float64), np.asarray(opinion_N, np.float64)
-    if scores.shape != opinions.shape or scores.ndim != 1 or not np.isfinite(opinions).all() or not margin >= 0:
+    check_margin(margin)
+    if scores.shape != opinions.shape or scores.ndim != 1 or not np.isfinite(opinions).all():
         raise UsageError(
-            f"Expected a finite opinion for every score and a margin from 0; got shapes {opinions.shape} and "
-            f"{scores.shape}, margin {margin}."
+            f"Expected a finite opinion for every score; got shapes {opinions.shape} and {scores.shape}, with "
+            f"{np.isfinite(opinions).sum()} finite opinions."
         )
     scored = np.isfinite(scores)
     order = np.argsort(opinions[scored], kind="stable")

@@ -13,8 +13,18 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from liqe_jax.errors import DataError
-from liqe_jax.evaluate.ranktest import MARGIN, DTest, LTest, PTest, d_test, expected_consistency, l_test, p_test
+from liqe_jax.errors import DataError, UsageError
+from liqe_jax.evaluate.ranktest import (
+    MARGIN,
+    DTest,
+    LTest,
+    PTest,
+    check_margin,
+    d_test,
+    expected_consistency,
+    l_test,
+    p_test,
+)
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.scoring.result import Failure
 
@@ -86,6 +96,16 @@ class Rendering:
         return self.name, self.kind, self.level
 
 
+def check_seed(seed: int) -> None:
+    """Refuses a seed that no distortion can take.
+
+    Raises:
+      UsageError: it is negative.
+    """
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0; got {seed}.")
+
+
 def renderings(
     folder: str | os.PathLike,
     names: Sequence[str],
@@ -95,7 +115,12 @@ def renderings(
     side: int = SIDE,
     seed: int = 0,
 ) -> Iterator[Rendering]:
-    """Each photograph as it is, then with every kind and level; names are relative to the folder."""
+    """Each photograph as it is, then with every kind and level; names are relative to the folder.
+
+    Raises:
+      UsageError: a negative seed; when the first is taken.
+    """
+    check_seed(seed)
     for name in names:
         photo = Photo(os.path.join(folder, name), side)
         yield Rendering(name, *PRISTINE, photo, distort, seed)
@@ -150,11 +175,12 @@ class RankTests:
     Attributes:
       photographs: those of which at least one rendering has a score.
       kinds: the distortions, K.
-      d, l, p: the tests.
+      d, l, p: the tests; p is None where no two scored images differ by more than the margin.
       l_by_opinion: the L-test with each kind's levels in the order of people's mean opinions, which is another
         one where levels are not degrees of damage (KADID-10k's mean shift and contrast change go both ways).
       d_by_kind: the D-test with the distorted images of one kind, [K].
-      people: `expected_consistency` for the images of the P-test.
+      people: `expected_consistency` for the images of the P-test; None where that is.
+      without_p: why there is no P-test, a sentence; "" where there is one.
       failed: images without a score.
     """
 
@@ -162,10 +188,11 @@ class RankTests:
     kinds: tuple[int, ...]
     d: DTest
     l: LTest  # noqa: E741 - the test's own name
-    p: PTest
+    p: PTest | None
     l_by_opinion: LTest
     d_by_kind: Float[np.ndarray, " K"]
-    people: float
+    people: float | None
+    without_p: str
     failed: int
 
 
@@ -184,8 +211,10 @@ def evaluate(
       margin: of the P-test.
 
     Raises:
-      DataError: too few scores for a test.
+      DataError: too few scores for the D- or the L-test.
+      UsageError: see `ranktest.check_margin`.
     """
+    check_margin(margin)
     scores: dict[tuple[str, int, int], float] = {}
     for row in rows:
         scores[row["image"], int(row["kind"]), int(row["level"])] = float(row.get("quality", np.nan))
@@ -209,16 +238,24 @@ def evaluate(
         for part in (0, 1)
     )
     scored = np.isfinite(flat)
+    p, people, without_p = None, None, ""
+    try:
+        p = p_test(flat, means, margin)
+        people = expected_consistency(means[scored], sds[scored], margin)
+    except DataError as error:
+        # Kinds that people mind little have no such pairs; the other two tests need none.
+        without_p = str(error)
     falling = np.argsort(-opinions[..., 0], axis=1, kind="stable")
     return RankTests(
         int((np.isfinite(cube).any((1, 2)) | np.isfinite(pristine)).sum()),
         kinds,
         d_test(pristine, cube),
         l_test(cube),
-        p_test(flat, means, margin),
+        p,
         l_test(np.take_along_axis(cube, falling[None], axis=2)),
         np.array([_d_or_nan(pristine, cube[:, index]) for index in range(len(kinds))]),
-        expected_consistency(means[scored], sds[scored], margin),
+        people,
+        without_p,
         int(sum(not np.isfinite(score) for score in scores.values())),
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liqe_jax.cli.labelfiles import whole_file
 from liqe_jax.cli.main import main
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.evaluate import overlap
@@ -116,7 +117,7 @@ def test_a_noisy_scorer_narrows_the_labels():
     [
         ([1, 2], [1, 2, 3], UsageError, "as many scores"),
         ([1, np.nan], [1, 2], DataError, "1 of 2 MOS"),
-        ([1, 1], [1, 2], DataError, "two different MOS"),
+        ([1, 1], [1, 2], DataError, "two different MOS; got 2 scored images, all of MOS 1"),
         ([1, 2], [np.nan, 2], DataError, "got 1 scored"),
     ],
 )
@@ -143,6 +144,15 @@ def test_maps_survive_json(method):
         {"method": "isotonic", "parameters": {"mos": [1, 2], "quality": [2, 1]}},
         {"method": "isotonic", "parameters": {"mos": [1, 2], "quality": [1, None]}},
         {"method": "logistic", "parameters": {"low": 1.0, "high": 2.0, "center": 0.0, "width": -1.0}},
+        {"method": "logistic", "parameters": {"low": "1", "high": "2", "center": "0", "width": "1"}},
+        {"method": "logistic", "parameters": {"low": [1], "high": [2], "center": [0], "width": [1]}},
+        {"method": "isotonic", "parameters": {"mos": ["1", "2"], "quality": ["1", "2"]}},
+        {"method": "isotonic", "parameters": {"mos": [1, 2], "quality": [1, 2]}, "lower_is_better": "false"},
+        {"method": ["isotonic"], "parameters": {"mos": [1, 2], "quality": [1, 2]}},
+        {"method": "isotonic", "parameters": "mos"},
+        None,
+        "isotonic",
+        [1, 2],
     ],
 )
 def test_descriptions_of_no_map(description):
@@ -157,6 +167,10 @@ def test_stretch():
     assert stretch(mos, lower_is_better=True) == pytest.approx([5, 4, 1])
     with pytest.raises(UsageError, match="low to high"):
         stretch(mos, (5, 1))
+    with pytest.raises(UsageError, match="The MOS go from 0 to 100, beyond the range from 0 to 1"):
+        stretch(mos, (0, 1))
+    with pytest.raises(DataError, match="All 3 MOS are 4; a scale takes"):
+        stretch(np.full(3, 4.0))
 
 
 def test_overlap_and_distance_by_hand():
@@ -300,11 +314,73 @@ def test_a_model_scores_now_and_resumes(model_folder, tmp_path, capsys, monkeypa
     assert (tmp_path / "o" / "labels.csv").read_text() == first
 
 
+@pytest.mark.parametrize("output", [".", "link"])
+def test_the_files_that_are_read_are_never_written(files, capsys, monkeypatch, output):
+    monkeypatch.chdir(files)
+    (files / "link").symlink_to(files)
+    before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
+    command = ("realign", "--labels", "lab.csv", "--scores", "lab.jsonl", "--output", output, "--quiet")
+    assert run(*command) == 2
+    assert "lab.csv would be overwritten, and it is read" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
+
+
+def test_applying_maps_keeps_the_tables_of_the_fit(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    fit = ("realign", "--labels", "lab.csv", "--scores", "lab.jsonl", "--output", "common", "--quiet", "--no-figure")
+    assert run(*fit) == 0
+    before = {path.name: path.read_bytes() for path in (files / "common").iterdir()}
+    assert sorted(before) == ["all.csv", "lab.csv", "realign.json", "realign.md"]  # nothing half-written is left
+    (files / "few.csv").write_text("image,mos\nnew.png,50\n")
+    apply = ("realign", "--labels", "lab=few.csv", "--maps", "common/realign.json", "--quiet")
+    assert run(*apply, "--output", "common/") == 2
+    assert "holds the tables of the fit" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (files / "common").iterdir()} == before
+    assert run(*apply, "--output", "more") == 0
+
+
+def test_a_table_that_cannot_be_finished_leaves_the_old_one(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("old")
+
+    def fail():
+        with whole_file(path) as file:
+            file.write("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        (None, "'maps' is None"),
+        (5, "'maps' is 5"),
+        (["lab"], r"'maps' is ['lab']"),
+        ({"lab": None}, "lab: No description of a monotone map"),
+        (
+            {"lab": {"method": "isotonic", "parameters": {"mos": ["1", "2"], "quality": ["1", "2"]}}},
+            "lab: The isotonic",
+        ),
+    ],
+)
+def test_maps_that_are_none(files, capsys, maps, words):
+    (files / "maps.json").write_text(json.dumps({"maps": maps}))
+    command = ("realign", "--labels", files / "lab.csv", "--maps", files / "maps.json", "--output", files / "o")
+    assert run(*command) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Expected" in error
+
+
 def test_wrong_commands(files, capsys):
     lab, both = labels_and_scores(files, ["lab"]), labels_and_scores(files, ["lab", "dmos"])
     (files / "gap.csv").write_text("image,mos\na.png,\n")
     (files / "wide.csv").write_text("image,mos\na.png,1,2\n")
     (files / "no_maps.json").write_text("{}")
+    (files / "same.csv").write_text("image,mos\n0.png,3\n1.png,3\n")
     one = ("--labels", files / "lab.csv")
     for arguments, words in (
         (one, "got none of them"),
@@ -318,6 +394,9 @@ def test_wrong_commands(files, capsys):
         (("--labels", files / "wide.csv", "--scores", "x"), "more cells than its header"),
         ((*one, "--scores", files / "absent.jsonl"), "Cannot read"),
         ((*lab, "--range", "lab=1"), "NAME=LOW,HIGH"),
+        ((*lab, "--range", "lab=0,1"), "lab: The MOS go from"),
+        ((*lab, "--range", "lab=1,0"), "lab: The range of a MOS must go"),
+        (("--labels", files / "same.csv", "--scores", files / "lab.jsonl"), "same: All 2 MOS are 3"),
         ((*lab, "--range", "lap=1,2"), "No set is called 'lap'"),
         ((*lab, "--mos-column", "dmos"), "no column dmos"),
         (both, "dmos: The scores do not rise with the MOS"),

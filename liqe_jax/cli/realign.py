@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.cli.labelfiles import TOGETHER, LabelFile, read_labels, refuse_to_overwrite, whole_file, write_labels
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
-from liqe_jax.errors import DataError, UsageError
+from liqe_jax.errors import DataError, LiqeError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,16 +29,6 @@ examples:
 Label files: CSV with the columns image and mos. Written: DIR/NAME.csv (every column, and `realigned`), all.csv
 with the images of all sets, realign.json (the maps), realign.md (overlap before and after), realign.png.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelFile:
-    """One set's labels as read: `rows` keep every column of the file."""
-
-    name: str
-    rows: list[dict[str, Any]]
-    images: list[str]
-    mos: np.ndarray
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -79,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
       LiqeError: wrong use, no such file or model, or labels that cannot be carried over.
     """
     _check(arguments)
-    sets = _read_labels(arguments.labels, arguments.mos_column)
+    sets = read_labels(arguments.labels, arguments.mos_column)
+    _check_output(arguments, sets)
     _known([*arguments.lower_is_better, *_ranges(arguments.range)], sets)
     return _apply(arguments, sets) if arguments.maps else _fit(arguments, sets)
 
@@ -89,22 +80,25 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.evaluate.realign_report import markdown_of, report_of
 
     ranges = _ranges(arguments.range)
+    # Before scoring, which takes long.
+    before = {}
+    for name, labels in sets.items():
+        with _naming(name):
+            before[name] = stretch(labels.mos, ranges.get(name), lower_is_better=name in arguments.lower_is_better)
     output = make_folder(arguments.output)
     scorer, scores = _scores(arguments, sets, output)
-    maps, before, after = {}, {}, {}
+    maps, after = {}, {}
     for name, labels in sets.items():
         falls = name in arguments.lower_is_better
-        before[name] = stretch(labels.mos, ranges.get(name), lower_is_better=falls)
-        try:
+        with _naming(name):
             maps[name] = METHODS[arguments.method](labels.mos, scores[name], lower_is_better=falls)
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error
         after[name] = maps[name](labels.mos)
-    _write_labels(sets, after, output)
+    write_labels(sets, after, output)
     mos = {name: labels.mos for name, labels in sets.items()}
     report = report_of(mos, before, after, scores, scorer)
     report["maps"] = {name: found.to_dict() for name, found in maps.items()}
-    (output / "realign.json").write_text(json.dumps(_without_nan(report), indent=2) + "\n", "utf-8")
+    with whole_file(output / "realign.json") as file:
+        file.write(json.dumps(_without_nan(report), indent=2) + "\n")
     text = markdown_of(report, arguments.method)
     (output / "realign.md").write_text(text, "utf-8")
     if not arguments.no_figure:
@@ -117,6 +111,15 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     return 1 if any(row["scored"] < row["images"] for row in report["sets"]) else 0
 
 
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Errors within say of which set they are."""
+    try:
+        yield
+    except LiqeError as error:
+        raise type(error)(f"{what}: {error}") from error
+
+
 def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.evaluate.realign import MonotoneMap
 
@@ -124,15 +127,23 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
         stored = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"Cannot read maps from {arguments.maps} ({error!r}). Expected a realign.json.") from error
+    if not isinstance(stored, dict):
+        raise DataError(
+            f"{arguments.maps} holds no maps by name: 'maps' is {stored!r:.60}. Expected a realign.json that "
+            "`liqe realign` wrote."
+        )
     missing = [name for name in sets if name not in stored]
     if missing:
         raise UsageError(
             f"{arguments.maps} has maps of {', '.join(stored)}; none of {', '.join(missing)}. "
             "Name the sets as they were named: --labels NAME=CSV."
         )
-    after = {name: MonotoneMap.from_dict(stored[name])(labels.mos) for name, labels in sets.items()}
+    after = {}
+    for name, labels in sets.items():
+        with _naming(f"{arguments.maps}, {name}"):
+            after[name] = MonotoneMap.from_dict(stored[name])(labels.mos)
     output = make_folder(arguments.output)
-    _write_labels(sets, after, output)
+    write_labels(sets, after, output)
     if not arguments.quiet:
         print(f"{sum(map(len, after.values()))} labels realigned: {output / 'all.csv'}", file=sys.stderr)
     return 0
@@ -155,27 +166,17 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--maps holds the directions and needs no range; leave --lower-is-better and --range out.")
 
 
-def _read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFile]:
-    import numpy as np
-
-    from liqe_jax.evaluate.scorefiles import MOS_COLUMNS, numbers, read_rows
-
-    sets: dict[str, LabelFile] = {}
-    for argument in labels:
-        name, equals, path = argument.partition("=")
-        # A path may hold an equals sign of its own.
-        if not equals or os.path.exists(argument):
-            name, path = Path(argument).stem, argument
-        if name in sets or name in ("", "all") or os.path.basename(name) != name:
-            raise UsageError(
-                f"{name!r} cannot be the name of a set here. Expected different names that can be file names, but "
-                "'all': --labels NAME=CSV."
-            )
-        if Path(path).suffix.lower() != ".csv":
-            raise UsageError(f"Labels come as CSV; got {path}.")
-        found = numbers(path, column, MOS_COLUMNS, gaps=False)
-        sets[name] = LabelFile(name, read_rows(path), list(found), np.array(list(found.values())))
-    return sets
+def _check_output(arguments: argparse.Namespace, sets: Mapping[str, LabelFile]) -> None:
+    """Nothing that is read here, and no table of the fit whose maps are applied, is written over."""
+    output = Path(arguments.output)
+    if arguments.maps and os.path.realpath(os.path.dirname(arguments.maps) or ".") == os.path.realpath(output):
+        raise UsageError(
+            f"{output} holds the tables of the fit that {arguments.maps} comes from, and they would be replaced. Give "
+            "another folder as --output."
+        )
+    names = [TOGETHER, "realign.json", "realign.md", "realign.png", *(f"{name}.csv" for name in sets)]
+    inputs = [*(labels.path for labels in sets.values()), *(arguments.scores or ()), *filter(None, [arguments.maps])]
+    refuse_to_overwrite([output / name for name in names], inputs)
 
 
 def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -214,20 +215,6 @@ def _scores(
         score_into(model, [os.path.join(folder, image) for image in labels.images], destination, arguments)
         scores[name] = matched(numbers(destination), labels.images, folder)
     return model.name, scores
-
-
-def _write_labels(sets: Mapping[str, LabelFile], after: Mapping[str, np.ndarray], output: Path) -> None:
-    with open(output / "all.csv", "w", encoding="utf-8", newline="") as together:
-        everything = csv.writer(together, lineterminator="\n")
-        everything.writerow(("set", "image", "mos", "realigned"))
-        for name, labels in sets.items():
-            with open(output / f"{name}.csv", "w", encoding="utf-8", newline="") as own:
-                rows = csv.DictWriter(own, [*dict.fromkeys([*labels.rows[0], "realigned"])], lineterminator="\n")
-                rows.writeheader()
-                for row, image, mos, label in zip(labels.rows, labels.images, labels.mos, after[name], strict=True):
-                    # Six decimals are finer than any MOS, and keep different labels different.
-                    rows.writerow({**row, "realigned": f"{label:.6f}"})
-                    everything.writerow((name, image, f"{mos:.10g}", f"{label:.6f}"))
 
 
 def _without_nan(value: Any) -> Any:

@@ -62,22 +62,30 @@ class MonotoneMap:
         """
         expected = {"isotonic": {"mos", "quality"}, "logistic": {"low", "high", "center", "width"}}
         try:
-            method, parameters = description["method"], dict(description["parameters"])
-            arrays = {key: np.asarray(value, np.float64) for key, value in parameters.items()}
-            fits = set(parameters) == expected[method] and all(np.isfinite(a).all() for a in arrays.values())
+            method, falls = description["method"], description.get("lower_is_better", False)
+            arrays = {key: np.asarray(value) for key, value in dict(description["parameters"]).items()}
+            dimensions = 1 if method == "isotonic" else 0
+            fits = set(arrays) == expected[method] and isinstance(falls, bool)
+            # Numbers in quotes are none: whoever wrote them wrote no map.
+            fits = fits and all(a.dtype.kind in "iuf" and a.ndim == dimensions for a in arrays.values())
+            fits = fits and all(np.isfinite(a).all() for a in arrays.values())
             if method == "isotonic" and fits:
-                knots = arrays["mos"]
-                rises = bool((np.diff(knots) > 0).all() and (np.diff(arrays["quality"]) >= 0).all())
-                fits = knots.ndim == 1 and knots.size > 1 and arrays["quality"].shape == knots.shape and rises
+                knots, quality = arrays["mos"], arrays["quality"]
+                rises = bool((np.diff(knots) > 0).all() and (np.diff(quality) >= 0).all())
+                fits = knots.size > 1 and quality.shape == knots.shape and rises
             elif fits:
-                fits = parameters["low"] <= parameters["high"] and parameters["width"] > 0
-        except (KeyError, TypeError, ValueError) as error:
+                fits = bool(arrays["low"] <= arrays["high"] and arrays["width"] > 0)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"No description of a monotone map ({error!r}). Expected what `liqe realign` wrote."
             ) from error
         if not fits:
-            raise DataError(f"The {method} map does not rise, or lacks a part. Expected what `liqe realign` wrote.")
-        return cls(method, MappingProxyType(parameters), bool(description.get("lower_is_better")))
+            raise DataError(
+                f"The {method} map does not rise, lacks a part, or has parts that are no numbers. Expected what "
+                "`liqe realign` wrote."
+            )
+        parameters = {key: np.asarray(value, np.float64).tolist() for key, value in arrays.items()}
+        return cls(method, MappingProxyType(parameters), falls)
 
 
 def fit_isotonic(
@@ -165,12 +173,21 @@ def stretch(
       lower_is_better: of the MOS.
 
     Raises:
-      UsageError: the range is empty or upside down.
+      UsageError: the range is empty or upside down, or there are MOS outside it.
+      DataError: without a range, where all MOS are equal.
     """
     mos_N = np.asarray(mos_N, np.float64)
-    low, high = mos_range or (float(mos_N.min()), float(mos_N.max()))
+    least, most = float(mos_N.min()), float(mos_N.max())
+    if mos_range is None and least == most:
+        raise DataError(f"All {len(mos_N)} MOS are {least:g}; a scale takes at least two different ones.")
+    low, high = mos_range or (least, most)
     if not low < high:
         raise UsageError(f"The range of a MOS must go from low to high; got {low} to {high}.")
+    if least < low or most > high:
+        raise UsageError(
+            f"The MOS go from {least:g} to {most:g}, beyond the range from {low:g} to {high:g}. Give the ends of their "
+            "own scale, or no range."
+        )
     share = (mos_N - low) / (high - low)
     return LOW + (HIGH - LOW) * (1 - share if lower_is_better else share)
 
@@ -178,7 +195,8 @@ def stretch(
 def _prepared(
     mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], lower_is_better: bool
 ) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
-    mos, scores = np.asarray(mos_N, np.float64), np.asarray(score_N, np.float64)
+    mos_N = mos = np.asarray(mos_N, np.float64)
+    scores = np.asarray(score_N, np.float64)
     if mos.shape != scores.shape or mos.ndim != 1:
         raise UsageError(f"Expected as many scores as MOS; got shapes {scores.shape} and {mos.shape}.")
     if not np.isfinite(mos).all():
@@ -186,7 +204,8 @@ def _prepared(
     scored = np.isfinite(scores)
     mos, scores = (-mos if lower_is_better else mos)[scored], scores[scored]
     if len(np.unique(mos)) < 2:
-        raise DataError(f"A map needs scored images of at least two different MOS; got {len(mos)} scored images.")
+        same = f", all of MOS {mos_N[scored][0]:g}" if len(mos) > 1 else ""
+        raise DataError(f"A map needs scored images of at least two different MOS; got {len(mos)} scored images{same}.")
     return mos, scores
 
 

@@ -1,8 +1,8 @@
 """Trains LIQE: `python train.py --config=configs/liqe_mix.py --workdir=W [--config.KEY=VALUE ...]`.
 
 Started again with the same workdir, a run goes on where it stopped. Several hosts: start the same
-command on each; on TPU pods they find each other, elsewhere give --coordinator, --processes and
---process_id.
+command on each, with a workdir that they share; on TPU pods with --distributed they find each other,
+elsewhere give --coordinator, --processes and --process_id.
 """
 
 import sys

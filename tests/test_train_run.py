@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -132,7 +133,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
     content[middle : middle + 64] = bytes(64)
     largest.write_bytes(content)
     run = subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, text=True)
-    assert "of step 12 is damaged and is removed" in run.stderr
+    assert "of step 12 is damaged and is set aside as damaged-12" in run.stderr
     assert "Going on after step 10 of 12" in run.stderr
     config = tiny_config()
     expected, got = final_state(uninterrupted, config), final_state(workdir, config)
@@ -152,14 +153,15 @@ def test_checkpoints_of_another_model_are_left_alone(uninterrupted, tmp_path):
     assert json.loads((workdir / "config.json").read_text())["architecture"]["vision"]["width"] == 64
 
 
-def test_two_processes_train_as_one(uninterrupted, tmp_path):
+def run_on_two(*workdirs: Path, options: Sequence[str] = ()) -> list[tuple[int, str]]:
+    """Two processes with one working directory, or one for each; their statuses and what they said."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    workdir = tmp_path / "two"
+    together = [f"--coordinator=localhost:{port}", "--processes=2", *options]
     processes = [
         subprocess.Popen(
-            command(workdir, f"--coordinator=localhost:{port}", "--processes=2", f"--process_id={number}"),
+            command(workdirs[number % len(workdirs)], f"--process_id={number}", *together),
             cwd=ROOT,
             env=environment(),
             stderr=subprocess.PIPE,
@@ -167,8 +169,14 @@ def test_two_processes_train_as_one(uninterrupted, tmp_path):
         )
         for number in range(2)
     ]
-    errors = [process.communicate(timeout=400)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    told = [process.communicate(timeout=400)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+
+
+def test_two_processes_train_as_one(uninterrupted, tmp_path):
+    workdir = tmp_path / "two"
+    results = run_on_two(workdir)
+    assert [status for status, _ in results] == [0, 0], results
     expected, got = losses_of(uninterrupted), losses_of(workdir)
     assert expected.keys() == got.keys()
     np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: asynchronous, atomic, the last few kept, damaged ones passed over.
+"""Checkpoints of a run: asynchronous, atomic, the last few kept, damaged ones passed over and set aside.
 
 Orbax writes to a temporary folder and renames it, so a checkpoint is there whole or not at all;
 what it cannot see, a damaged disk, the digest finds.
@@ -7,45 +7,21 @@ what it cannot see, a damaged disk, the digest finds.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
-from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
+from liqe_jax.train.hosts import from_first, on_first, which
 from liqe_jax.train.step import TrainState
 
 Progress = dict[str, Any]  # JSON: what the loop remembers beside the state
-
-# Beside the checkpoints: the settings of the run.
-CONFIG_FILE = "config.json"
-
-# Settings that decide what a state consists of; all others may change when a run goes on.
-SHAPING = ("init", "architecture", "tasks", "losses", "weighting")
-
-
-def check_same_run(workdir: epath.Path, config: ConfigDict) -> None:
-    """Refuses to go on with another model's run, whose checkpoints would look damaged and be removed.
-
-    Raises:
-      UsageError: names the settings that differ.
-    """
-    written, folder = workdir / CONFIG_FILE, workdir / "checkpoints"
-    if not (written.exists() and folder.exists() and any(path.name.isdigit() for path in folder.iterdir())):
-        return
-    before, now = json.loads(written.read_text()), json.loads(config.to_json())
-    if differing := [key for key in SHAPING if before.get(key) != now[key]]:
-        told = ", ".join(f"config.{key} was {before.get(key)!r} and is {now[key]!r}" for key in differing)
-        raise UsageError(
-            f"{workdir} holds the checkpoints of another run: {told}. Choose another --workdir, remove that one, or "
-            "give the same settings to go on."
-        )
 
 
 def digest(tree: Any) -> str:
@@ -81,19 +57,75 @@ class Checkpoints:
         self._manager.save(step, args=args)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest checkpoint that can be read, or None; damaged ones are reported and removed.
+        """The newest checkpoint that can be read, or None where there are none at all.
+
+        Damaged ones that are newer are reported and set aside as `damaged-STEP`.
 
         Args:
           like: a state of the same shapes.
+
+        Raises:
+          UsageError: there are checkpoints and none can be read, or the processes see different ones.
+          OSError, MemoryError: the disk or this machine failed, which says nothing about the checkpoint.
         """
-        for step in reversed(self.steps()):
-            try:
-                return self._read(step, like)
-            # Whatever a damaged file makes Orbax raise, the checkpoint before it is the remedy.
-            except Exception as error:
-                logging.warning("Checkpoint %s of step %d is damaged and is removed: %s", self._folder, step, error)
-                self._manager.delete(step)
+        steps = self.steps()
+        expected = from_first(steps)
+        if others := which(steps != expected):
+            raise UsageError(
+                f"The first process finds the checkpoints {expected} in {self._folder}; processes "
+                f"{', '.join(map(str, others))} find others. All hosts need the same --workdir: a folder that they "
+                "share (NFS), or gs://."
+            )
+        damaged: dict[int, Exception | None] = {}
+        for step in reversed(steps):
+            found, fault = self._tried(step, like)
+            if failing := which(_is_of_the_machine(fault)):
+                raise fault or UsageError(
+                    f"Processes {', '.join(map(str, failing))} could not read step {step} of {self._folder}; their "
+                    "own messages say why. Start again when they can."
+                )
+            if not which(fault is not None):
+                self._set_aside(damaged)
+                return found
+            damaged[step] = fault
+        if damaged:
+            step, fault = next(iter(damaged.items()))
+            raise UsageError(
+                f"None of the checkpoints {sorted(damaged)} in {self._folder} can be read; step {step}: {fault}. "
+                "They were left as they are. Restore them from a copy if there is one; to begin anew, remove that "
+                "folder or choose another --workdir."
+            )
         return None
+
+    def _tried(self, step: int, like: TrainState) -> tuple[tuple[TrainState, Progress] | None, Exception | None]:
+        try:
+            return self._read(step, like), None
+        # Whatever a damaged file makes Orbax raise, the checkpoint before it is the remedy.
+        except Exception as error:
+            return None, error
+
+    def _set_aside(self, damaged: Mapping[int, Exception | None]) -> None:
+        """Renames checkpoints: what is wrong with them may be elsewhere, so they are kept."""
+
+        def rename() -> None:
+            for step in damaged:
+                aside = self._folder / f"damaged-{step}"
+                if aside.exists():
+                    aside.rmtree()
+                (self._folder / str(step)).rename(aside)
+
+        if not damaged:
+            return
+        for step, fault in damaged.items():
+            logging.warning(
+                "Checkpoint %s of step %d is damaged and is set aside as damaged-%d: %s",
+                self._folder,
+                step,
+                step,
+                fault,
+            )
+        on_first(rename)
+        self._manager.reload()
 
     def _read(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         abstract = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
@@ -108,3 +140,8 @@ class Checkpoints:
         """Waits until everything is written."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _is_of_the_machine(fault: Exception | None) -> bool:
+    """Whether to blame the disk or the memory, not the checkpoint; a file that is missing is the checkpoint's fault."""
+    return isinstance(fault, (OSError, MemoryError)) and not isinstance(fault, FileNotFoundError)

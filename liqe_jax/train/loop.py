@@ -15,8 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from etils import epath
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from liqe_jax.data.sampling import share
@@ -24,12 +22,14 @@ from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_last
-from liqe_jax.train.checkpoints import CONFIG_FILE, Checkpoints, Progress, check_same_run
+from liqe_jax.train.checkpoints import Checkpoints, Progress
 from liqe_jax.train.dropout import kept_squares
+from liqe_jax.train.hosts import which
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
 from liqe_jax.train.mapped import pmapped_step, replicated
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Term
+from liqe_jax.train.same_run import settle_in
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
@@ -82,9 +82,9 @@ class _Run:
             )
         self.devices = jax.local_devices()[: config.devices or None]
         self.first_process = jax.process_index() == 0
-        self._write_config()
         self.start = starting_checkpoint(config)
         self.plan, self.rows = make_plan(config, self.start, len(self.devices), terms)
+        settle_in(workdir, config, tuple(self.plan.terms))
         self.sets = training_sets(config, self.start.config)
         self.notes = check_split(self.sets, config.data.split)
         asked = {"val": config.data.validate, "test": config.data.test}
@@ -107,13 +107,6 @@ class _Run:
             self.plan, self.devices, config.validation_batch, config.validation_patches, self.preprocess
         )
         self.told_to_stop = False
-
-    def _write_config(self) -> None:
-        folder = epath.Path(self.workdir)
-        check_same_run(folder, self.config)
-        if self.first_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / CONFIG_FILE).write_text(self.config.to_json(indent=2) + "\n")
 
     def _restored(self) -> tuple[int, TrainState]:
         state = jax.device_get(initial_state(self.start.params, self.plan))
@@ -188,9 +181,7 @@ class _Run:
         self.told_to_stop = True
 
     def _must_stop(self) -> bool:
-        if jax.process_count() > 1:  # all processes have to stop after the same step
-            return bool(multihost_utils.process_allgather(np.asarray(self.told_to_stop)).any())
-        return self.told_to_stop
+        return bool(which(self.told_to_stop))  # all processes have to stop after the same step
 
     def _batches(self) -> Iterator[TrainingBatch]:
         data = self.config.data

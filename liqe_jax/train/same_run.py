@@ -1,0 +1,104 @@
+"""Whether a working directory is this run's: its settings lie beside its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from liqe_jax.errors import UsageError
+from liqe_jax.train.hosts import on_first, which
+
+# Beside the checkpoints: the settings of the run, and the names of its losses.
+CONFIG_FILE = "config.json"
+TERMS = "terms"
+
+# Settings that decide what a state consists of; all others may change when a run goes on.
+SHAPING = ("init", "architecture", "tasks", "losses", "weighting", "freeze", TERMS)
+
+# Seconds between looks for a file that another host wrote: NFS shows it after 30 at the latest.
+WAITS = (1, 2, 4, 8, 15)
+
+
+def settle_in(workdir: str, config: ConfigDict, terms: Sequence[str]) -> None:
+    """Takes a working directory for this run: checks what is there, and writes the settings.
+
+    The first process alone reads and writes, since the others would read what it is writing.
+
+    Args:
+      workdir: local or gs://.
+      config: the run's.
+      terms: names of its losses, which may be of one's own.
+
+    Raises:
+      UsageError: the folder holds another run, its settings cannot be read, or the processes do not share it.
+    """
+    folder = epath.Path(workdir)
+    content = {**json.loads(config.to_json()), TERMS: list(terms)}
+
+    def take() -> str:
+        check_same_run(folder, content)
+        text = json.dumps(content, indent=2) + "\n"
+        folder.mkdir(parents=True, exist_ok=True)
+        # Written aside, so that a kill leaves the old file or the new one.
+        fresh = folder / f"{CONFIG_FILE}.new"
+        fresh.write_text(text)
+        fresh.replace(folder / CONFIG_FILE)
+        return text
+
+    text = on_first(take)
+    if blind := which(not _is_there(folder / CONFIG_FILE, text)):
+        raise UsageError(
+            f"{folder / CONFIG_FILE}, which the first process wrote, is not there for processes "
+            f"{', '.join(map(str, blind))}. All hosts need the same --workdir: a folder that they share (NFS), or gs://."
+        )
+
+
+def check_same_run(folder: epath.Path, now: dict) -> None:
+    """Refuses to go on with another model's run, whose checkpoints would look damaged.
+
+    Args:
+      folder: the run's.
+      now: the settings and `TERMS`, as JSON has them.
+
+    Raises:
+      UsageError: names the settings that differ, or says that they cannot be read.
+    """
+    written, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
+    if not (written.exists() and checkpoints.exists() and any(path.name.isdigit() for path in checkpoints.iterdir())):
+        return
+    try:
+        before = dict(json.loads(written.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"{written} holds no settings of a run ({error}): it was damaged, or cut off when a run was killed. If you "
+            "give the settings that the run had, remove that file to go on; else choose another --workdir."
+        ) from error
+    # What an older version did not write is not compared.
+    if differing := [key for key in SHAPING if key in before and _shape(key, before[key]) != _shape(key, now[key])]:
+        named = {key: "the list of losses" if key == TERMS else f"config.{key}" for key in differing}
+        told = ", ".join(f"{name} was {before[key]!r} and is {now[key]!r}" for key, name in named.items())
+        raise UsageError(
+            f"{folder} holds the checkpoints of another run: {told}. Choose another --workdir, remove that one, or "
+            "give the same settings to go on."
+        )
+
+
+def _shape(key: str, value: object) -> object:
+    """What a setting says of the state: the order of what is frozen says nothing."""
+    return sorted(value) if key == "freeze" and isinstance(value, list) else value
+
+
+def _is_there(path: epath.Path, text: str) -> bool:
+    for wait in (0, *(WAITS if jax.process_index() else ())):
+        time.sleep(wait)
+        try:
+            if path.read_text() == text:
+                return True
+        except OSError:
+            continue
+    return False

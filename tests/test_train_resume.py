@@ -1,0 +1,128 @@
+"""Going on with a run: whose folder it is, what is damaged and what is not, on several hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liqe_jax import UsageError
+from liqe_jax.train import same_run
+from liqe_jax.train.checkpoints import Checkpoints
+from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.objective import TERMS
+
+from .test_train_run import losses_of, run_on_two, tiny_config
+
+
+def resumable_config():
+    config = tiny_config()
+    config.epochs = 1
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    train_and_evaluate(resumable_config(), str(workdir))
+    return workdir
+
+
+@pytest.fixture
+def workdir(finished, tmp_path) -> Path:
+    """A copy whose run has two steps before it."""
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
+    return tmp_path / "run"
+
+
+def steps_in(workdir: Path) -> list[str]:
+    return sorted(path.name for path in (workdir / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"seed": '])
+def test_settings_that_were_cut_off_are_an_error(workdir, content):
+    (workdir / "config.json").write_text(content)
+    with pytest.raises(UsageError, match=r"config\.json holds no settings of a run .*remove that file to go on"):
+        train_and_evaluate(resumable_config(), str(workdir))
+    assert (workdir / "config.json").read_text() == content
+    assert steps_in(workdir) == ["2", "4"]
+
+
+def test_settings_are_replaced_and_never_cut(tmp_path):
+    """A file that is written in place is empty for a moment, in which a kill or another process may come."""
+    config = resumable_config()
+    same_run.settle_in(str(tmp_path), config, ("quality",))
+    os.link(tmp_path / "config.json", tmp_path / "as_it_was")
+    before = (tmp_path / "as_it_was").read_text()
+    config.seed += 1
+    same_run.settle_in(str(tmp_path), config, ("quality",))
+    assert (tmp_path / "as_it_was").read_text() == before
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == config.seed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["as_it_was", "config.json"]
+
+
+def test_what_is_frozen_belongs_to_the_run(workdir):
+    config = resumable_config()
+    config.freeze = ("text_model",)
+    with pytest.raises(UsageError, match=r"another run: config\.freeze was \[\] and is \['text_model'\]"):
+        train_and_evaluate(config, str(workdir))
+    assert steps_in(workdir) == ["2", "4"]
+
+
+def test_losses_of_ones_own_belong_to_the_run(workdir):
+    with pytest.raises(UsageError, match=r"the list of losses was \['quality', 'distortion'\] and is \['quality'\]"):
+        train_and_evaluate(resumable_config(), str(workdir), {"quality": TERMS["quality"]})
+    assert steps_in(workdir) == ["2", "4"]
+
+
+@pytest.mark.parametrize("failure", [OSError(5, "Input/output error"), MemoryError("no room")])
+def test_a_failing_machine_costs_no_checkpoint(workdir, failure, monkeypatch):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr(Checkpoints, "_read", fail)
+    with pytest.raises(type(failure), match=str(failure.args[-1])):
+        train_and_evaluate(resumable_config(), str(workdir))
+    assert steps_in(workdir) == ["2", "4"]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(workdir):
+    for path in (workdir / "checkpoints").rglob("*"):
+        if path.is_file() and path.stat().st_size > 10_000:
+            path.write_bytes(bytes(path.stat().st_size))
+    for _ in range(2):  # nor the second time
+        with pytest.raises(UsageError, match=r"None of the checkpoints \[2, 4\] .*to begin anew, remove that folder"):
+            train_and_evaluate(resumable_config(), str(workdir))
+        assert steps_in(workdir) == ["2", "4"]
+
+
+def test_two_processes_go_on_where_one_stopped(finished, workdir):
+    results = run_on_two(workdir, options=["--config.epochs=1"])
+    assert [status for status, _ in results] == [0, 0], results
+    assert "Going on after step 4 of 6." in results[0][1]
+    expected, got = losses_of(finished), losses_of(workdir)
+    assert expected.keys() == got.keys()
+    np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-5)
+
+
+def test_both_processes_refuse_another_run(workdir):
+    results = run_on_two(workdir, options=["--config.epochs=1", "--config.freeze=('text_model',)"])
+    for status, told in results:
+        assert status == 2, told
+        assert "another run: config.freeze was [] and is ['text_model']" in told
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_hosts_that_do_not_share_the_folder_are_told(workdir, tmp_path, copied):
+    other = tmp_path / "other"
+    if copied:  # and the run went on without it
+        shutil.copytree(workdir, other)
+        shutil.rmtree(other / "checkpoints" / "4")
+    for status, told in run_on_two(workdir, other, options=["--config.epochs=1"]):
+        assert status == 2, told
+        assert "All hosts need the same --workdir" in told

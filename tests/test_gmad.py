@@ -374,6 +374,8 @@ def test_a_model_against_its_reverse_and_a_second_run(folder, model_folder, tmp_
     capsys.readouterr()
     assert run(*command, "--preprocess", "even") == 2
     assert "results of preprocess 'paper'" in capsys.readouterr().err
+    assert run(*command, "--dtype", "bfloat16") == 2
+    assert "results of digest" in capsys.readouterr().err
 
 
 def test_names_that_need_care(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from liqe_jax.cli.main import main
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.weights.native import write_native
 
 from .conftest import photograph
 
@@ -46,6 +48,18 @@ def test_rank_tests_of_a_model(photos, model, model_folder, tmp_path, capsys):
     assert main([*command, "--kinds", "1", "--margin", "0.9"]) == 0
     assert len((tmp_path / "out" / "scores.jsonl").read_text().splitlines()) == len(rows)
     assert json.loads((tmp_path / "out" / "ranktest.json").read_text())["l_test"]["lists"] == 1
+
+
+def test_scores_of_another_model_of_the_same_name_are_not_taken(photos, checkpoint, model_folder, tmp_path, capsys):
+    flat = checkpoint.flat | {"logit_scale": checkpoint.flat["logit_scale"] + 1}
+    write_native(tmp_path / "other", dataclasses.replace(checkpoint, flat=flat))
+    command = ["ranktest", str(photos), "--output", str(tmp_path / "out"), "--quiet", "--kinds", "1", "--model"]
+    assert main([*command, str(model_folder)]) == 0
+    before = (tmp_path / "out" / "scores.jsonl").read_bytes()
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "other")]) == 2
+    assert "was made with other settings (stored, now): {'digest': " in capsys.readouterr().err
+    assert (tmp_path / "out" / "scores.jsonl").read_bytes() == before
 
 
 def test_wrong_use(photos, model_folder, tmp_path, capsys):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.weights.embedded import EMBEDDED
@@ -105,8 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.Namespace) -> None:
     """Scores of other settings must not be mixed with these."""
     settings = {
-        "model": model.name,
-        "preprocess": arguments.preprocess,
+        **settings_of(model, arguments.preprocess),
         "dtype": arguments.dtype,
         "size": arguments.size,
         "seed": arguments.seed,
@@ -127,7 +127,6 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
 
 
 def _score(model: Model, names: list[str], kinds: list[int], scores: Path, arguments: argparse.Namespace) -> None:
-    from liqe_jax.cli.output import cut_unfinished_line
     from liqe_jax.cli.scorers import progress
     from liqe_jax.evaluate.ranktest_run import renderings, score_renderings, scorer_of
     from liqe_jax.synthetic import distort

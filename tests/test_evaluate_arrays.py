@@ -96,6 +96,43 @@ def test_quick_intervals_equal_plain_ones(quick, plain, method, ties):
     assert slow.low < slow.value < slow.high
 
 
+def skewed(count: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Two heavy-tailed samples, whose statistics have bias and acceleration that matter."""
+    mos = -(np.log(1 - (np.arange(count) + 0.5) / count) ** 3)
+    return -mos, mos + 4 * np.cos(5.0 * np.arange(count) ** 2)
+
+
+STATISTICS = {
+    "variance": lambda mos, predicted: float(np.var(mos)),
+    "share": lambda mos, predicted: float(np.mean(mos < -1)),  # draws often equal the value itself
+    "srcc": srcc,
+    "plcc": plcc,
+}
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_bca_is_scipy_s(name, confidence):
+    """On the same draws, so that the intervals are the same to the last digits."""
+    mos, predicted = skewed()
+    statistic = STATISTICS[name]
+    found = bootstrap(statistic, mos, predicted, resamples=999, confidence=confidence, method="bca", seed=4)
+    wanted = stats.bootstrap(
+        (mos, predicted),
+        statistic,
+        n_resamples=999,
+        paired=True,
+        vectorized=False,
+        confidence_level=confidence,
+        method="BCa",
+        rng=np.random.default_rng(np.random.SeedSequence([4, len(mos)])),
+    ).confidence_interval
+    np.testing.assert_allclose(found[1:], wanted, rtol=1e-9)
+    plain = bootstrap(statistic, mos, predicted, resamples=999, confidence=confidence, seed=4)
+    moved = np.abs(np.subtract(plain[1:], found[1:])).max()
+    assert moved > 0.04 * (plain.high - plain.low) or name == "share"  # else the correction would not matter here
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_intervals_cover_the_truth_as_often_as_they_say(method):
     rho, hits = 0.8, 0

@@ -46,6 +46,15 @@ def test_a_falling_relation_is_fitted_too():
     assert falling.plcc_raw == pytest.approx(-rising.plcc_raw)
 
 
+@pytest.mark.parametrize("middle", [1.0, 2.5, 4.0])
+def test_a_steep_fall_is_found_as_a_steep_rise_is(middle):
+    """From the reference's start, which rises, the search ends where the curve explains nothing of it."""
+    predicted = -1.5 * np.log(1 - (np.arange(10) + 0.5) / 10)
+    mos = 100 / (1 + np.exp((predicted - middle) / 0.02))
+    assert agreement(mos, -predicted).plcc == pytest.approx(1, abs=1e-3)
+    assert agreement(mos, predicted).plcc == pytest.approx(1, abs=1e-3)
+
+
 def test_ties_share_their_rank():
     mos, predicted = np.array([1.0, 2, 2, 3, 4, 4]), np.array([1.0, 1, 2, 3, 3, 5])
     ranks = [stats.rankdata(values) for values in (mos, predicted)]

@@ -15,6 +15,7 @@ from scipy import stats
 
 from liqe_jax.errors import DataError, ModelError, UsageError
 from liqe_jax.evaluate import predictor
+from liqe_jax.evaluate.predictions import PredictionFile
 from liqe_jax.evaluate.protocol import SIX_SETS
 from liqe_jax.evaluate.published import leaderboard, session_figures
 from liqe_jax.evaluate.report import tables_from
@@ -466,6 +467,18 @@ def test_damaged_predictions_are_refused(run, tmp_path):
         path.write_text(damaged)
         with pytest.raises(DataError, match=r"spaq\.jsonl"):
             tables_from(folder)
+
+
+@pytest.mark.parametrize("name", ["a\u2028b.png", "a\u0085b.png", "a\x1cb.png", "a\rb.png", "a\nb.png"])
+def test_a_name_with_an_end_of_line_damages_nothing(tmp_path, name):
+    header = {"model": "m"}
+    kept = PredictionFile(tmp_path / "x.jsonl", header)
+    with kept.append() as add:
+        add([{"image": name, "quality": 3.0}])
+    assert set(PredictionFile(tmp_path / "x.jsonl", header).rows) == {name}  # of the unfinished file
+    kept.finish([name])
+    again = PredictionFile(tmp_path / "x.jsonl", header)
+    assert (set(again.rows), again.put_aside) == ({name}, None)
 
 
 # The report

@@ -166,11 +166,12 @@ def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict
       DataError: the file cannot be read or is damaged.
     """
     try:
-        lines = path.read_text("utf-8", errors="replace" if cut else "strict").splitlines(keepends=True)
+        # Not `splitlines`: a file name may hold U+2028 and its like, which it takes for ends of lines.
+        *lines, rest = path.read_text("utf-8", errors="replace" if cut else "strict").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Remove it, and it is made again.") from error
-    if cut and lines and not lines[-1].endswith("\n"):
-        lines.pop()
+    if rest and not cut:
+        lines.append(rest)
     try:
         parsed = [json.loads(line) for line in lines]
     except ValueError as error:

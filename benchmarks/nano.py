@@ -4,7 +4,8 @@
     python benchmarks/nano.py photos --sections own other sizes resized pristine edits
 
 Photographs are those of the part `test` in photos/photographs.json. "Opinion" is the mean of KADID-10k's human
-scores for the type and level: what people said of other photographs under the same damage.
+scores for the type and level: what people said of other photographs under the same damage. PLCC is Pearson's
+correlation of the scores as they are: no logistic is fitted before, unlike in evaluations by `eval.py`.
 """
 
 from __future__ import annotations
@@ -206,6 +207,7 @@ def main() -> None:
     names = [row["file"] for row in rows if row["part" if "part" in row else "split"] == options.part]
     names = names[: options.limit]
     print(f"{model.name}, {len(names)} photographs, preprocess {options.preprocess or model.preprocess}")
+    print("PLCC: Pearson's correlation of the scores as they are, without a logistic")
     common = {"preprocess": options.preprocess}
     if "own" in options.sections:
         show("own, 512", measure(model, options.photos, names, KINDS, distort, side=512, **common))

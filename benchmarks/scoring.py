@@ -139,10 +139,11 @@ def measure(job: str, rounds: int, workers: dict[str, subprocess.Popen], images:
 
 
 def report(title: str, times: dict[str, list[float]]) -> None:
-    """Medians, spread, and the ratio to the base round by round."""
-    print(f"\n{title}\n{'':16}{'s/image':>9}{'min':>8}{'max':>8}{'times ' + BASE:>22}")
+    """Medians, spread, and the ratio round by round to the base, or to the first where that does not run."""
+    base = BASE if BASE in times else next(iter(times))
+    print(f"\n{title}\n{'':16}{'s/image':>9}{'min':>8}{'max':>8}{'times ' + base:>22}")
     for name, seconds in times.items():
-        ratio = statistics.median(base / own for base, own in zip(times[BASE], seconds, strict=True))
+        ratio = statistics.median(peer / own for peer, own in zip(times[base], seconds, strict=True))
         print(f"{name:16}{statistics.median(seconds):9.3f}{min(seconds):8.3f}{max(seconds):8.3f}{ratio:22.2f}")
 
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--images", type=int, default=4, help="files per round")
     parser.add_argument("--peer-python", default=sys.executable)
-    parser.add_argument("--only", nargs="*", default=CONTENDERS, help="contenders to run")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=CONTENDERS, help="contenders to run")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -226,7 +226,13 @@ def test_strengths_of_judgements():
         {"pair": pair.id, "better": NAMES[pair.better], "rater": "somebody"},
     ]
     assert strengths_of(rows, competition) == {pair.id: [0.5, -1, 0, 1]}
+    rows = [*rows, {"pair": pair.id, "better": bad, "strength": 0}, {"pair": pair.id, "better": good, "strength": "0"}]
+    assert strengths_of(rows[-2:], competition) == {pair.id: [0, 0]}  # as JSON gives it, and as CSV does
     for change, words in (
+        ({"pair": ["x"]}, r"names the pair \['x'\]"),
+        ({"better": ["left"]}, r"says that \['left'\] is better"),
+        ({"better": None}, "says that None is better"),
+        ({"strength": [1]}, "number from 0 to 1"),
         ({"pair": "x"}, "names the pair 'x'"),
         ({"better": "top"}, "says that 'top'"),
         ({"better": ""}, "says that ''"),
@@ -300,6 +306,8 @@ def test_two_files_of_scores_as_a_user_has_them(folder, tmp_path, capsys):
     result = json.loads((out / "gmad.json").read_text())
     assert result["scorers"] == ["one", "two"]
     assert result["left_out"] == ["broken.png"]
+    assert result["negated"] == ["two"]
+    assert "Scores of two are shown negated: there lower is better." in text
     (pair,) = result["pairs"]
     assert (pair["better"]["image"], pair["worse"]["image"], pair["members"]) == ("11.png", "00.png", 12)
     assert len(result["without_pair"]) == 6
@@ -309,6 +317,7 @@ def test_two_files_of_scores_as_a_user_has_them(folder, tmp_path, capsys):
     assert page.count("data:image/jpeg;base64,") == 2
     assert "http" not in page
     assert "broken.png" in page
+    assert "Scores of two are shown negated" in page
 
     # Somebody fills in the table that came out.
     with open(out / "pairs.csv", newline="") as file:
@@ -392,6 +401,7 @@ def test_names_that_need_care(tmp_path):
     command = ("gmad", root, "--recursive", "--first", tmp_path / "1.csv", "--second", tmp_path / "2.csv")
     assert run(*command, "--tolerance", 9, 9, "--levels", 1, "--output", out, "--quiet") == 0
     page = (out / "index.html").read_text()
+    assert "negated" not in page
     assert "&lt;script&gt;" not in page.split("<script>const PAIRS")[1]
     assert page.count("</script>") == 1
     with open(out / "pairs.csv", newline="") as file:

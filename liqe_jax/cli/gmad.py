@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "(default: 5%% of the scores' spread between their 5th and 95th percentiles)",
     )
     parser.add_argument(
-        "--lower-is-better", choices=("first", "second"), action="append", default=[], help="whose scores are turned"
+        "--lower-is-better", choices=("first", "second"), action="append", default=[], help="whose scores are negated"
     )
     parser.add_argument("--columns", nargs=2, metavar=("C1", "C2"), help="score columns of the two files")
     parser.add_argument("--ranking", metavar="CSV", help="judgements of the pairs: pair, better, strength")
@@ -93,13 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     result = describe(competition, labels)
+    result["negated"] = [label for label, role in zip(labels, ROLES, strict=True) if role in arguments.lower_is_better]
     if judgements:
         result["ranking"] = judge(competition, judgements, labels)
     summary = _markdown(result)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
     (output / "index.html").write_text(
-        page(competition, arguments.folder, (labels[0], labels[1]), _ranking_html(result)), "utf-8"
+        page(competition, arguments.folder, (labels[0], labels[1]), _above_pairs(result)), "utf-8"
     )
     (output / "gmad.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     (output / "gmad.md").write_text(summary, "utf-8", errors="replace")
@@ -192,16 +193,23 @@ def _note(result: dict[str, Any]) -> str:
     return f"{found['judged']} of {len(result['pairs'])} pairs judged, {found['judgements']} judgements.{prior}"
 
 
-def _ranking_html(result: dict[str, Any]) -> str:
+def _signs(result: dict[str, Any]) -> str:
+    """How to read scores that were turned; "" where none was."""
+    names = " and ".join(result["negated"])
+    return f"Scores of {names} are shown negated: there lower is better." if names else ""
+
+
+def _above_pairs(result: dict[str, Any]) -> str:
     import html
 
+    signs = f"<p>{html.escape(_signs(result))}</p>" if result["negated"] else ""
     if "ranking" not in result:
-        return ""
+        return signs
     head = "".join(f"<th>{name}</th>" for name in RANKING_HEADER)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in _ranking_rows(result)
     )
-    return f"<table><tr>{head}</tr>{body}</table><p>{html.escape(_note(result))}</p>"
+    return f"{signs}<table><tr>{head}</tr>{body}</table><p>{html.escape(_note(result))}</p>"
 
 
 def _markdown(result: dict[str, Any]) -> str:
@@ -218,6 +226,8 @@ def _markdown(result: dict[str, Any]) -> str:
     ]
     header = ("pair", "level", "images", "attacker's better", "attacker's worse")
     parts = [f"# gMAD: {' and '.join(result['scorers'])}", markdown_table(header, rows)]
+    if result["negated"]:
+        parts.append(_signs(result))
     if result["without_pair"]:
         parts.append("\n".join(f"- {key}: no pair, {why}." for key, why in result["without_pair"].items()))
     if result["left_out"]:

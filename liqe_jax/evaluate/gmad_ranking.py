@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from jaxtyping import Float
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.evaluate.extras import require
 from liqe_jax.evaluate.gmad import Competition
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +118,7 @@ def verdicts_of(competition: Competition, strengths: Mapping[str, Sequence[float
     ]
 
 
-def strengths_of(rows: Iterable[Mapping[str, str]], competition: Competition) -> dict[str, list[float]]:
+def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) -> dict[str, list[float]]:
     """Strengths from a table of judgements: one list per pair, an entry for every row.
 
     Columns: `pair` (its id); `better`: "left", "right", "same", or the name of the better image;
@@ -130,7 +133,7 @@ def strengths_of(rows: Iterable[Mapping[str, str]], competition: Competition) ->
     strengths: dict[str, list[float]] = {}
     for number, row in enumerate(rows, 2):
         where = f"Row {number} of the ranking"
-        pair = known.get(row.get("pair") or "")
+        pair = _known(row.get("pair"), known)
         if pair is None:
             raise DataError(f"{where} names the pair {row.get('pair')!r}; the pairs are {', '.join(known) or 'none'}.")
         names = {"left": competition.names[pair.left], "right": competition.names[pair.right]}
@@ -140,21 +143,28 @@ def strengths_of(rows: Iterable[Mapping[str, str]], competition: Competition) ->
                     f"{where} judges {row[side]!r} on the {side} of {pair.id}, where this run shows {name!r}. "
                     "The folder, the scores or the settings have changed: judge the pairs again."
                 )
-        better = row.get("better") or ""
+        better, strength = row.get("better"), row.get("strength")
         sides = {"left": pair.better_is_left, "right": not pair.better_is_left}
         sides |= {names["left"]: sides["left"], names["right"]: sides["right"]}
         try:
-            strength = float(row.get("strength") or 1)
-        except ValueError:
+            # A cell that nobody filled in; 0 is a strength.
+            strength = 1.0 if strength in (None, "") else float(strength)
+        except (TypeError, ValueError):
             strength = math.nan
         if not 0 <= strength <= 1:
             raise DataError(f"{where} has the strength {row.get('strength')!r}; expected a number from 0 to 1.")
+        attackers = True if better == "same" else _known(better, sides)
+        if attackers is None:
+            raise DataError(f"{where} says that {better!r} is better; expected left, right, same or one of {names}.")
         if better == "same":
             strength = 0.0
-        elif better not in sides:
-            raise DataError(f"{where} says that {better!r} is better; expected left, right, same or one of {names}.")
-        strengths.setdefault(pair.id, []).append(strength if sides.get(better, True) else -strength)
+        strengths.setdefault(pair.id, []).append(strength if attackers else -strength)
     return strengths
+
+
+def _known(key: object, values: Mapping[str, T]) -> T | None:
+    """None for what is no key, and also for what cannot be one: JSONL holds lists and objects too."""
+    return values.get(key) if isinstance(key, str) else None
 
 
 def _checked(strengths: Sequence[float]) -> Float[np.ndarray, " P"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from liqe_jax.data.crops import SPLIT, crops_set, views_of_crops
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.crops import PAIRS, TABLE, make_crops, read_list
+from liqe_jax.synthetic.crops import PAIRS, TABLE, main, make_crops, read_list
 from liqe_jax.synthetic.matching import distance, matched
 from liqe_jax.synthetic.opinion import mean_opinion
 from liqe_jax.synthetic.variants import VARIANTS, variant
@@ -265,4 +266,21 @@ def test_folders_that_hold_nothing(tmp_path):
         crops_set(tmp_path)
     (tmp_path / "photographs.json").write_text("{}")
     with pytest.raises(DataError, match="damaged"):
+        read_list(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_one_message(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["crops", str(tmp_path / "photos"), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert re.fullmatch(
+        r"crops: No folder \S+/photos\. Give the one that holds the photographs\.\n", capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_photograph_is_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"broken\.jpg cannot be read .*fetch it again"):
         read_list(tmp_path)

@@ -22,14 +22,18 @@ from PIL import Image
 
 from liqe_jax.cli.main import main
 from liqe_jax.data import docs, examine
+from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.files import FileIndex
 from liqe_jax.data.gather import gather
 from liqe_jax.data.labelled import PARTS, UNKNOWN
 from liqe_jax.data.labels import read_labels
+from liqe_jax.data.named import load_sets
 from liqe_jax.data.prepare import find_spec, prepare, verify
 from liqe_jax.data.sets import SPECS, kadid10k
+from liqe_jax.data.sidecar import find_prepared
 from liqe_jax.data.spec import SESSIONS, Options
 from liqe_jax.data.store import load_set
+from liqe_jax.data.training import Broken, training_batches
 from liqe_jax.errors import DataError
 from liqe_jax.images.preprocess import resize_short_side
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -362,6 +366,7 @@ def test_own_folder_with_every_column(prepared):
         ("image,mos,distortion\na.jpg,1,ugly\n", "unknown distortion 'ugly'"),
         ("image,mos,split\na.jpg,1,training\n", "split is 'training'; expected train, val, test"),
         ("image,mos,split\na.jpg,1\n", "expected 3 values, got 2"),
+        ("image,mos\na.jpg,3,5\n", "expected 2 values, got 3.*points, not commas"),
         ("image,mos\n", "no rows below its header"),
         ("image;mos\na.jpg;1,5\n", "separates its columns with ';'; expected commas"),
         ("image\tmos\na.jpg\t1\n", r"separates its columns with '\\t'; expected commas"),
@@ -789,6 +794,40 @@ def test_several_sets_of_ones_own(originals, tmp_path):
         load_set("folder_csv", tmp_path)
     with pytest.raises(DataError, match=r"there are: first, folder_csv, second"):
         load_set("third", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["generated", "generated-2", "Generated", "crops", "crops-mine"])
+def test_names_that_stand_for_others_are_refused(name, originals, prepared, tmp_path):
+    with pytest.raises(DataError, match=r"cannot name a set of your own: generated.*Choose another name"):
+        prepare("folder_csv", originals / "folder_csv", tmp_path, own_name=name, quiet=True)
+    if name.islower():  # one that was prepared before they were
+        shutil.copytree(find_prepared("folder_csv", Path(prepared[0])), tmp_path / "folder_csv" / name / "1.0.0")
+        with pytest.raises(DataError, match=f"folder_csv/{name}/1.0.0 is a prepared set of that name"):
+            load_sets([name], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["generated_by_gan", "generated-gan", "cropsy", "crops_of_mine"])
+def test_names_that_only_begin_like_others_are_ones_own(name, originals, tmp_path):
+    prepare("folder_csv", originals / "folder_csv", tmp_path, own_name=name, quiet=True)
+    (loaded,) = load_sets([name], tmp_path)
+    assert (loaded.name, loaded.names[0]) == (name, "a.jpg")
+
+
+def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
+    shutil.copytree(prepared[0] / "clive", tmp_path / "clive")
+    (file,) = tmp_path.rglob("*.array_record*")
+    content = bytearray(file.read_bytes())
+    place = 200  # among the images, not in the list of them, which is at the end
+    content[place : place + 8] = bytes(8)
+    file.write_bytes(content)
+    loaded = load_set("clive", tmp_path)
+    with pytest.raises(DataError, match=r"is damaged .*Prepare the set again"):
+        loaded.read(range(len(loaded)))
+    with pytest.raises(DataError, match=r"CLIVE/\S+ cannot be decoded .*Prepare the data set again"):
+        list(evaluation_batches(loaded, np.arange(len(loaded)), batch_size=2, patch=8))
+    broken = Broken()
+    assert len(list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8, broken=broken))) == 5
+    assert broken.names  # replaced, and said
 
 
 def test_verify_finds_damage(prepared, tmp_path):

@@ -64,7 +64,7 @@ def evaluation_batches(
       workers: images decoded at the same time; 0 takes one for each core.
 
     Raises:
-      DataError: an image cannot be decoded; an evaluation without it would be another one.
+      DataError: an image cannot be read or decoded; an evaluation without it would be another one.
     """
     chosen = PRESETS[preset] if isinstance(preset, str) else preset
     count = chosen.count or PATCH_COUNT
@@ -79,7 +79,7 @@ def evaluation_batches(
         try:
             (encoded,) = dataset.read([index])
             return prepare(decode(encoded, chosen.decode_options()), chosen, patch).patches()
-        except ImageError as error:
+        except (ImageError, DataError) as error:
             raise DataError(
                 f"{dataset.name}/{dataset.names[index]} cannot be decoded ({error}). Prepare the data set "
                 "again, or leave the image out by name."

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.named import check_own_name
 from liqe_jax.data.report import Report
 from liqe_jax.data.sets import SPECS
 from liqe_jax.data.sidecar import INCOMPLETE, find_prepared, read_sidecar
@@ -70,8 +70,8 @@ def prepare(
     if not manual.is_dir():
         raise DataError(f"No folder {manual}. Give the folder that holds {spec.title}.\nExpected:\n{spec.tree}")
     _check_options(spec, options)
-    if own_name is not None and not re.fullmatch(r"\w[\w.-]*", own_name):
-        raise DataError(f"{own_name!r} cannot name a folder; use letters, digits, '_', '-' and '.'.")
+    if own_name is not None:
+        check_own_name(own_name)
     try:
         import tensorflow_datasets as tfds
 

@@ -76,7 +76,7 @@ class Records:
         """Bytes of the images at `positions`, in their order; repetitions are allowed.
 
         Raises:
-          DataError: there is no such position.
+          DataError: there is no such position, or a record is damaged.
         """
         wanted = np.asarray(positions, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
@@ -86,7 +86,10 @@ class Records:
         for file in np.unique(files):
             places = np.flatnonzero(files == file)
             first = self._ends[file - 1] if file else 0
-            records = self._readers()[file].read((wanted[places] - first).tolist())
+            try:
+                records = self._readers()[file].read((wanted[places] - first).tolist())
+            except Exception as error:  # of any kind, from C++
+                raise DataError(f"{self._paths[file]} is damaged ({error}). Prepare the set again.") from error
             for place, record in zip(places, records, strict=True):
                 images[place] = _image(record)
         return images
@@ -113,7 +116,11 @@ class Records:
 
 
 def _image(record: bytes) -> bytes:
+    from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
-    example = tf_example_pb2.Example.FromString(record)
-    return example.features.feature["image"].bytes_list.value[0]
+    try:
+        example = tf_example_pb2.Example.FromString(record)
+        return example.features.feature["image"].bytes_list.value[0]
+    except (DecodeError, IndexError) as error:
+        raise DataError(f"A record holds no image ({error}). Prepare the set again.") from error

@@ -35,7 +35,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
     Raises:
       DataError: it is no UTF-8, other marks than commas separate its columns, a column is missing, or a row
-        has too few values.
+        has too few values, or too many.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -57,10 +57,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         for values in reader:
             if not any(value.strip() for value in values):
                 continue
-            if len(values) < len(header):
+            if any(value.strip() for value in values[len(header) :]) or len(values) < len(header):
                 raise DataError(
                     f"{path}, line {reader.line_num}: expected {len(header)} values, got {len(values)}. "
-                    "Correct the file or fetch it again."
+                    "Correct the file or fetch it again; numbers have points, not commas."
                 )
             rows.append({key: value.strip() for key, value in zip(header, values, strict=False)})
         return rows

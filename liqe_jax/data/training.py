@@ -29,7 +29,7 @@ class TrainingBatch(NamedTuple):
     """One host's share of a step.
 
     Attributes:
-      patches: RGB, normalised on the device; or what the sets have ready, [N, 1, ...].
+      patches: RGB, normalised on the device; or what the sets have ready, [N, P, ...].
       mos: opinion scores on each set's own scale.
       group: data set of each image, its position among the sets.
       distortion: index into `DISTORTION.labels`, -1 where unknown.

@@ -14,6 +14,7 @@ import argparse
 import concurrent.futures
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,7 @@ import numpy as np
 from PIL import Image as Pictures
 from tqdm import tqdm
 
-from liqe_jax.errors import DataError, UsageError
+from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.synthetic.views import (
     PAIR,
     PER_SCENE,
@@ -89,7 +90,7 @@ def read_list(folder: Path) -> list[Photograph]:
     Of the latter, one in ten is for validation.
 
     Raises:
-      DataError: nothing there is large enough, or the list is damaged.
+      DataError: there is no such folder, nothing there is large enough, or the list or a photograph is damaged.
     """
     table = folder / "photographs.json"
     if table.exists():
@@ -99,13 +100,18 @@ def read_list(folder: Path) -> list[Photograph]:
         except (ValueError, LookupError, TypeError) as error:
             raise DataError(f"{table} is damaged ({error}). Collect the photographs again.") from error
     else:
+        if not folder.is_dir():
+            raise DataError(f"No folder {folder}. Give the one that holds the photographs.")
         paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
         found = [Photograph(path, "val" if n % 10 == 9 else "train", ()) for n, path in enumerate(paths)]
     large = []
     for photograph in found:
-        with Pictures.open(photograph.path) as picture:
-            if min(picture.size) >= SMALLEST:
-                large.append(photograph)
+        try:
+            with Pictures.open(photograph.path) as picture:
+                if min(picture.size) >= SMALLEST:
+                    large.append(photograph)
+        except OSError as error:
+            raise DataError(f"{photograph.path} cannot be read ({error}). Remove it or fetch it again.") from error
     if not large:
         raise DataError(f"{folder} holds no photograph with both sides of {SMALLEST} pixels or more.")
     return large
@@ -143,10 +149,10 @@ def make_crops(
         raise UsageError(f"A limit is 1 photograph or more; got {limit}.")
     if (out / LABELS).exists():
         raise DataError(f"{out} holds crops already. Remove it, or choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
     rows = [row for row in read_list(photos) if row.part in ("train", "val")]
     kept = len(rows) if limit is None else min(limit, len(rows))
     rows = [rows[n * len(rows) // kept] for n in range(kept)]
+    out.mkdir(parents=True, exist_ok=True)
     per_view = PLANS[plan].crops
     per_photo = PLANS[plan].count(rounds) * per_view
     shape = (len(rows) * per_photo, SIDE, SIDE, 3)
@@ -179,7 +185,7 @@ def make_crops(
 
 
 def main() -> None:
-    """The command."""
+    """The command; a refusal is one line, and status 2."""
     parser = argparse.ArgumentParser(description="Make damaged crops of pristine photographs.")
     parser.add_argument("photos", type=Path, help="folder of pristine photographs")
     parser.add_argument("out", type=Path, help="new folder for the crops")
@@ -212,7 +218,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     options = parser.parse_args()
-    count = make_crops(**vars(options))
+    try:
+        count = make_crops(**vars(options))
+    except LiqeError as error:
+        print(f"crops: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"{count} crops in {options.out}")
 
 

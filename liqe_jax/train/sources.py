@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from liqe_jax.data.crops import CROPS
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.named import load_sets
+from liqe_jax.data.named import is_crops, load_sets
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
 from liqe_jax.model.config import CLIPConfig
@@ -41,7 +40,7 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
                 f"config.data.mosaic is for stored stems; got {config.data.mosaic} without config.data.stored_stem."
             )
         return load_sets(names, config.data.folder)
-    if not all(name.startswith(CROPS) for name in names):
+    if not all(is_crops(name) for name in names):
         raise UsageError(
             f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
         )
@@ -59,21 +58,21 @@ def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
-    """Sentences about sets that are used whole because they lack the split.
+    """A sentence about each set that is used whole because it lacks the split.
 
     Raises:
       UsageError: every set lacks it and some have others: a misspelt name would train on test images.
     """
     whole = [dataset for dataset in sets if split not in dataset.parts]
-    if split == "all" or not any(dataset.parts for dataset in whole):
+    if split == "all":
         return []
-    if len(whole) == len(sets):
+    if len(whole) == len(sets) and any(dataset.parts for dataset in whole):
         there = "; ".join(f"{dataset.name} has {', '.join([*dataset.parts, 'all'])}" for dataset in whole)
         raise UsageError(f"No data set has the split config.data.split = {split!r}: {there}. Choose one of those.")
     return [
-        f"{dataset.name} has no split {split!r}, only {', '.join(dataset.parts)}: all its images are used."
+        f"{dataset.name} has no split {split!r}, "
+        f"{'only ' + ', '.join(dataset.parts) if dataset.parts else 'nor any other'}: all its images are trained on."
         for dataset in whole
-        if dataset.parts
     ]
 
 

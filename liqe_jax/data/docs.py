@@ -13,7 +13,7 @@ INTRODUCTION = """\
 # Data sets
 
 Most data sets have to be asked for or fetched by hand. Unpack one into a folder of its own and let `liqe data prepare`
-read it (`pip install 'liqe_jax[data]'`). Official layouts and those of common mirrors are found, whatever the case of
+read it (`pip install '.[data]'`). Official layouts and those of common mirrors are found, whatever the case of
 names and wherever below the folder they lie.
 
 Scenes, distortions and ten random splits ("sessions") of six sets come from LIQE's label files: give a checkout of

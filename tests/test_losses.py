@@ -120,9 +120,16 @@ def test_weights_follow_the_slower_task():
     np.testing.assert_array_equal(dynamic_weights([np.ones(3)], 3), 1)
 
 
+@pytest.mark.parametrize("epochs", [(0, 0), (0, 0.5), (0.5, 0), (-3e-4, -3e-4), (-3e-4, 0.1)])
+def test_a_loss_that_is_learnt_or_has_no_labels_counts_as_steady(epochs):
+    before, last = epochs
+    got = dynamic_weights([np.array([1.0, before, 1.0]), np.array([0.5, last, 1.0])], 3)
+    np.testing.assert_array_equal(got, dynamic_weights([np.array([1.0, 1, 1]), np.array([0.5, 1, 1])], 3))
+
+
 def test_senseless_arguments_are_refused():
-    for losses in ([np.ones(2)] * 2, [np.ones(3), np.array([1, np.nan, 1])], [np.zeros(3), np.ones(3)]):
-        with pytest.raises(UsageError, match="finite, positive"):
+    for losses in ([np.ones(2)] * 2, [np.ones(3), np.array([1, np.nan, 1])]):
+        with pytest.raises(UsageError, match="3 finite mean losses"):
             dynamic_weights(losses, 3)
     with pytest.raises(UsageError, match="epoch must be"):
         reference_learning_rate(-1)

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from liqe_jax import UsageError
+from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.data.generated import generated_set
+from liqe_jax.scoring.load import with_text_features
+from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
+from liqe_jax.train.checks import check_run
+from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.objective import TERMS, named_terms
+from liqe_jax.train.plan import Plan
+from liqe_jax.train.settings import default_config
 from liqe_jax.train.sources import check_split
+from liqe_jax.train.start import starting_checkpoint
+from liqe_jax.weights.native import write_native
+
+from .conftest import TINY
+from .test_train_run import tiny_config
 
 SET = generated_set()
 
@@ -28,3 +41,102 @@ def test_every_set_that_is_used_whole_is_named():
     assert check_split([SET, bare], "all") == []
     with pytest.raises(UsageError, match="No data set has the split"):
         check_split([bare, other], "1")
+
+
+def check(tasks=JOINT, *, terms=None, sets=(SET,), counts=(2,), validated=(), weighting="equal", loss_weights=()):
+    config = default_config()
+    config.data.sets = tuple((one.name, count) for one, count in zip(sets, counts, strict=True))
+    config.loss_weights = loss_weights
+    terms = named_terms((), tasks) if terms is None else terms
+    plan = Plan(TINY, tasks, terms, np.arange(1), len(sets), weighting=weighting)
+    check_run(config, plan, sets, list(validated))
+
+
+def unlabelled(about: str, part: str = "train"):
+    """The set without labels in one part."""
+    there = np.asarray(SET.parts["1"]) == part
+    if about == "scene":
+        return without(SET, scenes=np.where(there[:, None], False, SET.scenes))
+    return without(SET, distortion=np.where(there, -1, SET.distortion))
+
+
+def test_ordinary_runs_are_let_through():
+    for weighting in ("equal", "dwa", "uncertainty", "quality"):
+        check(weighting=weighting)
+    check(loss_weights=(1.0, 0.5, 2.0))
+    check(terms={"mine": TERMS["quality"]}, counts=(1,), loss_weights=(0.5,))  # whatever it is
+    check(terms=TERMS, validated=[(SET, np.arange(9))])
+
+
+@pytest.mark.parametrize("name", ["scene", "distortion", "scene_entropy", "distortion_entropy"])
+def test_a_loss_without_labels_is_refused(name):
+    about = name.removesuffix("_entropy")
+    terms = {"quality": TERMS["quality"], name: TERMS[name]}
+    message = rf"The loss '{name}' has nothing to learn from: no training image of generated .*leave the loss out"
+    with pytest.raises(UsageError, match=message):
+        check(terms=terms, sets=[unlabelled(about)])
+    other = without(SET, name="other")
+    check(terms=terms, sets=[unlabelled(about), other], counts=(2, 1))  # some have them
+    check(terms=terms, sets=[unlabelled(about)], weighting="quality")  # no weight, no harm
+    check(terms=terms, sets=[unlabelled(about)], loss_weights=(1, 0))
+    check(terms=terms, sets=[unlabelled(about, "test")])
+
+
+def test_pairs_need_two_images():
+    other = without(SET, name="other")
+    with pytest.raises(UsageError, match=r"no set of config\.data\.sets has two in a step"):
+        check(sets=[SET, other], counts=(1, 1))
+    check(sets=[SET, other], counts=(1, 2))
+
+
+def test_factors_of_losses():
+    with pytest.raises(UsageError, match=r"a factor for each loss, here quality, scene, distortion; got \(1\.0,\)"):
+        check(loss_weights=(1.0,))
+    for weighting in ("uncertainty", "gradnorm", "cosine"):
+        with pytest.raises(UsageError, match=f"but the weighting '{weighting}' finds its own weights"):
+            check(weighting=weighting, loss_weights=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("known", [SCENE, DISTORTION])
+def test_labels_of_ones_own_need_a_loss_of_ones_own(known):
+    own = Attribute(known.name, known.labels[::-1])
+    tasks = TaskSet("own", (QUALITY, own), f"a {{{own.name}}} of {{quality}} quality")
+    message = rf"The loss '{own.name}' takes data sets' labels, which are .* a loss of your own"
+    with pytest.raises(UsageError, match=message):
+        check(tasks)
+    check(tasks, terms={"quality": TERMS["quality"], own.name: lambda p, y, g: 0.0})
+
+
+def test_quality_needs_values():
+    nominal = TaskSet("nominal", (Attribute("quality", QUALITY.labels),), "{quality}")
+    none = TaskSet("none", (Attribute("grain", ("clean", "grainy")),), "{grain}")
+    own = {"mine": lambda p, y, g: 0.0}
+    with pytest.raises(UsageError, match="needs the values of the labels"):
+        check(nominal)
+    with pytest.raises(UsageError, match="The loss 'quality' is about 'quality', and task set 'none' has grain"):
+        check(none, terms={"quality": TERMS["quality"]})
+    for tasks in (nominal, none):
+        check(tasks, terms=own)
+        with pytest.raises(UsageError, match=r"Validation compares .*config\.data\.validate = \('none',\)"):
+            check(tasks, terms=own, validated=[(SET, np.arange(9))])
+
+
+def test_runs_are_checked(tmp_path):
+    config = tiny_config()
+    config.data.sets = (("generated", 1), ("generated-2", 1))
+    with pytest.raises(UsageError, match="has two in a step"):
+        train_and_evaluate(config, str(tmp_path))
+
+
+def test_accuracies_of_other_labels_are_left_out(tmp_path):
+    """In another order every number stands for another distortion."""
+    config = tiny_config()
+    start = starting_checkpoint(config)
+    own = Attribute("distortion", DISTORTION.labels[::-1])
+    tasks = TaskSet("own", (QUALITY, own), "a photo with {distortion} artifacts, which is of {quality} quality")
+    write_native(tmp_path / "start", with_text_features(start, tasks))
+    config.init, config.tasks, config.losses, config.weighting = str(tmp_path / "start"), "", ("quality",), "equal"
+    config.data.validate = ("generated",)
+    config.epochs, config.steps_per_epoch = 1, 1
+    assert set(train_and_evaluate(config, str(tmp_path / "run"))) == {"quality", "average"}
+    assert "distortion_accuracy" not in (tmp_path / "run" / "metrics.jsonl").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from liqe_jax import UsageError
 from liqe_jax.train import same_run
+from liqe_jax.train.best import export_folder
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.objective import TERMS
@@ -99,6 +101,31 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(workdir):
         with pytest.raises(UsageError, match=r"None of the checkpoints \[2, 4\] .*to begin anew, remove that folder"):
             train_and_evaluate(resumable_config(), str(workdir))
         assert steps_in(workdir) == ["2", "4"]
+
+
+def test_a_best_model_that_is_gone_is_no_longer_claimed(tmp_path, capsys):
+    config = resumable_config()
+    config.data.validate = ("generated",)
+    config.epochs, config.steps_per_epoch = 2, 1
+    workdir = tmp_path / "run"
+    train_and_evaluate(config, str(workdir))
+    checkpoints = Checkpoints(str(workdir / "checkpoints"), 3)
+    assert checkpoints.steps() == [2]
+    checkpoints.close()
+    shutil.rmtree(workdir / "best_quality")
+    capsys.readouterr()
+    best = train_and_evaluate(config, str(workdir))
+    assert "quality" not in best
+    assert "distortion" in best
+    said = capsys.readouterr().err
+    assert re.search(r"The best model by quality so far \(-?\d\.\d+\), \S+/best_quality, is gone", said)
+
+
+def test_models_of_runs_in_buckets_do_not_overwrite_each_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, two = (export_folder(f"gs://bucket/{run}", "liqe") for run in ("mix_1", "deep/mix_2/"))
+    assert (one, two) == (tmp_path / "liqe" / "mix_1", tmp_path / "liqe" / "mix_2")
+    assert export_folder("runs/mix", "liqe") == Path("runs/mix")
 
 
 def test_two_processes_go_on_where_one_stopped(finished, workdir):

@@ -23,7 +23,7 @@ from liqe_jax import UsageError, load
 from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import NotFinite, train_and_evaluate
-from liqe_jax.train.settings import check_config, default_config
+from liqe_jax.train.settings import LOWEST, check_config, default_config
 from liqe_jax.train.start import make_plan, starting_checkpoint
 from liqe_jax.train.step import initial_state
 from liqe_jax.weights.write import write_model
@@ -254,14 +254,22 @@ def test_settings_are_checked():
     for key, value in (
         ("on_nan", "ignore"),
         ("dtype", "float16"),
-        ("epochs", 0),
         ("square_dropout", 1.0),
         ("preprocess", "odd"),
+        ("temperature", 0.0),
     ):
         config = default_config()
         config[key] = value
         with pytest.raises(UsageError, match=f"config.{key}"):
             check_config(config)
+
+
+@pytest.mark.parametrize("key", LOWEST)
+def test_settings_have_lower_bounds(key):
+    config = default_config()
+    config.update_from_flattened_dict({key: LOWEST[key] - 1})
+    with pytest.raises(UsageError, match=rf"config\.{key} must be at least {LOWEST[key]}; got -?\d"):
+        check_config(config)
 
 
 def test_a_wrong_flag_is_an_error():

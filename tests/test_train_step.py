@@ -338,6 +338,33 @@ def test_gradnorm_raises_the_weight_of_the_weaker_gradient(checkpoint, token_ids
     np.testing.assert_allclose(state.weighting.first_losses, metrics.losses)
 
 
+def test_gradnorm_waits_for_a_loss_without_labels(checkpoint, token_ids, batch):
+    bare = batch._replace(labels=batch.labels._replace(distortion=np.zeros((IMAGES, 11), np.float32)))
+    state, metrics = run(checkpoint, token_ids, bare, weighting="gradnorm")
+    assert metrics.losses[1] == 0
+    assert metrics.finite
+    assert np.isfinite(state.weighting.values).all()
+    np.testing.assert_allclose(state.weighting.first_losses, metrics.losses)
+    nothing = {
+        "none": lambda p, y, g: 0 * p.values["quality"].sum(),
+        "nor": lambda p, y, g: 0 * p.values["quality"].sum(),
+    }
+    state, _ = run(checkpoint, token_ids, bare, terms=nothing, weighting="gradnorm")
+    np.testing.assert_array_equal(state.weighting.values, 1)
+
+
+def test_weights_that_are_not_finite_are_not_kept(checkpoint, token_ids, batch):
+    plan, rows = plan_for(checkpoint, token_ids, weighting="gradnorm")
+    before = initial_state(checkpoint.params, plan)
+    # Whatever has broken a weight, the losses and the gradient of this step may still be finite.
+    broken = before._replace(weighting=before.weighting._replace(first_losses=np.array([np.inf, 1], np.float32)))
+    step = jax.jit(functools.partial(train_step, plan=plan))
+    _, metrics = step(broken, batch, first(rows), RATE, np.ones(2, np.float32))
+    assert np.isfinite(metrics.losses).all()
+    assert np.isfinite(metrics.grad_norm)
+    assert not metrics.finite
+
+
 def test_cosine_weights_drop_a_task_that_disagrees(checkpoint, token_ids, batch):
     terms = {
         "quality": lambda p, y, g: p.values["quality"].mean(),

@@ -14,6 +14,23 @@ from liqe_jax.weights.native import write_native
 LAST = "last"
 
 
+def export_folder(workdir: str, name: str) -> Path:
+    """Where a run's models go, which is local: its working directory, or NAME/RUN in the current folder.
+
+    Args:
+      workdir: local, or gs://BUCKET/.../RUN.
+      name: `config.name`.
+    """
+    if "://" not in workdir:
+        return Path(workdir)
+    return Path.cwd() / name / workdir.rstrip("/").rpartition("/")[2]
+
+
+def lost(folder: Path, best: Mapping[str, float]) -> list[str]:
+    """Names of `best` whose model is not in the folder (any more): with gs:// it may lie on another machine."""
+    return [name for name in best if not (folder / f"best_{name}").is_dir()]
+
+
 def export_best(
     folder: Path,
     averages: Mapping[str, float],

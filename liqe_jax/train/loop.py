@@ -21,10 +21,11 @@ from liqe_jax.data.sampling import share
 from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
-from liqe_jax.train.best import export_best, export_last
+from liqe_jax.train.best import export_best, export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints, Progress
+from liqe_jax.train.checks import check_run
 from liqe_jax.train.dropout import kept_squares
-from liqe_jax.train.hosts import which
+from liqe_jax.train.hosts import on_first, which
 from liqe_jax.train.logs import Clock, Logs, scatter_picture
 from liqe_jax.train.mapped import pmapped_step, replicated
 from liqe_jax.train.memory import compiled_ahead
@@ -50,7 +51,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str, terms: dict[str, Term] 
 
     Args:
       config: see `settings.default_config`.
-      workdir: local folder or gs:// for checkpoints and logs; exported models are local.
+      workdir: local folder or gs:// for checkpoints and logs; exported models are local (`best.export_folder`).
       terms: losses of one's own, name -> function; default those that the configuration names.
 
     Returns:
@@ -92,6 +93,7 @@ class _Run:
         self.held_out = {
             part: held_out(names, self.sets, config.data.split, part, config) for part, names in asked.items()
         }
+        check_run(config, self.plan, self.sets, self.held_out["val"])
         self.steps = config.epochs * config.steps_per_epoch
         self.best: dict[str, float] = {}
         self.epoch_means: list[list[float]] = []
@@ -115,6 +117,9 @@ class _Run:
             return 0, state
         state, progress = found
         self.best = dict(progress["best"])
+        for name in on_first(lambda: lost(self._folder(), self.best)):  # else no later model would be good enough
+            value = self.best.pop(name)
+            self.notes.append(f"The best model by {name} so far ({value:.4f}), {self._folder()}/best_{name}, is gone.")
         self.epoch_means = [list(row) for row in progress["epoch_means"]]
         self.sums = np.asarray(progress["sums"], np.float64)
         self.counted, self.skipped = progress["counted"], progress["skipped"]
@@ -175,7 +180,7 @@ class _Run:
 
     def _folder(self) -> Path:
         """Where exported models go, which is local."""
-        return Path(self.workdir) if "://" not in self.workdir else Path.cwd() / self.config.name
+        return export_folder(self.workdir, self.config.name)
 
     def _stop(self, *_: Any) -> None:
         self.told_to_stop = True

@@ -69,6 +69,11 @@ TERMS: Mapping[str, Term] = MappingProxyType(
     }
 )
 
+# The attribute that each is about.
+ABOUT: Mapping[str, str] = MappingProxyType(
+    {name: "quality" if name == "opinion" else name.removesuffix("_entropy") for name in TERMS}
+)
+
 
 def terms_of(tasks: TaskSet) -> dict[str, Term]:
     """LIQE's loss for each attribute of a task set, in the order of the attributes.
@@ -96,8 +101,7 @@ def named_terms(names: tuple[str, ...], tasks: TaskSet) -> dict[str, Term]:
         return terms_of(tasks)
     attributes = {attribute.name for attribute in tasks.attributes}
     for name in names:
-        about = "quality" if name == "opinion" else name.removesuffix("_entropy")
-        if name not in TERMS or about not in attributes:
+        if name not in TERMS or ABOUT[name] not in attributes:
             raise UsageError(
                 f"No loss {name!r} for the attributes {', '.join(sorted(attributes))}; known are {', '.join(TERMS)}."
             )

@@ -45,18 +45,20 @@ def dynamic_weights(
       temperature: large values make the weights more alike.
 
     Returns:
-      Weights that sum to K; all one until two epochs are over.
+      Weights that sum to K; all one until two epochs are over. A loss that is not positive, because it is learnt
+      (fidelity's are slightly negative then) or had no labels, counts as one that stays as it is.
 
     Raises:
-      UsageError: losses are missing, not finite or not positive.
+      UsageError: losses are missing or not finite.
     """
     if len(losses) < 2:
         return np.ones(tasks)
     before, last = (np.asarray(epoch, np.float64) for epoch in losses[-2:])
     for epoch in (before, last):
-        if epoch.shape != (tasks,) or not np.isfinite(epoch).all() or (epoch <= 0).any():
-            raise UsageError(f"Expected {tasks} finite, positive mean losses per epoch; got {epoch}.")
-    exponents = last / before / temperature
+        if epoch.shape != (tasks,) or not np.isfinite(epoch).all():
+            raise UsageError(f"Expected {tasks} finite mean losses per epoch; got {epoch}.")
+    falls = (before > 0) & (last > 0)
+    exponents = np.where(falls, last, 1) / np.where(falls, before, 1) / temperature
     weights = np.exp(exponents - exponents.max())
     return tasks * weights / weights.sum()
 

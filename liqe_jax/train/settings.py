@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from types import MappingProxyType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +14,31 @@ from liqe_jax.model.config import CLIPConfig, TowerConfig
 
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
 LIQE_SETS = (("LIVE", 4), ("CSIQ", 4), ("BID", 4), ("CLIVE", 4), ("KonIQ-10k", 16), ("KADID-10k", 16))
+
+
+# Below these a setting makes no sense. 0 stands for "none" or "all" where it is allowed.
+LOWEST = MappingProxyType(
+    {
+        "seed": 0,
+        "epochs": 1,
+        "steps_per_epoch": 1,
+        "micro_batches": 1,
+        "validate_every_epochs": 1,
+        "validation_batch": 1,
+        "validation_patches": 1,
+        "log_every_steps": 1,
+        "devices": 0,
+        "checkpoint.every_steps": 1,
+        "checkpoint.keep": 1,
+        "data.patches": 1,
+        "data.workers": 0,
+        "optimizer.learning_rate": 0,
+        "optimizer.warmup_steps": 0,
+        "optimizer.weight_decay": 0,
+        "optimizer.epsilon": 0,
+        "optimizer.clip_norm": 0,
+    }
+)
 
 
 def default_config() -> ConfigDict:
@@ -95,18 +122,16 @@ def check_config(config: ConfigDict) -> None:
         raise UsageError(
             f"config.optimizer.schedule must be one of {', '.join(schedules)}; got {config.optimizer.schedule!r}."
         )
-    for key in ("epochs", "steps_per_epoch", "micro_batches", "validate_every_epochs", "log_every_steps"):
-        if config[key] < 1:
-            raise UsageError(f"config.{key} must be at least 1; got {config[key]}.")
+    for key, lowest in LOWEST.items():
+        value = functools.reduce(lambda group, name: group[name], key.split("."), config)
+        if not value >= lowest:
+            raise UsageError(f"config.{key} must be at least {lowest}; got {value}.")
+    if not config.temperature > 0:
+        raise UsageError(f"config.temperature must be above 0; got {config.temperature}.")
     if not 0 <= config.square_dropout < 1:
         raise UsageError(f"config.square_dropout must be at least 0 and below 1; got {config.square_dropout}.")
     if not 0 <= config.data.mosaic <= 1:
         raise UsageError(f"config.data.mosaic must be from 0 to 1; got {config.data.mosaic}.")
-    if config.loss_weights and len(config.loss_weights) != len(config.losses):
-        raise UsageError(
-            f"config.loss_weights holds a factor for each of config.losses {tuple(config.losses)}; got "
-            f"{tuple(config.loss_weights)}."
-        )
     if not config.data.sets:
         raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')
     for entry in config.data.sets:

@@ -174,7 +174,9 @@ def gradients(
     if axis is not None and jax.lax.axis_size(axis) > 1:  # a sum over one device is a copy of everything
         d_params = jax.lax.psum(d_params, axis)
     norm = optax.tree.norm(d_params)
-    finite = jnp.isfinite(losses).all() & jnp.isfinite(norm)
+    finite = jnp.isfinite(norm)
+    for numbers in (losses, weights, *weighting):  # weights that are lost would never come back
+        finite &= jnp.isfinite(numbers).all()
     return d_params, weighting, Metrics(losses, weights, norm, finite, quality)
 
 

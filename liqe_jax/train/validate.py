@@ -22,6 +22,7 @@ from liqe_jax.evaluate.accuracy import top_k_recall
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
 from liqe_jax.model.predict import predict
+from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.mapped import DEVICES, pmap_over
 from liqe_jax.train.plan import Flat, Plan
 from liqe_jax.train.step import PromptRows, encode_share
@@ -33,7 +34,7 @@ class Predictions(NamedTuple):
     Attributes:
       indices: positions in the set.
       quality: expected quality.
-      marginals: attribute -> probabilities.
+      marginals: attribute -> probabilities; of those attributes alone whose labels data sets have.
     """
 
     indices: Int[np.ndarray, " N"]
@@ -106,7 +107,7 @@ def make_predictor(
         order = np.argsort(joined["indices"][real], kind="stable")
         joined = {name: value[real][order] for name, value in joined.items()}
         expected, at = joined.pop("expected quality")[:, 0], joined.pop("indices")
-        return Predictions(at, expected, {a.name: joined[a.name] for a in plan.tasks.attributes})
+        return Predictions(at, expected, {a.name: joined[a.name] for a in plan.tasks.attributes if has_known_labels(a)})
 
     return predictor
 

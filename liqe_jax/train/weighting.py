@@ -41,7 +41,7 @@ class WeightingState(NamedTuple):
 
     Attributes:
       values: log variances s (`uncertainty`), weights (`gradnorm`), unused otherwise.
-      first_losses: of the first step, for `gradnorm`; zero until then.
+      first_losses: of the first step in which each was positive, for `gradnorm`; zero until then.
     """
 
     values: Float[Array, " K"]
@@ -104,10 +104,11 @@ def weigh(
     if name == "cosine":
         cosines = gradients_KxF @ gradients_KxF[0] / jnp.maximum(norms * norms[0], 1e-20)
         return jnp.maximum(cosines, 0).at[0].set(1.0), state
-    first = jnp.where(state.first_losses.any(), state.first_losses, losses)
-    rates = losses / first
+    first = jnp.where(state.first_losses > 0, state.first_losses, losses)
+    # A loss without labels so far is 0, and one that is learnt can be slightly negative: neither has a rate.
+    rates = jnp.where(first > 0, jnp.maximum(losses, 0) / jnp.where(first > 0, first, 1), 1)
     scaled = state.values * norms
-    target = scaled.mean() * (rates / rates.mean()) ** GRADNORM_ALPHA
+    target = scaled.mean() * (rates / jnp.maximum(rates.mean(), 1e-20)) ** GRADNORM_ALPHA
     slope = jnp.sign(scaled - target) * norms
     values = jnp.maximum(state.values - WEIGHT_RATE * slope, 1e-4)
     return state.values, WeightingState(values * count / values.sum(), first)

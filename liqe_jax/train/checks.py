@@ -1,0 +1,128 @@
+"""What is refused before the first step, since it would fail after an epoch, or train for nothing.
+
+`settings.check_config` looks at the settings alone; here the losses and the data sets are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.errors import UsageError
+from liqe_jax.tasks import Attribute, TaskSet
+from liqe_jax.taxonomy import DISTORTION, SCENE
+from liqe_jax.train.objective import ABOUT, TERMS
+from liqe_jax.train.plan import Plan
+from liqe_jax.train.sources import HeldOut
+from liqe_jax.train.weighting import LEARNT
+
+# Attributes whose labels data sets have; they are numbered as in the taxonomy.
+LABELLED = (SCENE, DISTORTION)
+
+
+def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], validated: HeldOut) -> None:
+    """Refuses losses that do not fit the task set, the data or the settings.
+
+    Losses of one's own are not looked into.
+
+    Args:
+      config, plan: the run's.
+      sets: those that it trains on.
+      validated: what it is validated with.
+
+    Raises:
+      UsageError: says which, and what to do.
+    """
+    ready = [name for name, term in plan.terms.items() if term is TERMS.get(name)]
+    check_loss_weights(config, plan)
+    _check_attributes(ready, plan.tasks)
+    if validated and not _has_values(plan.tasks):
+        raise UsageError(
+            f"Validation compares opinion scores with `quality`; task set {plan.tasks.name!r} has no attribute of that "
+            "name with values. Add one, or do without: config.data.validate = ('none',)."
+        )
+    counted = [name for name in ready if _counts(name, config, plan)]
+    _check_labels(counted, sets, config.data.split)
+    most = max(count for _, count in config.data.sets)
+    if "quality" in counted and most < 2:
+        raise UsageError(
+            "The loss 'quality' compares images of one data set, and no set of config.data.sets has two in a step: "
+            f"{tuple(map(tuple, config.data.sets))}. Give at least one of them 2 or more."
+        )
+
+
+def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
+    """Refuses factors that no loss, or more than one, could take.
+
+    Raises:
+      UsageError: their number is not that of the losses, or the weighting learns its weights.
+    """
+    factors = tuple(config.loss_weights)
+    if factors and plan.weighting in LEARNT:
+        raise UsageError(
+            f"config.loss_weights is {factors}, but the weighting {plan.weighting!r} finds its own weights. Leave them "
+            "out, or set config.weighting to equal or dwa."
+        )
+    if factors and len(factors) != len(plan.terms):
+        raise UsageError(
+            f"config.loss_weights holds a factor for each loss, here {', '.join(plan.terms)}; got {factors}. Give "
+            f"{len(plan.terms)}, in that order."
+        )
+
+
+def has_known_labels(attribute: Attribute) -> bool:
+    """Whether data sets' labels of scenes or distortions are this attribute's."""
+    return any((attribute.name, attribute.labels) == (known.name, known.labels) for known in LABELLED)
+
+
+def _has_values(tasks: TaskSet) -> bool:
+    return any(attribute.name == "quality" and attribute.values is not None for attribute in tasks.attributes)
+
+
+def _counts(name: str, config: ConfigDict, plan: Plan) -> bool:
+    """Whether a loss has any weight."""
+    factors = dict(zip(plan.terms, config.loss_weights or [1.0] * len(plan.terms), strict=True))
+    return factors[name] != 0 and (plan.weighting not in plan.terms or plan.weighting == name)
+
+
+def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:
+    attributes = {attribute.name: attribute for attribute in tasks.attributes}
+    known = {attribute.name: attribute for attribute in LABELLED}
+    for name in ready:
+        about = ABOUT[name]
+        if about not in attributes:
+            raise UsageError(
+                f"The loss {name!r} is about {about!r}, and task set {tasks.name!r} has {', '.join(attributes)}. Leave "
+                "it out (config.losses), or choose another task set."
+            )
+        if about == "quality" and not _has_values(tasks):
+            raise UsageError(
+                f"The loss {name!r} needs the values of the labels of `quality`; task set {tasks.name!r} has none. "
+                "Give the attribute a number for each label."
+            )
+        if about in known and not has_known_labels(attributes[about]):
+            raise UsageError(
+                f"The loss {name!r} takes data sets' labels, which are {', '.join(known[about].labels)} in this order; "
+                f"`{about}` of task set {tasks.name!r} has {', '.join(attributes[about].labels)}. Use those labels, or "
+                "give the attribute another name and a loss of your own."
+            )
+
+
+def _check_labels(counted: Sequence[str], sets: Sequence[LabelledSet], split: str) -> None:
+    for name in counted:
+        if ABOUT[name] != "quality" and not any(_labelled(one, ABOUT[name], split) for one in sets):
+            raise UsageError(
+                f"The loss {name!r} has nothing to learn from: no training image of {', '.join(s.name for s in sets)} "
+                f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
+                "(config.losses), or choose a task set without it (config.tasks)."
+            )
+
+
+def _labelled(dataset: LabelledSet, about: str, split: str) -> bool:
+    indices = dataset.indices(split if split in dataset.parts else "all", "train")
+    if about == "scene":
+        return bool(np.asarray(dataset.scenes)[indices].any())
+    return bool((np.asarray(dataset.distortion)[indices] >= 0).any())

@@ -1,6 +1,7 @@
 # Two commands do all the set-up: `make score` and `make test`.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done || echo python3)
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done || \
+  echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
@@ -33,8 +34,8 @@ docs-serve: docs ## build it and show it at http://localhost:8000
 install: $(VENV)/.dev ## everything a contributor needs
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "liqe_jax needs Python 3.11 or newer; name one: make ... PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "liqe_jax needs Python 3.11 to 3.13; name one: make ... PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; } # half an environment would be taken for a whole one
 
 $(VENV)/.score: pyproject.toml | $(BIN)/python

@@ -680,6 +680,19 @@ def test_deep_pil_images_are_scaled(mode: str):
     np.testing.assert_allclose(decode(image).pixels[..., 0], levels / 257, atol=1)
 
 
+@pytest.mark.parametrize("form", ["TIFF", "JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_orientation_is_undone_once(form: str, orientation: int):
+    """Pillow turns TIFFs by itself, when it loads them."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    encoded = encode(picture(60, 90), form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    options = DecodeOptions(apply_exif=True)
+    expected = decode(encoded, options).pixels
+    assert expected.shape == ((60, 90, 3) if orientation < 5 else (90, 60, 3))
+    np.testing.assert_array_equal(decode(Image.open(io.BytesIO(encoded)), options).pixels, expected)
+
+
 def test_pil_images_are_left_as_they_were():
     image = Image.open(io.BytesIO(transparent_palette("levels")))
     palette, info = image.palette.getdata(), dict(image.info)

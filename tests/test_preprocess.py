@@ -229,6 +229,14 @@ def test_whole_grid():
     assert image.warnings == ()
 
 
+def test_even_says_where_it_does_not_reach():
+    """Fifteen patches are no panorama; of an ordinary photograph they reach everything."""
+    wide = prepare(DecodedImage(np.zeros((768, 10000, 3), np.uint8)), PRESETS["even"])
+    assert any("reach only" in told and "of the width; more patches reach more" in told for told in wide.warnings)
+    for height, width in ((768, 1024), (1024, 768), (768, 1366), (1662, 768), (512, 341), (224, 300)):
+        assert not prepare(DecodedImage(np.zeros((height, width, 3), np.uint8)), PRESETS["even"]).warnings
+
+
 def test_whole_grid_of_a_small_image_is_no_event():
     # One patch is all there is, and all was asked for.
     image = prepared(224, 224, Preset("dense", count=None))

@@ -18,7 +18,7 @@ from liqe_jax.scoring.model import Model
 from liqe_jax.scoring.result import Failure
 from liqe_jax.weights.provenance import seen_in_training
 
-# A hundred megapixels is twice what most phones take; decoding needs about seven bytes a pixel.
+# A hundred megapixels is twice what most phones take; decoding one takes eight bytes a pixel, deep greys up to 25.
 MAX_PIXELS = 100_000_000
 
 # A 1024x768 photograph has 204 patches, a wide panorama a thousand. More would keep everybody else

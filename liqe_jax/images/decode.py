@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from liqe_jax.errors import ImageError
+from liqe_jax.images.costly import check_cost
 from liqe_jax.images.unread import ADVICE, is_raw, kind_of
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
@@ -27,7 +28,7 @@ ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "DIB", "TGA")
 
 # Pillow's own limit for refusing an image (twice Image.MAX_IMAGE_PIXELS): 179 megapixels, which
-# a few kilobytes of PNG can claim. Decoding needs about seven bytes a pixel.
+# a few kilobytes of PNG can claim. Decoding a JPEG needs eight bytes a pixel, deep greys and JPEG 2000 up to 25.
 MAX_PIXELS = 178_956_970
 
 # The end of the message about cut files; who offers no such option says something else.
@@ -161,6 +162,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, list[str]]:
     if not encoded:
         raise ImageError("The file is empty (0 bytes).")
+    check_cost(encoded)
     try:
         image = _open(encoded)
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things
@@ -251,6 +253,7 @@ def _salvage(
 
 def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, list[str]]:
     notes = []
+    image.load()  # turns TIFFs upright, after which there is nothing left to turn
     bits = _bits(image)
     if options.apply_exif:
         try:

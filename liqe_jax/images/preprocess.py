@@ -2,7 +2,7 @@
 
 `paper` is what LIQE was tested with (ImageDataset2.py of the reference), `pyiqa` what
 IQA-PyTorch does instead, `even` what we recommend for photographs that the first two treat
-badly. All three give the same patches for most landscape images of moderate size.
+badly. The first two give the same patches for most landscape images of moderate size.
 """
 
 from __future__ import annotations
@@ -164,6 +164,7 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     h, w = pixels.shape[:2]
     if preset.even and preset.count is not None:
         corners = even_corners(h, w, preset.count, patch)
+        warnings += _reach_warnings(corners, h, w, patch, "more patches reach more (--patches)")
     else:
         cells = grid(h, w, preset.stride, patch)
         corners = cells.corners(every_sth(cells, preset.count or len(cells)))
@@ -176,10 +177,14 @@ def _coverage_warnings(corners: np.ndarray, height: int, width: int, count: int,
     warnings = []
     if len(corners) < count:
         warnings.append(f"room for only {len(corners)} of {count} patches")
+    remedy = "as in the reference; preprocess 'even' spreads them"
+    return warnings + _reach_warnings(corners, height, width, patch, remedy)
+
+
+def _reach_warnings(corners: np.ndarray, height: int, width: int, patch: int, remedy: str) -> list[str]:
     down, across = covered_share(corners, height, width, patch)
-    for share, side in ((down, "height"), (across, "width")):
-        if share < LEAST_SHARE:
-            warnings.append(
-                f"the patches reach only {share:.0%} of the {side}, as in the reference; preprocess 'even' spreads them"
-            )
-    return warnings
+    return [
+        f"the patches reach only {share:.0%} of the {side}{', ' if remedy.startswith('as') else '; '}{remedy}"
+        for share, side in ((down, "height"), (across, "width"))
+        if share < LEAST_SHARE
+    ]

@@ -22,7 +22,7 @@ from liqe_jax.app.compare import compare, numbers
 from liqe_jax.app.judge import MAX_MAP_PATCHES, PICTURE_SIDE, Judgement, Map, draw_map, judge
 from liqe_jax.app.limits import Limits
 from liqe_jax.app.ports import free_port
-from liqe_jax.app.uploads import sweep, take, upload_folder
+from liqe_jax.app.uploads import stored_bytes, sweep, take, upload_folder
 from liqe_jax.cli.main import main
 from liqe_jax.errors import ImageError, UsageError
 from liqe_jax.images.preprocess import PRESETS
@@ -311,7 +311,9 @@ def test_old_uploads_are_swept(uploads):
     assert not list(folder.iterdir())
 
 
-def request_of(chunks: list[bytes], most: int, *headers: tuple[bytes, bytes]) -> tuple[int, bytes]:
+def request_of(
+    chunks: list[bytes], most: int, *headers: tuple[bytes, bytes], path: str = "/upload", stored: int = 0
+) -> tuple[int, bytes]:
     """What `Limits` answers to a POST whose body comes in these pieces; the page reads all and says how much."""
     sent, pending = [], list(chunks)
 
@@ -329,8 +331,8 @@ def request_of(chunks: list[bytes], most: int, *headers: tuple[bytes, bytes]) ->
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"%d" % total})
 
-    scope = {"type": "http", "method": "POST", "headers": list(headers)}
-    asyncio.run(Limits(page, most)(scope, receive, send))
+    scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+    asyncio.run(Limits(page, most, lambda: stored, most_stored=100)(scope, receive, send))
     assert not pending, "the answer comes before the body is taken"
     return sent[0]["status"], sent[1]["body"]
 
@@ -342,6 +344,23 @@ def test_a_request_is_bounded():
     status, body = request_of([b"12345", b"6789"], 8, (b"content-length", b"9"))
     assert status == 413
     assert b"8 bytes" in body
+
+
+def test_uploads_that_nobody_asks_for_are_bounded():
+    assert request_of([b"12"], 8, path="/gradio_api/upload", stored=100) == (200, b"2")
+    status, body = request_of([b"12"], 8, path="/gradio_api/upload", stored=101)
+    assert status == 503
+    assert b"Try again in a few minutes" in body
+    assert request_of([b"12"], 8, path="/gradio_api/queue/join", stored=101) == (200, b"2")
+
+
+def test_what_lies_in_a_folder_is_counted(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert stored_bytes(tmp_path) < 10_000  # a folder's own
+    before = stored_bytes(tmp_path)
+    (tmp_path / "a" / "x").write_bytes(b"1" * 50_000)
+    assert stored_bytes(tmp_path) - before == 50_000
+    assert stored_bytes(tmp_path / "absent") == 0
 
 
 def test_ports():

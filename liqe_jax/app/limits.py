@@ -1,18 +1,20 @@
-"""A bound on what one request may send."""
+"""A bound on what one request may send, and on what all may leave behind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
 class Limits:
     """ASGI middleware: answers 413 to a request whose body has more than `most` bytes.
 
-    Gradio bounds the size of each file, but takes a thousand of them in one request.
+    Gradio bounds the size of each file, but takes a thousand of them in one request. And it keeps uploads that nobody
+    asks to judge until they are swept away: an upload that begins while `stored()` is over `most_stored` gets 503.
     """
 
-    def __init__(self, app: Any, most: int):
-        self.app, self.most = app, most
+    def __init__(self, app: Any, most: int, stored: Callable[[], int], most_stored: int):
+        self.app, self.most, self.stored, self.most_stored = app, most, stored, most_stored
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -22,6 +24,10 @@ class Limits:
         if length.isdigit() and int(length) > self.most:
             await _drain(receive)
             await self._refuse(send)
+            return
+        if scope["path"].endswith("/upload") and self.stored() > self.most_stored:
+            await _drain(receive)
+            await _answer(send, 503, "Too many photographs are waiting. Try again in a few minutes.")
             return
         received, answering, more = 0, False, True
 
@@ -47,10 +53,14 @@ class Limits:
                 await self._refuse(send)
 
     async def _refuse(self, send: Any) -> None:
-        body = f"A request may have {self.most} bytes; drop fewer or smaller photographs.".encode()
-        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _answer(send, 413, f"A request may have {self.most} bytes; drop fewer or smaller photographs.")
+
+
+async def _answer(send: Any, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _drain(receive: Any) -> None:

@@ -1,4 +1,4 @@
-"""The page's server: one process, nothing shared with anybody, everything bounded."""
+"""The page's server: one process, nothing shared with anybody, uploads bounded in size and number."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from liqe_jax.app.limits import Limits
 from liqe_jax.app.page import MAX_PHOTOGRAPHS, build
 from liqe_jax.app.ports import free_port
 from liqe_jax.app.style import STYLE
-from liqe_jax.app.uploads import sweep, upload_folder
+from liqe_jax.app.uploads import stored_bytes, sweep, upload_folder
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.scoring.model import Model
 
 SWEEP_EVERY = 60.0  # seconds
+
+# Uploads of the largest size that may lie there at a time, of visitors who left in the middle or wait.
+MOST_WAITING = 10
 
 
 def serve(
@@ -73,7 +76,14 @@ def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
         "max_file_size": limit,
         "app_kwargs": {
             "lifespan": lambda _: _sweeping(folder),
-            "middleware": [Middleware(Limits, most=MAX_PHOTOGRAPHS * (limit + 10_000))],
+            "middleware": [
+                Middleware(
+                    Limits,
+                    most=MAX_PHOTOGRAPHS * (limit + 10_000),
+                    stored=lambda: stored_bytes(folder),
+                    most_stored=MOST_WAITING * MAX_PHOTOGRAPHS * limit,
+                )
+            ],
         },
         "share": False,
         "run_history": False,  # would keep uploads and results in the browser's storage

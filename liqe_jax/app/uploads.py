@@ -74,6 +74,15 @@ def sweep(folder: Path, older_than: float = ABANDONED_AFTER) -> None:
                 path.rmdir() if path.is_dir() else path.unlink()
 
 
+def stored_bytes(folder: Path) -> int:
+    """Bytes of all files in a folder, those that vanish meanwhile left out."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
+
+
 def _name_of(upload: Mapping[str, Any], path: Path) -> str:
     return str(upload.get("orig_name") or path.name)[:LONGEST_NAME]
 

@@ -17,11 +17,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import string
 from collections.abc import Mapping
 from typing import Any
 
 from liqe_jax.errors import UsageError
+
+# What else a result tells under a name of its own (`Score.to_dict`, the columns of `liqe score`).
+RESERVED = frozenset(
+    ("image", "joint", "patches", "width", "height", "model", "preprocess", "warnings", "digest", "error")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Attribute:
             raise UsageError(
                 f"An attribute's name must be a Python identifier, since it names a template field; got {self.name!r}."
             )
+        if self.name in RESERVED or self.name.endswith("_probs"):
+            raise UsageError(
+                f"An attribute cannot be called {self.name!r}: results have another field of that name. Choose "
+                f"another; reserved are {', '.join(sorted(RESERVED))} and all that end in _probs."
+            )
         if len(self.labels) < 1 or len(set(self.labels)) != len(self.labels):
             raise UsageError(
                 f"Attribute {self.name!r} needs at least one label and no label twice; got {self.labels!r}."
@@ -59,6 +70,8 @@ class Attribute:
                     f"Attribute {self.name!r} has {len(self.labels)} labels but {len(self.values)} values; "
                     "give one value per label, or none at all."
                 )
+            if not all(math.isfinite(value) for value in self.values):
+                raise UsageError(f"Attribute {self.name!r} needs finite values; got {self.values}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +90,8 @@ class TaskSet:
         object.__setattr__(self, "attributes", tuple(self.attributes))
         names = [attribute.name for attribute in self.attributes]
         try:
-            fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None}
+            parsed = [part for part in string.Formatter().parse(self.template) if part[1] is not None]
+            fields = {str(field) for _, field, _, _ in parsed}
         except (TypeError, ValueError) as error:  # a brace without its partner
             raise UsageError(f"Task set {self.name!r}: {self.template!r} is no template ({error}).") from error
         if not names or len(set(names)) != len(names) or set(names) != fields:
@@ -85,6 +99,9 @@ class TaskSet:
                 f"Task set {self.name!r}: the template must use each attribute's name as a field, and no other field; "
                 f"attributes {names}, fields {sorted(fields)} in {self.template!r}."
             )
+
+        if any(form or conversion for _, _, form, conversion in parsed):
+            raise UsageError(f"Task set {self.name!r}: fields are plain names in braces; got {self.template!r}.")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,5 +132,5 @@ class TaskSet:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 "A task set needs exactly the keys name, attributes (each: name, labels, values) and template; "
-                f"got {dict(description)!r} ({error})."
+                f"got {description!r} ({error})."
             ) from error

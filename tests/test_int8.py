@@ -19,8 +19,10 @@ from liqe_jax import ModelError, UsageError
 from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
+from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, PIXEL_STD
+from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.provenance import Provenance
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
@@ -192,3 +194,26 @@ def test_the_command_takes_it():
     row = json.loads(done.stdout)
     assert row["quality"] == pytest.approx(liqe_jax.load("liqe_nano").score(SAMPLES[0]).quality, abs=0.02)
     assert "int8" in done.stderr
+
+
+def test_rounded_parameters_are_not_taken_for_others(wide, pixels):
+    """Without their scales they would give other scores, and other weights when written."""
+    model = wide(dtype="int8")
+    patches = pixels[:, None]
+    expected = predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT, dtype=jnp.int8)
+    assert np.isfinite(np.asarray(expected.values["quality"])).all()
+    with pytest.raises(UsageError, match="rounded to int8, and the product is to be floating"):
+        predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT)
+    with pytest.raises(ModelError, match="rounded to integers cannot be written"):
+        from_flax(flatten_dict(jax.tree.map(np.asarray, model.params), sep="/"), "hugging_face")
+
+
+def test_there_is_no_gradient(wide, pixels):
+    model = wide(dtype="int8")
+
+    def loss(patches):
+        out = predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT, dtype=jnp.int8)
+        return out.values["quality"].mean()
+
+    with pytest.raises(UsageError, match="no gradient: rounding is flat"):
+        jax.grad(loss)(pixels[:, None].astype(np.float32))

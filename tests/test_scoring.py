@@ -19,9 +19,10 @@ import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
-from liqe_jax.scoring.load import open_checkpoint
+from liqe_jax.scoring.load import open_checkpoint, with_params, with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.native import write_native
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
@@ -411,3 +412,34 @@ def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, mo
     assert len(set(found)) == len(found)
     renamed = dataclasses.replace(checkpoint, provenance=dataclasses.replace(checkpoint.provenance, name="other"))
     assert digest(renamed) == usual
+
+
+def test_tuned_parameters_have_their_own_text_features(checkpoint: Checkpoint, tmp_path):
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf) * 1.01, checkpoint.params)
+    tuned = with_params(checkpoint, params, name="mine")
+    assert np.abs(tuned.text_features - checkpoint.text_features).max() > 1e-4
+    assert tuned.provenance.name == "mine"
+    assert tuned.provenance.trained_on is None
+    write_native(tmp_path / "mine", tuned)
+    # From a format without features they are computed from the weights.
+    write_model(tmp_path / "mine.safetensors", tuned, "hf-safetensors")
+    read = read_model(tmp_path / "mine.safetensors")
+    fresh = liqe_jax.load(tmp_path / "mine.safetensors", tasks=checkpoint.tasks).text_features
+    np.testing.assert_allclose(liqe_jax.load(tmp_path / "mine").text_features, fresh, atol=1e-6)
+    assert read.parameter_count == checkpoint.parameter_count
+    wrong = dict(params) | {"logit_scale": jnp.zeros((2,))}
+    with pytest.raises(ModelError, match="logit_scale"):
+        with_params(checkpoint, wrong)
+    with pytest.raises(ModelError, match="Expected floating parameters"):
+        with_params(checkpoint, jax.tree.map(lambda leaf: np.asarray(leaf, np.int8), params))
+
+
+def test_a_quality_without_values_is_no_number(checkpoint: Checkpoint, photo):
+    tasks = TaskSet("words", (Attribute("quality", ("bad", "good")),), "a {quality} photo")
+    bare = dataclasses.replace(checkpoint, tasks=None, text_features=None)
+    named = with_text_features(bare, tasks)
+    model = Model(named.params, named.text_features, named.config, tasks, named.provenance, devices=jax.devices()[:1])
+    score = model.score(photo)
+    assert score["quality"] in ("bad", "good")
+    with pytest.raises(UsageError, match="there is no number"):
+        score.quality  # noqa: B018

@@ -7,6 +7,8 @@ import json
 import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
+from liqe_jax.cli.writers import csv_columns
+from liqe_jax.tasks import RESERVED
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, JOINT, TASK_SETS
 
 
@@ -46,6 +48,8 @@ def test_any_number_of_attributes():
         ((), "nothing", "template must use"),
         ((Attribute("a", ("x",)),), "{a", "is no template"),
         ((Attribute("a", ("x",)),), None, "is no template"),
+        ((Attribute("a", ("x",)),), "{a:d}", "plain names in braces"),
+        ((Attribute("a", ("x",)),), "{a!r}", "plain names in braces"),
     ],
 )
 def test_template_and_attributes_have_to_agree(attributes, template, complaint):
@@ -61,6 +65,11 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
         (("a", ()), "at least one label"),
         (("a", ("x", "x")), "no label twice"),
         (("a", ("x", "y"), (1,)), "2 labels but 1 values"),
+        (("a", ("x", "y"), (1, float("nan"))), "needs finite values"),
+        (("image", ("photo", "drawing")), "results have another field of that name"),
+        (("width", ("thin", "wide")), "results have another field of that name"),
+        (("digest", ("a", "b")), "results have another field of that name"),
+        (("quality_probs", ("a", "b")), "end in _probs"),
     ],
 )
 def test_attributes_are_checked(arguments, complaint):
@@ -72,6 +81,7 @@ def test_attributes_are_checked(arguments, complaint):
     "description",
     [
         {},
+        [1],
         {"name": "x"},
         {"name": "x", "attributes": [{}], "template": "t"},
         {"name": "x", "attributes": [["quality"]], "template": "t"},
@@ -82,3 +92,9 @@ def test_attributes_are_checked(arguments, complaint):
 def test_incomplete_descriptions_are_refused(description):
     with pytest.raises(UsageError, match="exactly the keys"):
         TaskSet.from_dict(description)
+
+
+def test_every_field_of_a_result_is_reserved():
+    """An attribute of that name would hide it: the image's path, for one."""
+    fields = {column for column in csv_columns(JOINT) if "_probs." not in column}
+    assert fields - {attribute.name for attribute in JOINT.attributes} <= RESERVED

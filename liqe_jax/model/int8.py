@@ -44,6 +44,20 @@ def float_dtype(dtype: DTypeLike) -> DTypeLike:
     return jnp.float32 if is_int8(dtype) else dtype
 
 
+def check_floating(kernel: AnyArray) -> None:
+    """Refuses a kernel of integers where a product floats: without its scales it says something else.
+
+    Raises:
+      UsageError: it is what `quantise` leaves.
+    """
+    if jnp.issubdtype(kernel.dtype, jnp.integer):
+        raise UsageError(
+            f"These parameters are rounded to {kernel.dtype}, and the product is to be floating. Pass dtype=jnp.int8, "
+            "or load the model as float32 (for gradients and for saving it, too)."
+        )
+
+
+@jax.custom_vjp
 def int8_dot(
     x: Float[AnyArray, "*batch i"], kernel: Int8[AnyArray, "i o"], kernel_scale: Float[AnyArray, " o"]
 ) -> Float[Array, "*batch o"]:
@@ -52,6 +66,17 @@ def int8_dot(
     scale = jnp.where(largest < _TINY, _TINY, largest) / _LARGEST
     rounded = jnp.round(x / scale).astype(jnp.int8)
     return _integer_dot(rounded, kernel).astype(jnp.float32) * scale * kernel_scale
+
+
+def _int8_dot_forward(x: Array, kernel: Array, kernel_scale: Array) -> tuple[Array, None]:
+    return int8_dot(x, kernel, kernel_scale), None
+
+
+def _int8_dot_backward(saved: None, cotangent: Array) -> tuple[Array, Array, Array]:
+    raise UsageError("Products of int8 have no gradient: rounding is flat. Load the model as float32 or bfloat16.")
+
+
+int8_dot.defvjp(_int8_dot_forward, _int8_dot_backward)
 
 
 def _largest(x: Float[AnyArray, "*batch i"]) -> Float[Array, "*batch 1"]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import TowerConfig
-from liqe_jax.model.int8 import float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
+from liqe_jax.model.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
 from liqe_jax.model.products import einsum, matmul
 
 
@@ -46,6 +46,7 @@ def dot(x: Float[AnyArray, "... i"], kernel: Float[AnyArray, "i o"], dtype: DTyp
 
     Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.
     """
+    check_floating(kernel)
     if jnp.dtype(dtype) == jnp.float32:
         return matmul(x.astype(jnp.float32), kernel.astype(jnp.float32))
     return _low_precision_dot(x.astype(dtype), kernel.astype(dtype))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
 from liqe_jax.errors import ModelError, UsageError
@@ -22,7 +23,7 @@ from liqe_jax.scoring.model import Model
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import JOINT, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_config
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.files import sha256_of_file
 from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
@@ -164,6 +165,34 @@ def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = Non
         return checkpoint
     features = text_features(checkpoint.params, checkpoint.config, chosen, checkpoint.tokenizer)
     return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+
+
+def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None) -> Checkpoint:
+    """The same model with other parameters, such as your own fine-tuning made, ready to be written and to score.
+
+    Args:
+      checkpoint: of the model that the parameters began as; `open_checkpoint` reads it.
+      params: pytree as `Checkpoint.params`, floating.
+      name: in results; None keeps the checkpoint's.
+
+    Returns:
+      With text features of the new parameters: those of the old ones would be taken for theirs. What it was trained on
+      is not known any more, so that no evaluation calls itself a test; state it with `dataclasses.replace`.
+
+    Raises:
+      ModelError: names, shapes or types are not the checkpoint's.
+    """
+    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
+    if integers := [path for path, leaf in flat.items() if not jnp.issubdtype(leaf.dtype, jnp.floating)]:
+        raise ModelError(f"Expected floating parameters; {integers[0]} is {flat[integers[0]].dtype}. Train in float32.")
+    flat = {path: leaf.astype(np.float32, copy=False) for path, leaf in flat.items()}
+    check_against_config(flat, checkpoint.config, "the new parameters")
+    old = checkpoint.provenance
+    provenance = dataclasses.replace(
+        old, name=name or old.name, source=f"tuned from {old.source}", source_sha256="", trained_on=None
+    )
+    changed = dataclasses.replace(checkpoint, flat=flat, provenance=provenance, text_features=None, source_dtypes={})
+    return with_text_features(changed, checkpoint.tasks)
 
 
 def text_features(

@@ -66,8 +66,18 @@ class Score:
 
     @property
     def quality(self) -> float:
-        """Expected quality level, 1 (bad) to 5 (perfect)."""
-        return float(self["quality"])
+        """Expected quality level, 1 (bad) to 5 (perfect).
+
+        Raises:
+          UsageError: the model predicts no quality, or one whose levels have no values.
+        """
+        value = self["quality"]
+        if isinstance(value, str):
+            raise UsageError(
+                f"The levels of this model's quality have no values, so there is no number: it is {value!r}. Take "
+                'score["quality"], or give Attribute("quality", ..., values=...).'
+            )
+        return value
 
     @property
     def scene(self) -> str:

@@ -34,7 +34,7 @@ from liqe_jax.train.same_run import settle_in
 from liqe_jax.train.schedule import cosine_learning_rate, dynamic_weights, reference_learning_rate
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
-from liqe_jax.train.start import make_plan, starting_checkpoint, with_params
+from liqe_jax.train.start import make_plan, starting_checkpoint, trained
 from liqe_jax.train.step import Batch, TrainState, initial_state
 from liqe_jax.train.validate import averages, figures, make_predictor
 from liqe_jax.train.weighting import fixed_weights
@@ -318,8 +318,8 @@ class _Run:
             trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
             notes=(f"step {self.step} of {self.steps}, seed {self.config.seed}, weighting {self.config.weighting}",),
         )
-        trained = with_params(self.start, self._host_state().params, self.plan.tasks, provenance)
-        return dataclasses.replace(trained, preprocess=self.preprocess)
+        checkpoint = trained(self.start, self._host_state().params, self.plan.tasks, provenance)
+        return dataclasses.replace(checkpoint, preprocess=self.preprocess)
 
     def close(self) -> None:
         """Waits for files to be complete."""

@@ -112,7 +112,7 @@ def make_plan(
     return plan, jax.tree.map(lambda array: array[mine], rows)
 
 
-def with_params(checkpoint: Checkpoint, flat: dict, tasks: TaskSet, provenance: Provenance) -> Checkpoint:
+def trained(checkpoint: Checkpoint, flat: dict, tasks: TaskSet, provenance: Provenance) -> Checkpoint:
     """The same model with other numbers; text features are to be computed again."""
     return dataclasses.replace(
         checkpoint,

@@ -234,7 +234,15 @@ def to_flax(state: Mapping[str, np.ndarray], layout: str, where: str) -> Flat:
 
 
 def from_flax(flat: Mapping[str, np.ndarray], layout: str) -> Flat:
-    """The inverse of `to_flax`; arrays are contiguous and keep their type."""
+    """The inverse of `to_flax`; arrays are contiguous and keep their type.
+
+    Raises:
+      ModelError: kernels are rounded to integers, whose scales no layout has.
+    """
+    if rounded := sorted(name for name, array in flat.items() if np.issubdtype(array.dtype, np.integer)):
+        raise ModelError(
+            f"Parameters rounded to integers cannot be written ({_listing(rounded, 3)}). Load the model as float32."
+        )
     form = LAYOUTS[layout]
     flax = LAYOUTS["flax"]
     state: Flat = {}

@@ -47,7 +47,8 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
 
     Args:
       folder: must not exist.
-      checkpoint: with `tasks` and `text_features`.
+      checkpoint: with `tasks` and `text_features`, which have to be of its parameters: after tuning these yourself
+        take `liqe_jax.scoring.load.with_params`.
       dtype: of the stored weights, float32 or float16 (half the size, rounded).
 
     Raises:

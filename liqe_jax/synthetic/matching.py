@@ -18,6 +18,24 @@ _CLOSE, _TRIES = 0.02, 8
 
 _WEAKEST, _FIRST, _STRONGEST = 1e-4, 0.1, 1.0
 _NOTHING = 1e-4  # added to distances: less than eight bits show
+# Farther off than by a tenth, an image is another damage than the one whose opinion it would bear.
+_FAR = math.log(1.1)
+
+
+class Match(NamedTuple):
+    """What came nearest to the distance that was wanted.
+
+    Attributes:
+      off: how far off it is, the absolute logarithm of its distance over that wanted.
+    """
+
+    image: Image
+    off: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is within a tenth."""
+        return self.off <= _FAR
 
 
 class _Try(NamedTuple):
@@ -30,25 +48,31 @@ def distance(one: Image, other: Image) -> float:
     return float(np.sqrt(np.mean(np.square(one - other))))
 
 
-def matched(make: Variant, image: Image, wanted: float, seed: int) -> Image:
+def matched(make: Variant, image: Image, wanted: float, seed: int) -> Match:
     """`make` at the strength that moves an image by a root mean square difference of `wanted`.
 
     Args:
       make: the stronger the farther.
       image: sRGB in 0..1.
-      wanted: in the same unit; what the strongest does not reach gives the strongest.
+      wanted: in the same unit; what the strongest does not reach gives the strongest, and what is nearer to nothing
+        than to the weakest gives the image as it is.
       seed: of everything random in it, the same at all strengths.
     """
-    best, least = image, math.inf
+    # The image as it is competes: some levels change nothing, but even the weakest of some makes shows.
+    best, least = image, abs(_excess(0.0, wanted))
     tries: list[_Try] = []
     while len(tries) < _TRIES and least > _CLOSE:
         strength = _next_strength(tries)
         result = np.clip(make(image, strength, np.random.default_rng(seed)), 0, 1)
-        excess = math.log((distance(result, image) + _NOTHING) / (wanted + _NOTHING))
+        excess = _excess(distance(result, image), wanted)
         if abs(excess) < least:
             best, least = result, abs(excess)
         tries.append(_Try(strength, excess))
-    return best.astype(np.float32, copy=False)
+    return Match(best.astype(np.float32), least)
+
+
+def _excess(reached: float, wanted: float) -> float:
+    return math.log((reached + _NOTHING) / (wanted + _NOTHING))
 
 
 def _next_strength(tries: list[_Try]) -> float:

@@ -348,7 +348,9 @@ VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
 
 
 def variant(image: Image, kind: int, level: float, seed: int) -> Image:
-    """Another make of `distort(image, kind, level, seed)`, as far from the image; ours where there is none.
+    """Another make of `distort(image, kind, level, seed)`, as far from the image within a tenth.
+
+    Ours where there is none, or where the one chosen does not come as near: the opinion of the level would be wrong.
 
     Args:
       image, kind, level: see `distort`.
@@ -362,4 +364,5 @@ def variant(image: Image, kind: int, level: float, seed: int) -> Image:
     if not choices:
         return ours
     make = choices[rng.integers(len(choices))]
-    return matched(make, image, distance(ours, image), int(rng.integers(2**31)))
+    match = matched(make, image, distance(ours, image), int(rng.integers(2**31)))
+    return match.image if match.reached else ours

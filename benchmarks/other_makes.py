@@ -1,7 +1,9 @@
 """KADID-10k's damage as other libraries make it: FFmpeg, scikit-image, SciPy and Pillow.
 
 None of these makes is used in training. Each has one strength, which is chosen such that the image moves as
-far from the original (root mean square) as under our own make of the type at the level. They need
+far from the original (root mean square, within a tenth) as under our own make of the type at the level. Where
+no strength does, there is no picture: FFmpeg's strongest JPEG moves some photographs less than our levels 4 and 5,
+and colour that fades to Pillow's grey moves less than HSV's saturation of levels 4 and 5. They need
 `pip install 'liqe_jax[benchmarks]'`.
 """
 
@@ -23,10 +25,14 @@ import skimage.util
 from PIL import Image as Pictures
 from PIL import ImageEnhance, ImageFilter
 
+from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import distort
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.matching import Variant, distance, matched
+
+# In the error of a picture that a make cannot give, and in no other.
+OUT_OF_REACH = "Out of reach"
 
 
 def _pillow(image: Image, change) -> Image:
@@ -47,13 +53,16 @@ def _disc(image: Image, strength: float, rng: np.random.Generator) -> Image:
 def _motion(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """A straight stroke in any direction, drawn with smooth edges."""
     half = 1 + 14 * strength
-    angle, size = float(rng.uniform(0, np.pi)), 15
-    down, right = half * np.sin(angle), half * np.cos(angle)
-    kernel = np.zeros((2 * size + 1, 2 * size + 1))
-    ends = [round(size + sign * step) for sign in (-1, 1) for step in (down, right)]
+    angle, size, fine = float(rng.uniform(0, np.pi)), 15, 5
+    down, right = fine * half * np.sin(angle), fine * half * np.cos(angle)
+    # Strokes end at whole pixels, so it is drawn on finer ones: lengths between would be out of reach.
+    side = fine * (2 * size + 1)
+    drawn = np.zeros((side, side))
+    ends = [round(side // 2 + sign * step) for sign in (-1, 1) for step in (down, right)]
     rows, columns, values = skimage.draw.line_aa(*ends)
-    kernel[rows, columns] = values
-    # Between strokes of whole pixels: a mixture with no stroke.
+    drawn[rows, columns] = values
+    kernel = drawn.reshape(2 * size + 1, fine, -1, fine).sum((1, 3))
+    # Below the shortest stroke: a mixture with no stroke.
     share = min(1.0, 20 * strength)
     blurred = scipy.ndimage.convolve(image, (kernel / kernel.sum())[..., None], mode="mirror")
     return image + np.float32(share) * (blurred - image)
@@ -81,7 +90,7 @@ def _jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _opened(_ffmpeg(image, "mjpeg", "yuvj444p", round(2 + 118 * strength), {}))
+    return _opened(_ffmpeg(image, "mjpeg", "yuvj444p", round(2 + 198 * strength), {}))
 
 
 def _noise(mode: str, name: str, most: float) -> Variant:
@@ -92,8 +101,8 @@ def _noise(mode: str, name: str, most: float) -> Variant:
 
 
 def _tv_denoised(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    noisy = image + np.float32(0.6 * strength) * rng.standard_normal(image.shape, np.float32)
-    smooth = skimage.restoration.denoise_tv_chambolle(noisy, 0.9 * strength + 1e-3, channel_axis=-1, max_num_iter=20)
+    noisy = image + np.float32(strength) * rng.standard_normal(image.shape, np.float32)
+    smooth = skimage.restoration.denoise_tv_chambolle(noisy, 1.5 * strength + 1e-3, channel_axis=-1, max_num_iter=20)
     return smooth.astype(np.float32)
 
 
@@ -109,7 +118,10 @@ def _darker(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 def _colour(most: float) -> Variant:
     def make(image: Image, strength: float, rng: np.random.Generator) -> Image:
-        return _pillow(image, lambda picture: ImageEnhance.Color(picture).enhance(1 + most * strength))
+        # Pillow cuts values off to whole ones, which moves an image farther than a little colour does.
+        share = min(1.0, 100 * strength)
+        enhanced = _pillow(image, lambda picture: ImageEnhance.Color(picture).enhance(1 + most * strength))
+        return image + np.float32(share) * (enhanced - image)
 
     return make
 
@@ -140,7 +152,7 @@ OTHER_MAKES: Mapping[int, Variant] = MappingProxyType(
         2: _disc,
         3: _motion,
         7: _colour(-1.4),  # KADID-10k goes no farther beyond grey
-        8: _colour(8.0),
+        8: _colour(24.0),
         9: _jpeg2000,
         10: _jpeg,
         11: _noise("gaussian", "var", 0.1),
@@ -157,6 +169,16 @@ OTHER_MAKES: Mapping[int, Variant] = MappingProxyType(
 
 
 def other_distort(image: Image, kind: int, level: float, seed: int) -> Image:
-    """Another library's make of `distort(image, kind, level, seed)`, as far from the image."""
+    """Another library's make of `distort(image, kind, level, seed)`, as far from the image within a tenth.
+
+    Raises:
+      ImageError: no strength of it is as far; `OUT_OF_REACH` is in the message.
+    """
     wanted = distance(distort(image, kind, level, seed), image)
-    return matched(OTHER_MAKES[kind], image, wanted, seed).astype(np.float32)
+    match = matched(OTHER_MAKES[kind], image, wanted, seed)
+    if not match.reached:
+        raise ImageError(
+            f"{OUT_OF_REACH}: type {kind} at level {level} moves the image by {wanted:.4f}, and the other make comes "
+            f"no nearer than {distance(match.image, image):.4f}. Leave this picture out."
+        )
+    return match.image

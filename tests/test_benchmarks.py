@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import warnings
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import scoring
+from liqe_jax import Failure
+from liqe_jax.errors import ImageError
+from liqe_jax.synthetic import KINDS
+from liqe_jax.synthetic.opinion import mean_opinion
 
 
 def test_ratios_without_the_peer_are_to_the_first(capsys):
@@ -40,3 +47,76 @@ def test_the_card_s_benchmark_says_which_plcc_it_prints(monkeypatch, tmp_path, c
     lines = capsys.readouterr().out.splitlines()
     assert "PLCC: Pearson's correlation of the scores as they are, without a logistic" in lines
     assert lines[-1] == "own, 512: PLCC 0.5000"
+
+
+class Judge:
+    """Scores damage as people do; a photograph is bad, and what is unreadable fails."""
+
+    def __init__(self, unreadable=lambda item: None):
+        self.unreadable = unreadable
+
+    def score_many(self, items, preprocess):
+        for item in items:
+            error = self.unreadable(item)
+            if error:
+                yield Failure(item.name, f"Cannot make an array of this Rendering: {error}")
+            elif item.kind:
+                quality = mean_opinion(item.kind, item.level)[0]
+                yield SimpleNamespace(quality=quality, distortion=KINDS[item.kind].category)
+            else:
+                yield SimpleNamespace(quality=1.0, distortion="other")
+
+
+def test_pictures_out_of_reach_are_left_out_and_counted(tmp_path, capsys):
+    nano = pytest.importorskip("benchmarks.nano", exc_type=ImportError)
+
+    def unreadable(item):
+        return "Out of reach: too far." if item.kind == 7 and (item.level == 5 or item.name == "b.png") else None
+
+    arguments = (tmp_path, ["a.png", "b.png", "c.png"], [7, 11], None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = nano.measure(Judge(unreadable), *arguments, side=512, absent="Out of reach")
+    # Undamaged photographs, here the worst, take no part in the P-test.
+    assert [report[name] for name in ("SRCC", "PLCC", "category", "P")] == pytest.approx([1, 1, 1, 1])
+    assert report["L by opinion"] == pytest.approx(1)
+    total, desaturated, noisy = capsys.readouterr().out.splitlines()
+    assert total == "measured 76% of 30"
+    assert "L -  category 1.00" in desaturated
+    assert re.search(r"scores( \d\.\d\d){4} -  opinions( \d\.\d\d){5}  measured 53%$", desaturated)
+    assert noisy.endswith("measured 100%")
+    nothing = Judge(lambda item: "Out of reach: too far." if item.kind == 7 else None)
+    nano.measure(nothing, *arguments, side=512, absent="Out of reach")
+    assert "D -  L -  category -  scores - - - - -  opinions" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"7 images have no score: .*Out of reach"):
+        nano.measure(Judge(unreadable), *arguments, side=512)
+    broken = Judge(lambda item: unreadable(item) or ("broken" if item.kind == 11 and item.level == 1 else None))
+    with pytest.raises(SystemExit, match=r"3 images have no score: .*broken"):
+        nano.measure(broken, *arguments, side=512, absent="Out of reach")
+
+
+def test_sizes_are_measured_on_photographs_as_large(monkeypatch, tmp_path, capsys):
+    nano = pytest.importorskip("benchmarks.nano", exc_type=ImportError)
+    sides = [(400, 300), (700, 1200), (900, 500), (1024, 800)]
+    rows = [{"file": f"{w}.png", "width": w, "height": h, "split": "test"} for w, h in sides]
+    (tmp_path / "photographs.json").write_text(json.dumps({"photographs": rows}))
+    taken = {}
+    monkeypatch.setattr(nano.liqe_jax, "load", lambda name: SimpleNamespace(name="m", preprocess="even"))
+    monkeypatch.setattr(
+        nano, "measure", lambda model, folder, names, *rest, side, **options: taken.update({side: names}) or {"D": 1}
+    )
+    monkeypatch.setattr(sys, "argv", ["nano.py", str(tmp_path), "--sections", "sizes", "--limit", "2"])
+    nano.main()
+    assert taken == {384: ["400.png", "700.png"], 768: ["700.png", "900.png"], 1024: ["700.png", "1024.png"]}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["own, 1024, 2 photographs: D 1.0000", "own, 2048, 0 photographs: none is as large"]
+
+
+def test_another_make_that_cannot_go_as_far_is_an_error(monkeypatch):
+    other_makes = pytest.importorskip("benchmarks.other_makes", exc_type=ImportError)
+    image = np.full((64, 64, 3), 0.5, np.float32)
+    image[::2] = 0.25
+    assert np.isfinite(other_makes.other_distort(image, 16, 3, 0)).all()
+    monkeypatch.setattr(other_makes, "OTHER_MAKES", {16: lambda image, strength, rng: image})
+    with pytest.raises(ImageError, match=rf"{other_makes.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"):
+        other_makes.other_distort(image, 16, 3, 0)

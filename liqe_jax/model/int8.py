@@ -57,26 +57,25 @@ def check_floating(kernel: AnyArray) -> None:
         )
 
 
-@jax.custom_vjp
+@jax.custom_jvp
+def _to_int8(steps: Float[Array, "*shape"]) -> Int8[Array, "*shape"]:
+    return jnp.round(steps).astype(jnp.int8)
+
+
+@_to_int8.defjvp
+def _no_gradient(primals: tuple, tangents: tuple) -> tuple:
+    # Left to itself JAX would call the gradient zero, without a word.
+    raise UsageError("Products of int8 have no gradient: rounding is flat. Load the model as float32 or bfloat16.")
+
+
 def int8_dot(
     x: Float[AnyArray, "*batch i"], kernel: Int8[AnyArray, "i o"], kernel_scale: Float[AnyArray, " o"]
 ) -> Float[Array, "*batch o"]:
     """`x @ (kernel * kernel_scale)`, x rounded row by row to 127 steps either way."""
     largest = _largest(x)
     scale = jnp.where(largest < _TINY, _TINY, largest) / _LARGEST
-    rounded = jnp.round(x / scale).astype(jnp.int8)
+    rounded = _to_int8(x / scale)
     return _integer_dot(rounded, kernel).astype(jnp.float32) * scale * kernel_scale
-
-
-def _int8_dot_forward(x: Array, kernel: Array, kernel_scale: Array) -> tuple[Array, None]:
-    return int8_dot(x, kernel, kernel_scale), None
-
-
-def _int8_dot_backward(saved: None, cotangent: Array) -> tuple[Array, Array, Array]:
-    raise UsageError("Products of int8 have no gradient: rounding is flat. Load the model as float32 or bfloat16.")
-
-
-int8_dot.defvjp(_int8_dot_forward, _int8_dot_backward)
 
 
 def _largest(x: Float[AnyArray, "*batch i"]) -> Float[Array, "*batch 1"]:
@@ -125,7 +124,7 @@ class BytePatchEmbedding(nn.Module):
         size, side = self.patch_size, pixels.shape[1] // self.patch_size
         kernel, scale = quantised_kernel(self, (size, size, 3, self.features))
         offset = self.param("offset", nn.initializers.zeros, (self.features,))
-        signed = (jnp.round(jnp.asarray(pixels)).astype(jnp.int16) - _MIDDLE).astype(jnp.int8)
+        signed = _to_int8(jnp.asarray(pixels).astype(jnp.float32) - _MIDDLE)  # exact: bytes are whole numbers
         squares = signed.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
         flat = squares.reshape(-1, side * side, size * size * 3)
         sums = _integer_dot(flat, kernel.reshape(-1, self.features))

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.config import TowerConfig
@@ -41,7 +41,7 @@ def _low_precision_dot_backward(saved: tuple[Array, Array], cotangent: Array) ->
 _low_precision_dot.defvjp(_low_precision_dot_forward, _low_precision_dot_backward)
 
 
-def dot(x: Float[AnyArray, "... i"], kernel: Float[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:
+def dot(x: Float[AnyArray, "... i"], kernel: Num[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:
     """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards.
 
     Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.

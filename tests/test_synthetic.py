@@ -12,7 +12,9 @@ from liqe_jax.data.sets.kadid10k import TYPES
 from liqe_jax.errors import ImageError, UsageError
 from liqe_jax.synthetic import KINDS, LEVELS, distort
 from liqe_jax.synthetic.blur import disk_kernel, line_kernel
+from liqe_jax.synthetic.colour import edges
 from liqe_jax.synthetic.denoise import dct_matrix, dct_threshold
+from liqe_jax.synthetic.distort import LARGEST
 from liqe_jax.synthetic.quantization import least_variance
 from liqe_jax.taxonomy import DISTORTION
 
@@ -126,6 +128,20 @@ def test_views_are_as_good_as_copies(image):
         np.testing.assert_array_equal(distort(view, kind, 3, 0), distort(view.copy(), kind, 3, 0))
 
 
+def test_edges_are_the_same_wherever_they_lie_in_memory():
+    view = np.random.default_rng(0).random((65, 67, 3)).astype(np.float32)
+    first, held = edges(view), []
+    for number in range(200):
+        held.append(bytearray(16 * number + 1))  # what comes next lies elsewhere
+        np.testing.assert_array_equal(edges(view), first)
+
+
+def test_the_largest_image():
+    """Type 19 has the narrowest limit, type 10 JPEG's."""
+    image = np.full((64, LARGEST, 3), 0.5, np.float32)
+    assert all(distort(image, kind, 3, 0).shape == image.shape for kind in (5, 10, 19))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -135,6 +151,8 @@ def test_views_are_as_good_as_copies(image):
         (lambda x: x[..., 0], "got shape"),
         (lambda x: np.concatenate([x, x[..., :1]], 2), "got shape"),
         (lambda x: x[:63], "got shape"),
+        (lambda x: np.zeros((64, 32767, 3), np.float32), r"got shape \(64, 32767, 3\)\. Shrink it"),
+        (lambda x: np.zeros((32767, 64, 3), np.float32), r"got shape \(32767, 64, 3\)\. Shrink it"),
         (lambda x: x * 255, "got values"),
         (lambda x: x - 0.5, "got values"),
         (lambda x: x * np.float32("nan"), "got values"),

@@ -41,7 +41,8 @@ def edges(image: Image) -> Float32[np.ndarray, "H W"]:
     """How near each pixel is to strong edges of the grey picture, 0..1."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE) for order in ((1, 0), (0, 1)))
-    strength = cv2.magnitude(x, y)
+    # cv2.magnitude depends in the last bits on where the arrays lie in memory.
+    strength = np.sqrt(x * x + y * y)
     side = 2 * math.ceil(2 * EDGE_SIGMA) + 1
     strength = cv2.GaussianBlur(strength, (side, side), EDGE_SIGMA, borderType=cv2.BORDER_REPLICATE)
     if not strength.min() < strength.max():

@@ -12,16 +12,19 @@ from liqe_jax.synthetic.kinds import KINDS, LEVELS
 
 # The misplaced patches of type 20 need three of their sides.
 SMALLEST = 64
+# OpenCV's remap, which type 19 is made with, counts pixels in 16 bits.
+LARGEST = 32766
 
 
 def distort(image: Float32[np.ndarray, "H W 3"], kind: int, level: float, seed: int) -> Float32[np.ndarray, "H W 3"]:
-    """A distorted copy of an image, the same for the same arguments.
+    """A distorted copy of an image, the same for the same arguments on the same machine.
 
-    The parameters are those of KADID-10k, in pixels of its 512x384 images. A seed places noise,
+    With another processor or number of threads, matrix products round differently: type 15 then differs in its last
+    bits. The parameters are those of KADID-10k, in pixels of its 512x384 images. A seed places noise,
     patches and directions alike at every level of a kind.
 
     Args:
-      image: sRGB in 0..1, at least 64 pixels a side.
+      image: sRGB in 0..1, 64 to 32766 pixels a side.
       kind: KADID-10k's number of the type, 1..25 (`KINDS`).
       level: 1 (weak) to 5 (strong). Between whole levels the parameter is interpolated.
       seed: at least 0.
@@ -52,13 +55,15 @@ def _whole(value: object) -> bool:
 
 
 def _check(image: np.ndarray) -> None:
-    wanted = f"Expected float32 values in 0..1 of shape [H, W, 3], at least {SMALLEST} pixels a side"
+    wanted = f"Expected float32 values in 0..1 of shape [H, W, 3], {SMALLEST} to {LARGEST} pixels a side"
     if not isinstance(image, np.ndarray) or image.dtype != np.float32:
         raise ImageError(
             f"{wanted}; got {getattr(image, 'dtype', type(image).__name__)}. Divide eight-bit pixels by 255."
         )
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SMALLEST:
         raise ImageError(f"{wanted}; got shape {image.shape}. Convert it to RGB, or enlarge it.")
+    if max(image.shape[:2]) > LARGEST:
+        raise ImageError(f"{wanted}; got shape {image.shape}. Shrink it.")
     low, high = image.min(), image.max()
     if not (low >= 0 and high <= 1):
         raise ImageError(f"{wanted}; got values from {low:g} to {high:g}. Scale or clip them.")

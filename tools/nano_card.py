@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[1]
 CARD, README = ROOT / "docs" / "liqe_nano.md", ROOT / "README.md"
 FIGURES = ("SRCC", "PLCC", "category", "D", "L", "L by opinion", "P")
 
-_SUMMARY = re.compile(r"^(own|others'), (\d+)(?: resized to (\d+))?: (SRCC .*)$")
-_KIND = re.compile(r"^ +(\d+) (.+?) +D (\S+)  L (\S+)  category (\S+)  scores (.+)  opinions (.+)$")
+_SUMMARY = re.compile(r"^(own|others'), (\d+)(?: resized to (\d+))?(?:, (\d+) photographs)?: (SRCC .*)$")
+_KIND = re.compile(
+    r"^ +(\d+) (.+?) +D (\S+)  L (\S+)  category (\S+)  scores (.+?)  opinions (.+?)(?:  measured (\d+%))?$"
+)
 _PRISTINE = re.compile(r"^pristine at (\d+): mean (\S+)  lowest (\S+) .*above 4: (\d+ of \d+)$")
 
 
@@ -27,11 +29,11 @@ def read(lines: Iterable[str]) -> dict[str, list[str]]:
     kinds: list[str] = []
     for line in lines:
         if found := _KIND.match(line):
-            kind, name, *figures, scores, opinions = found.groups()
+            kind, name, *figures, scores, opinions, measured = found.groups()
             said = [", ".join(values.split()) for values in (scores, opinions)]
-            kinds.append(" | ".join([f"{kind} {name}", *figures, *said]))
+            kinds.append(" | ".join([f"{kind} {name}", *figures, *said, *([measured] if measured else [])]))
         elif found := _SUMMARY.match(line):
-            make, side, resized, rest = found.groups()
+            make, side, resized, photographs, rest = found.groups()
             values = {name: float(value) for name, value in (pair.rsplit(" ", 1) for pair in rest.split("  "))}
             cells = " | ".join(f"{values[name]:.3f}" for name in FIGURES)
             if resized:
@@ -39,7 +41,7 @@ def read(lines: Iterable[str]) -> dict[str, list[str]]:
             elif side == "512":
                 rows[make], rows[f"{make} by type"] = [cells], kinds
             else:
-                rows.setdefault("sizes", []).append(f"{side} | {cells}")
+                rows.setdefault("sizes", []).append(f"{side} | {photographs} | {cells}")
             kinds = []
         elif found := _PRISTINE.match(line):
             rows.setdefault("pristine", []).append(" | ".join(found.groups()))
@@ -79,7 +81,7 @@ def rewritten(card: str, readme: str, rows: dict[str, list[str]]) -> tuple[str, 
     tables = {
         "own by type": ("Of our own damage, type by type", "| type | D | L by opinion"),
         "others' by type": ("Of other libraries' damage", "| type | D | L by opinion"),
-        "sizes": ("Our own damage at other sizes", "| longest side | SRCC"),
+        "sizes": ("Our own damage at other sizes", "| longest side | photographs"),
         "resized": ("Pictures damaged at 512 pixels", "| longest side | SRCC"),
         "pristine": ("Undamaged photographs", "| longest side | mean score"),
     }

@@ -19,7 +19,7 @@ import dataclasses
 import itertools
 import math
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from liqe_jax.errors import UsageError
@@ -28,6 +28,13 @@ from liqe_jax.errors import UsageError
 RESERVED = frozenset(
     ("image", "joint", "patches", "width", "height", "model", "preprocess", "warnings", "digest", "error")
 )
+
+
+def _all_of(sequence: Iterable[Any], what: str, kind: str) -> tuple[Any, ...]:
+    # A string is a sequence too, of its letters, which nobody means.
+    if isinstance(sequence, str) or not isinstance(sequence, Iterable):
+        raise UsageError(f"{what} must be a sequence of {kind}; got {sequence!r}. Put it into a tuple.")
+    return tuple(sequence)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +47,10 @@ class Attribute:
       values: the number each label stands for, or None for a purely nominal attribute.
         An attribute with values is reported as an expectation, one without as its most
         probable label.
+
+    Raises:
+      UsageError: the name is no identifier or hides another field of results, labels are no strings or occur twice, or
+        values are not finite or not as many.
     """
 
     name: str
@@ -47,7 +58,7 @@ class Attribute:
     values: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "labels", _all_of(self.labels, f"The labels of attribute {self.name!r}", "strings"))
         if not all(isinstance(text, str) for text in (self.name, *self.labels)):
             raise UsageError(f"An attribute's name and labels must be strings; got {self.name!r}: {self.labels!r}.")
         if not self.name.isidentifier():
@@ -64,7 +75,13 @@ class Attribute:
                 f"Attribute {self.name!r} needs at least one label and no label twice; got {self.labels!r}."
             )
         if self.values is not None:
-            object.__setattr__(self, "values", tuple(float(value) for value in self.values))
+            owner = f"The values of attribute {self.name!r}"
+            values = _all_of(self.values, owner, "numbers")
+            try:
+                object.__setattr__(self, "values", tuple(float(value) for value in values))
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"{owner} must be numbers, one per label; got {values!r}.") from error
+            assert self.values is not None
             if len(self.values) != len(self.labels):
                 raise UsageError(
                     f"Attribute {self.name!r} has {len(self.labels)} labels but {len(self.values)} values; "
@@ -80,6 +97,9 @@ class TaskSet:
 
     The joint distribution has one axis per attribute, in their order. Prompts enumerate it
     with the first attribute slowest and the last fastest.
+
+    Raises:
+      UsageError: the template does not use every attribute's name, plain, and nothing else.
     """
 
     name: str
@@ -87,7 +107,10 @@ class TaskSet:
     template: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attributes", tuple(self.attributes))
+        attributes = _all_of(self.attributes, f"The attributes of task set {self.name!r}", "Attributes")
+        if not all(isinstance(attribute, Attribute) for attribute in attributes):
+            raise UsageError(f"The attributes of task set {self.name!r} must be Attributes; got {attributes!r}.")
+        object.__setattr__(self, "attributes", attributes)
         names = [attribute.name for attribute in self.attributes]
         try:
             parsed = [part for part in string.Formatter().parse(self.template) if part[1] is not None]

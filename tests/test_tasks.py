@@ -50,6 +50,8 @@ def test_any_number_of_attributes():
         ((Attribute("a", ("x",)),), None, "is no template"),
         ((Attribute("a", ("x",)),), "{a:d}", "plain names in braces"),
         ((Attribute("a", ("x",)),), "{a!r}", "plain names in braces"),
+        (Attribute("a", ("x",)), "{a}", "must be a sequence of Attributes"),
+        (("a",), "{a}", "must be Attributes"),
     ],
 )
 def test_template_and_attributes_have_to_agree(attributes, template, complaint):
@@ -70,6 +72,11 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
         (("width", ("thin", "wide")), "results have another field of that name"),
         (("digest", ("a", "b")), "results have another field of that name"),
         (("quality_probs", ("a", "b")), "end in _probs"),
+        (("a", "xy"), "must be a sequence of strings"),
+        (("a", 5), "must be a sequence of strings"),
+        (("a", ("x", "y"), 5), "must be a sequence of numbers"),
+        (("a", ("x", "y"), "12"), "must be a sequence of numbers"),
+        (("a", ("x", "y"), ("one", "two")), "must be numbers, one per label"),
     ],
 )
 def test_attributes_are_checked(arguments, complaint):
@@ -86,12 +93,17 @@ def test_attributes_are_checked(arguments, complaint):
         {"name": "x", "attributes": [{}], "template": "t"},
         {"name": "x", "attributes": [["quality"]], "template": "t"},
         {"name": "x", "attributes": 3, "template": "t"},
-        {"name": "x", "attributes": [{"name": "a", "labels": ["b"], "values": ["c"]}], "template": "{a}"},
     ],
 )
 def test_incomplete_descriptions_are_refused(description):
     with pytest.raises(UsageError, match="exactly the keys"):
         TaskSet.from_dict(description)
+
+
+def test_a_description_of_a_wrong_attribute_says_what_is_wrong():
+    attributes = [{"name": "a", "labels": ["b"], "values": ["c"]}]
+    with pytest.raises(UsageError, match="The values of attribute 'a' must be numbers"):
+        TaskSet.from_dict({"name": "x", "attributes": attributes, "template": "{a}"})
 
 
 def test_every_field_of_a_result_is_reserved():

@@ -30,6 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load": "liqe_jax.scoring.load",
+    "with_params": "liqe_jax.scoring.load",
     "Model": "liqe_jax.scoring.model",
     "QualityMap": "liqe_jax.scoring.model",
     "Score": "liqe_jax.scoring.result",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from liqe_jax.images.preprocess import Preset as Preset
     from liqe_jax.model.predict import predict as predict
     from liqe_jax.scoring.load import load as load
+    from liqe_jax.scoring.load import with_params as with_params
     from liqe_jax.scoring.model import Model as Model
     from liqe_jax.scoring.model import QualityMap as QualityMap
     from liqe_jax.scoring.result import Failure as Failure

@@ -175,7 +175,7 @@ def test_a_cut_file_that_the_manifest_accepts_is_still_an_error(folder: Path, na
 
 def test_text_features_of_another_model_are_refused(tmp_path: Path, folder: Path, checkpoint: Checkpoint) -> None:
     flat = checkpoint.flat | {"text_projection/kernel": checkpoint.flat["text_projection/kernel"] * 1.01}
-    write_native(tmp_path / "other", dataclasses.replace(checkpoint, flat=flat))
+    write_native(tmp_path / "other", with_text_features(dataclasses.replace(checkpoint, flat=flat)))
     shutil.copy(tmp_path / "other" / TEXT_FEATURES, folder / TEXT_FEATURES)
     accept(folder, TEXT_FEATURES)
     with pytest.raises(ModelError, match="made from other weights or other prompts"):

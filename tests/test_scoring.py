@@ -19,7 +19,7 @@ import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
-from liqe_jax.scoring.load import open_checkpoint, with_params, with_text_features
+from liqe_jax.scoring.load import open_checkpoint, with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
@@ -416,7 +416,10 @@ def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, mo
 
 def test_tuned_parameters_have_their_own_text_features(checkpoint: Checkpoint, tmp_path):
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf) * 1.01, checkpoint.params)
-    tuned = with_params(checkpoint, params, name="mine")
+    tuned = liqe_jax.with_params(checkpoint, params, name="mine")
+    assert tuned.provenance.source == "tuned from made by the tests"
+    flat = flatten_dict(params, sep="/")
+    np.testing.assert_array_equal(liqe_jax.with_params(checkpoint, flat).text_features, tuned.text_features)
     assert np.abs(tuned.text_features - checkpoint.text_features).max() > 1e-4
     assert tuned.provenance.name == "mine"
     assert tuned.provenance.trained_on is None
@@ -429,9 +432,27 @@ def test_tuned_parameters_have_their_own_text_features(checkpoint: Checkpoint, t
     assert read.parameter_count == checkpoint.parameter_count
     wrong = dict(params) | {"logit_scale": jnp.zeros((2,))}
     with pytest.raises(ModelError, match="logit_scale"):
-        with_params(checkpoint, wrong)
+        liqe_jax.with_params(checkpoint, wrong)
     with pytest.raises(ModelError, match="Expected floating parameters"):
-        with_params(checkpoint, jax.tree.map(lambda leaf: np.asarray(leaf, np.int8), params))
+        liqe_jax.with_params(checkpoint, jax.tree.map(lambda leaf: np.asarray(leaf, np.int8), params))
+    with pytest.raises(UsageError, match="must be a dictionary of arrays"):
+        liqe_jax.with_params(checkpoint, [1])
+
+
+def test_features_of_other_parameters_are_not_written(checkpoint: Checkpoint, tmp_path):
+    def changed(name):
+        return dataclasses.replace(checkpoint, flat=checkpoint.flat | {name: checkpoint.flat[name] * 1.5})
+
+    other = changed("text_model/embeddings/token_embedding/embedding")
+    with pytest.raises(ModelError, match=r"of other parameters.*liqe_jax\.with_params"):
+        write_native(tmp_path / "other", other)
+    mended = with_text_features(other)
+    assert np.abs(mended.text_features - checkpoint.text_features).max() > 1e-4
+    write_native(tmp_path / "mended", mended)
+    # Features do not depend on the other tower, nor does a copy make other parameters.
+    write_native(tmp_path / "vision", changed("visual_projection/kernel"))
+    copied = dataclasses.replace(checkpoint, flat={name: array.copy() for name, array in checkpoint.flat.items()})
+    assert with_text_features(copied) is copied
 
 
 def test_a_quality_without_values_is_no_number(checkpoint: Checkpoint, photo):

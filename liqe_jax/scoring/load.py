@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def load(
     *,
     tasks: TaskSet | str | None = None,
     dtype: str = "float32",
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[jax.Device] | jax.Device | None = None,
     text_cache_folder: str | os.PathLike | None = None,
 ) -> Model:
     """Loads a model.
@@ -51,13 +51,13 @@ def load(
         "quality_scene", "quality_distortion", "quality"). Default: the model's own, and
         "joint" where the file does not say.
       dtype: operand type of the matrix products, "float32", "bfloat16" or "int8"; sums are float32, or int32.
-      devices: where to run; default all local ones.
+      devices: where to run, one or several; default `jax_default_device` where it is set, else all local ones.
       text_cache_folder: keeps the sentences' features of bare weight files, which take some seconds; the
         command gives its own. Our folders hold theirs.
 
     Raises:
       ModelError: not found, damaged, or no CLIP.
-      UsageError: unknown tasks or dtype.
+      UsageError: unknown tasks or dtype, or devices that are none.
     """
     checkpoint = _with_cached_features(open_checkpoint(name_or_path), tasks, text_cache_folder)
     assert checkpoint.tasks is not None
@@ -139,7 +139,7 @@ def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
         return tasks
     if tasks is None:
         return default or JOINT
-    if tasks not in TASK_SETS:
+    if not isinstance(tasks, str) or tasks not in TASK_SETS:
         raise UsageError(f"tasks must be one of {', '.join(TASK_SETS)}, or a TaskSet; got {tasks!r}.")
     return TASK_SETS[tasks]
 
@@ -161,7 +161,7 @@ def _with_cached_features(
 def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = None) -> Checkpoint:
     """Fixes the task set and computes its text features, unless the file holds the right ones."""
     chosen = find_tasks(tasks, checkpoint.tasks)
-    if checkpoint.text_features is not None and checkpoint.tasks == chosen:
+    if checkpoint.text_features is not None and checkpoint.tasks == chosen and checkpoint.features_fit:
         return checkpoint
     features = text_features(checkpoint.params, checkpoint.config, chosen, checkpoint.tokenizer)
     return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
@@ -172,7 +172,7 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 
     Args:
       checkpoint: of the model that the parameters began as; `open_checkpoint` reads it.
-      params: pytree as `Checkpoint.params`, floating.
+      params: pytree as `Checkpoint.params`, or flat as `Checkpoint.flat`; floating.
       name: in results; None keeps the checkpoint's.
 
     Returns:
@@ -181,8 +181,14 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 
     Raises:
       ModelError: names, shapes or types are not the checkpoint's.
+      UsageError: `params` is no dictionary.
     """
-    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(params, sep="/").items()}
+    if not isinstance(params, Mapping):
+        raise UsageError(
+            f"params must be a dictionary of arrays, as Checkpoint.params; got {type(params).__name__}. Give the tree "
+            "that you tuned."
+        )
+    flat = {path: np.asarray(leaf) for path, leaf in flatten_dict(dict(params), sep="/").items()}
     if integers := [path for path, leaf in flat.items() if not jnp.issubdtype(leaf.dtype, jnp.floating)]:
         raise ModelError(f"Expected floating parameters; {integers[0]} is {flat[integers[0]].dtype}. Train in float32.")
     flat = {path: leaf.astype(np.float32, copy=False) for path, leaf in flat.items()}

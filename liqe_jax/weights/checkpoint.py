@@ -34,6 +34,7 @@ class Checkpoint:
       text_features: unit features [K, D] of the prompts, where the file holds them.
       source_dtypes: how many arrays of the file had which type.
       preprocess: preset that images are prepared with where nobody names another; LIQE's where the file does not say.
+      features_of: what `text_features` came with, filled in by itself: these features, and the parameters then.
     """
 
     flat: Flat
@@ -44,6 +45,29 @@ class Checkpoint:
     text_features: Float[np.ndarray, "K D"] | None = None
     source_dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     preprocess: str = "paper"
+    features_of: tuple[np.ndarray, Flat] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # `dataclasses.replace` with other parameters leaves the record as it was, and so tells on them.
+        if self.text_features is None:
+            object.__setattr__(self, "features_of", None)
+        elif self.features_of is None or self.features_of[0] is not self.text_features:
+            object.__setattr__(self, "features_of", (self.text_features, dict(self.flat)))
+
+    @property
+    def features_fit(self) -> bool:
+        """Whether the text tower is the one that `text_features` came with; True where there are none."""
+        if self.features_of is None:
+            return True
+        before = self.features_of[1]
+        names = [name for name in self.flat.keys() | before.keys() if name.startswith("text_")]
+        # Arrays are the same objects where nobody tuned them, so that this costs nothing.
+        return all(
+            name in self.flat
+            and name in before
+            and (self.flat[name] is before[name] or np.array_equal(self.flat[name], before[name], equal_nan=True))
+            for name in names
+        )
 
     @property
     def params(self) -> dict[str, Any]:

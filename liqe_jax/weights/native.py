@@ -48,12 +48,12 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
     Args:
       folder: must not exist.
       checkpoint: with `tasks` and `text_features`, which have to be of its parameters: after tuning these yourself
-        take `liqe_jax.scoring.load.with_params`.
+        take `liqe_jax.with_params`.
       dtype: of the stored weights, float32 or float16 (half the size, rounded).
 
     Raises:
       ModelError: the folder exists or cannot be written, the checkpoint lacks tasks or
-        features, or its values overflow `dtype`.
+        features, these are of another text tower, or its values overflow `dtype`.
     """
     folder = Path(folder)
     if checkpoint.tasks is None or checkpoint.text_features is None:
@@ -63,6 +63,11 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
         raise ModelError(
             f"The text features have shape {checkpoint.text_features.shape}; the task set and the model make "
             f"{expected_shape}. Compute them again with liqe_jax.scoring.load.with_text_features."
+        )
+    if not checkpoint.features_fit:
+        raise ModelError(
+            "The text features are of other parameters than the checkpoint has now. Use liqe_jax.with_params, which "
+            "computes them anew."
         )
     if folder.exists():
         raise ModelError(f"{folder} exists already. Remove it, or choose another name.")

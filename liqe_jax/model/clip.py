@@ -236,6 +236,8 @@ def encode_image(
     inner = 2 if patches.shape[-1] != 3 and config.stem == "frequencies" else 3
     flat = patches.reshape(-1, *patches.shape[-inner:])
     shown = None if kept is None else jnp.asarray(kept).reshape(-1, kept.shape[-1])
+    if flat.shape[0] == 0:  # XLA's shapes of nothing are ambiguous
+        return jnp.zeros((*patches.shape[:-inner], config.projection_dim), jnp.float32)
     clip = CLIP(config, dtype, remat)
     features = jnp.asarray(clip.apply({"params": params}, flat, shown, method=CLIP.image_features))
     return features.reshape(*patches.shape[:-inner], -1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
+from liqe_jax.errors import UsageError
 from liqe_jax.model.arrays import AnyArray
 from liqe_jax.model.clip import Params, encode_image
 from liqe_jax.model.config import CLIPConfig
@@ -39,7 +40,16 @@ def predict(
 
     Returns:
       A `Prediction` whose arrays are float32, with the leading axes of `patches`.
+
+    Raises:
+      UsageError: images have no patches, parameters are rounded to int8 and `dtype` is another, or a gradient of int8
+        is asked for.
+
+    Forward-mode differentiation (`jax.jvp`, `jax.hessian`) is not available, since attention has a backward pass of its
+    own; `jax.grad` and `jax.vjp` are.
     """
+    if patches.ndim > 3 and patches.shape[-4] == 0:
+        raise UsageError(f"Every image needs at least one patch; got patches of shape {patches.shape}.")
     features = encode_image(params, patches, config, dtype)
     logits = patch_logits(features, text_features, params["logit_scale"])
     return predict_from_logits(mean_over_patches(logits, patch_mask), tasks)

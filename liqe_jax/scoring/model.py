@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image as Pictures
 
 from liqe_jax.errors import LiqeError, ModelError, UsageError
@@ -70,11 +70,18 @@ class _Ready:
 
     name: str
     patches: UInt8[np.ndarray, "P S S 3"]
-    prepared: PreparedImage
+    corners: Int[np.ndarray, "P 2"]
+    width: int
+    height: int
+    warnings: tuple[str, ...]
+
+
+# What compiled functions and the digest hold to.
+_FIXED = ("params", "text_features", "config", "tasks", "dtype", "devices", "preprocess")
 
 
 class Model:
-    """A LIQE model on this process's devices.
+    """A LIQE model on this process's devices. What it computes with cannot be set; make another one instead.
 
     Attributes:
       params: parameters, float32, or with kernels of bfloat16 or int8 (`model/int8.py`).
@@ -82,7 +89,10 @@ class Model:
       config, tasks, provenance: what the model is.
       dtype: operand type of its matrix products.
       devices: where it runs; images are spread over all of them.
-      preprocess: preset that it takes where a call names none.
+      preprocess: name of the preset that it takes where a call names none.
+
+    Raises:
+      UsageError: unknown dtype, devices or preset, text features of another shape, or an attribute that is to be set.
     """
 
     def __init__(
@@ -93,14 +103,21 @@ class Model:
         tasks: TaskSet,
         provenance: Provenance,
         dtype: str = "float32",
-        devices: Sequence[jax.Device] | None = None,
-        preprocess: str = "paper",
+        devices: Sequence[jax.Device] | jax.Device | None = None,
+        preprocess: str | Preset = "paper",
     ):
         if dtype not in DTYPES:
             raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
         self.config, self.tasks, self.provenance, self.dtype = config, tasks, provenance, dtype
-        self.preprocess = _preset(preprocess).name
-        self.devices = tuple(devices or jax.local_devices())
+        expected = (len(tasks.prompts), config.projection_dim)
+        if np.shape(text_features) != expected:
+            raise UsageError(
+                f"Text features must have shape {expected}, a row per prompt of {tasks.name!r}; got "
+                f"{np.shape(text_features)}. Compute them with liqe_jax.scoring.load.text_features."
+            )
+        self._preset = _preset(preprocess)
+        self.preprocess = self._preset.name
+        self.devices = _devices_of(devices)
         mesh = Mesh(np.asarray(self.devices), ("images",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._spread = NamedSharding(mesh, PartitionSpec("images"))
@@ -112,6 +129,14 @@ class Model:
             functools.partial(predict_patches, config=config, tasks=tasks, dtype=product_dtype)
         )
         self._predict_from_logits = jax.jit(functools.partial(predict_from_logits, tasks=tasks))
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key in _FIXED and key in self.__dict__:
+            raise UsageError(
+                f"A Model's {key} cannot be set: compiled functions and its digest are of the old value. Make another "
+                "with liqe_jax.load(...) or liqe_jax.Model(...)."
+            )
+        super().__setattr__(key, value)
 
     @property
     def name(self) -> str:
@@ -183,7 +208,7 @@ class Model:
           workers: decoding threads; default the number of cores, at most eight.
 
         Raises:
-          UsageError: one image instead of many, no such preset, or no such number of patches or images.
+          UsageError: one image instead of many, no such preset, or no such number of patches, images or workers.
         """
         # Iterated over, a path would give its letters and an array its rows, which are images after a fashion.
         if isinstance(images, (str, bytes, os.PathLike, Pictures.Image)) or getattr(images, "ndim", 1) in (2, 3):
@@ -193,7 +218,7 @@ class Model:
             )
         preset = self._chosen(preprocess).with_patches(patches)
         batch_size = self.batch_size(batch_size)
-        workers = workers or min(os.cpu_count() or 1, 8)
+        workers = min(os.cpu_count() or 1, 8) if workers is None else _at_least_one("workers", workers)
         jobs = (_Job(_name_of(image), image) for image in images)
 
         def attempt(job: _Job) -> _Ready | Failure:
@@ -205,14 +230,16 @@ class Model:
         return self._stream(map_ahead(attempt, jobs, workers, batch_size + 2 * workers), preset, batch_size)
 
     def batch_size(self, wanted: int | None = None) -> int:
-        """`wanted` images per call, or the default, rounded up to fill all devices."""
+        """`wanted` images per call, or the default, rounded up to fill all devices.
+
+        Raises:
+          UsageError: it is no number from 1.
+        """
         count = len(self.devices)
         if wanted is None:
             # One image is 750 tokens of a ViT-B/32, which is enough to keep a CPU busy.
             return count * (1 if self.devices[0].platform == "cpu" else 16)
-        if wanted < 1:
-            raise UsageError(f"batch_size must be at least 1; got {wanted}.")
-        return -(-wanted // count) * count
+        return -(-_at_least_one("batch_size", wanted) // count) * count
 
     def quality_map(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
@@ -224,16 +251,19 @@ class Model:
 
         Raises:
           ImageError: the image cannot be decoded.
+          ModelError: the model predicts NaN.
           UsageError: the model predicts no quality.
         """
         if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
         dense = dataclasses.replace(self._chosen(preprocess), even=False, count=None)
-        ready = self._ready(_Job(_name_of(image), image), dense, allow_truncated)
-        quality = np.concatenate([part.values["quality"] for part in self._by_patch(ready.patches)])
-        height, width = ready.prepared.pixels.shape[:2]
+        prepared = self._prepared(_Job(_name_of(image), image), dense, allow_truncated)
+        quality = np.concatenate([part.values["quality"] for part in self._by_patch(prepared.patches())])
+        if not np.isfinite(quality).all():
+            raise ModelError(self._damaged())
+        height, width = prepared.pixels.shape[:2]
         cells = grid(height, width, dense.stride, self.config.image_size)
-        return QualityMap(ready.prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size)
+        return QualityMap(prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.config.image_size)
 
     def patches(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
@@ -246,16 +276,26 @@ class Model:
         return self._ready(_Job(_name_of(image), image), self._chosen(preprocess), allow_truncated).patches
 
     def _chosen(self, preprocess: str | Preset | None) -> Preset:
-        return _preset(self.preprocess if preprocess is None else preprocess)
+        return self._preset if preprocess is None else _preset(preprocess)
 
     def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
+        prepared = self._prepared(job, preset, allow_truncated)
+        # Without the image itself: a queue of photographs would take gigabytes.
+        return _Ready(
+            job.name, prepared.patches(), prepared.corners, prepared.width, prepared.height, prepared.warnings
+        )
+
+    def _prepared(self, job: _Job, preset: Preset, allow_truncated: bool) -> PreparedImage:
         decoded = decode(job.source, preset.decode_options(allow_truncated))
         prepared = prepare(decoded, preset, self.config.image_size)
         if isinstance(job.source, (str, os.PathLike)):
             seen = seen_in_training(self.provenance, job.name)
             if seen:
                 prepared = dataclasses.replace(prepared, warnings=(*prepared.warnings, seen))
-        return _Ready(job.name, prepared.patches(), prepared)
+        return prepared
+
+    def _damaged(self) -> str:
+        return f"{self.name} predicts NaN for this image: its weights are damaged."
 
     def _stream(self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int) -> Iterator[Score | Failure]:
         """Results in the order of the items; one batch computes while the next is gathered."""
@@ -318,16 +358,16 @@ class Model:
                     image=slot.name,
                     joint=joint[row],
                     logits=logits[row],
-                    corners=slot.prepared.corners,
-                    width=slot.prepared.width,
-                    height=slot.prepared.height,
+                    corners=slot.corners,
+                    width=slot.width,
+                    height=slot.height,
                     model=self.name,
                     preprocess=preset.name,
                     tasks=self.tasks,
-                    warnings=slot.prepared.warnings,
+                    warnings=slot.warnings,
                 )
             else:
-                yield Failure(slot.name, f"{self.name} predicts NaN for this image: its weights are damaged.")
+                yield Failure(slot.name, self._damaged())
             row += 1
 
 
@@ -360,9 +400,28 @@ def _batches(items: Iterable[_Ready | Failure], batch_size: int) -> Iterator[lis
 def _preset(preprocess: str | Preset) -> Preset:
     if isinstance(preprocess, Preset):
         return preprocess
-    if preprocess not in PRESETS:
+    if not isinstance(preprocess, str) or preprocess not in PRESETS:
         raise UsageError(f"preprocess must be one of {', '.join(PRESETS)}, or a Preset; got {preprocess!r}.")
     return PRESETS[preprocess]
+
+
+def _devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.Device, ...]:
+    if devices is None:
+        default = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options
+        if default is None:
+            return tuple(jax.local_devices())
+        devices = jax.local_devices(backend=default)[0] if isinstance(default, str) else default
+    if isinstance(devices, jax.Device):
+        return (devices,)
+    if not devices or isinstance(devices, str) or not all(isinstance(device, jax.Device) for device in devices):
+        raise UsageError(f"devices must be one or several of jax.devices(); got {devices!r}.")
+    return tuple(devices)
+
+
+def _at_least_one(name: str, number: int) -> int:
+    if not isinstance(number, (int, np.integer)) or number < 1:
+        raise UsageError(f"{name} must be a whole number and at least 1; got {number!r}.")
+    return int(number)
 
 
 def _name_of(image: ImageSource) -> str:

@@ -117,4 +117,11 @@ def expected_quality(dataset: LabelledSet, kind: str, seed: int = 0) -> np.ndarr
 def known_model(trained_on=(), devices=None, name: str = "known", number: float = 0.0) -> Model:
     """A model without a network; `number` is its only parameter, for its digest."""
     params = {"number": np.float32(number)}
-    return Model(params, np.eye(3, 8), CONFIG, JOINT, Provenance(name, trained_on=trained_on), devices=devices)
+    return Model(
+        params,
+        np.eye(len(JOINT.prompts), CONFIG.projection_dim),
+        CONFIG,
+        JOINT,
+        Provenance(name, trained_on=trained_on),
+        devices=devices,
+    )

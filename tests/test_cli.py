@@ -217,7 +217,7 @@ def test_results_are_kept_where_the_rest_of_the_command_is_nonsense(folder, mode
     target.write_text("a week's work\n")
     common = ("score", folder / "a.png", "--model", model_folder, "--output", target, "--overwrite")
     assert run(*common, "--batch-size", "0") == 2
-    assert "batch_size must be at least 1" in capsys.readouterr().err
+    assert "batch_size must be a whole number and at least 1; got 0" in capsys.readouterr().err
     (tmp_path / "file").write_text("no folder")
     assert run(*common, "--map", tmp_path / "file") == 2
     assert "Cannot write to" in capsys.readouterr().err

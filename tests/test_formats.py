@@ -21,6 +21,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.prompts import encode_prompts_plainly
+from liqe_jax.scoring.load import with_text_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD, QUALITY_ONLY
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -113,7 +114,8 @@ def test_foreign_formats_say_what_they_were_read_from(folders: Path, form: str) 
 @pytest.mark.parametrize("form", FORMATS)
 def test_half_precision_comes_back_as_rounded(tmp_path: Path, checkpoint: Checkpoint, form: str, dtype: str) -> None:
     want = rounded(checkpoint.flat, dtype)
-    write_model(destination(tmp_path, form), dataclasses.replace(checkpoint, flat=want), form, dtype)
+    half = with_text_features(dataclasses.replace(checkpoint, flat=want, text_features=None), checkpoint.tasks)
+    write_model(destination(tmp_path, form), half, form, dtype)
     got = read_model(destination(tmp_path, form))
     assert_same(got.flat, want)
     if form != "liqe":

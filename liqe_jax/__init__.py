@@ -32,7 +32,7 @@ _HOMES = {
     "load": "liqe_jax.scoring.load",
     "with_params": "liqe_jax.scoring.load",
     "Model": "liqe_jax.scoring.model",
-    "QualityMap": "liqe_jax.scoring.model",
+    "QualityMap": "liqe_jax.scoring.result",
     "Score": "liqe_jax.scoring.result",
     "Failure": "liqe_jax.scoring.result",
     "Attribute": "liqe_jax.tasks",
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from liqe_jax.scoring.load import load as load
     from liqe_jax.scoring.load import with_params as with_params
     from liqe_jax.scoring.model import Model as Model
-    from liqe_jax.scoring.model import QualityMap as QualityMap
     from liqe_jax.scoring.result import Failure as Failure
+    from liqe_jax.scoring.result import QualityMap as QualityMap
     from liqe_jax.scoring.result import Score as Score
     from liqe_jax.tasks import Attribute as Attribute
     from liqe_jax.tasks import TaskSet as TaskSet

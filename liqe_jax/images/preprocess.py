@@ -164,7 +164,7 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     h, w = pixels.shape[:2]
     if preset.even and preset.count is not None:
         corners = even_corners(h, w, preset.count, patch)
-        warnings += _reach_warnings(corners, h, w, patch, "more patches reach more (--patches)")
+        warnings += _reach_warnings(corners, h, w, patch, "; more patches reach more (--patches)")
     else:
         cells = grid(h, w, preset.stride, patch)
         corners = cells.corners(every_sth(cells, preset.count or len(cells)))
@@ -177,14 +177,14 @@ def _coverage_warnings(corners: np.ndarray, height: int, width: int, count: int,
     warnings = []
     if len(corners) < count:
         warnings.append(f"room for only {len(corners)} of {count} patches")
-    remedy = "as in the reference; preprocess 'even' spreads them"
+    remedy = ", as in the reference; preprocess 'even' spreads them"
     return warnings + _reach_warnings(corners, height, width, patch, remedy)
 
 
 def _reach_warnings(corners: np.ndarray, height: int, width: int, patch: int, remedy: str) -> list[str]:
     down, across = covered_share(corners, height, width, patch)
     return [
-        f"the patches reach only {share:.0%} of the {side}{', ' if remedy.startswith('as') else '; '}{remedy}"
+        f"the patches reach only {share:.0%} of the {side}{remedy}"
         for share, side in ((down, "height"), (across, "width"))
         if share < LEAST_SHARE
     ]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from liqe_jax.scoring.model import QualityMap
+from liqe_jax.scoring.result import QualityMap
 
 # Red to blue by way of a pale yellow, light in the middle: readable with any colour vision
 # (ColorBrewer's RdYlBu, five classes; Cynthia Brewer, Apache-2.0).

@@ -19,19 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt8
-from PIL import Image as Pictures
 
 from liqe_jax.errors import LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import ImageSource, decode
-from liqe_jax.images.grid import Grid, grid
-from liqe_jax.images.preprocess import PRESETS, PreparedImage, Preset, prepare
+from liqe_jax.images.grid import grid
+from liqe_jax.images.preprocess import PreparedImage, Preset, prepare
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.clip import Params
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.int8 import quantise
 from liqe_jax.model.predict import predict, predict_patches
-from liqe_jax.scoring.result import Failure, Score
+from liqe_jax.scoring.arguments import at_least_one, devices_of, preset_of, refuse_one_image
+from liqe_jax.scoring.result import Failure, QualityMap, Score
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.provenance import Provenance, seen_in_training
 
@@ -39,23 +39,6 @@ DTYPES = ("float32", "bfloat16", "int8")
 
 # Patches per call when an image is judged patch by patch.
 MAP_CHUNK = 16
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class QualityMap:
-    """Per-patch quality on a dense grid.
-
-    Attributes:
-      pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
-      grid: rows, columns and stride of the patches.
-      quality: expected quality of each patch, 1 to 5, [rows, cols].
-      patch: side of a patch, pixels.
-    """
-
-    pixels: UInt8[np.ndarray, "H W 3"]
-    grid: Grid
-    quality: Float[np.ndarray, "rows cols"]
-    patch: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +98,9 @@ class Model:
                 f"Text features must have shape {expected}, a row per prompt of {tasks.name!r}; got "
                 f"{np.shape(text_features)}. Compute them with liqe_jax.scoring.load.text_features."
             )
-        self._preset = _preset(preprocess)
+        self._preset = preset_of(preprocess)
         self.preprocess = self._preset.name
-        self.devices = _devices_of(devices)
+        self.devices = devices_of(devices)
         mesh = Mesh(np.asarray(self.devices), ("images",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._spread = NamedSharding(mesh, PartitionSpec("images"))
@@ -210,15 +193,10 @@ class Model:
         Raises:
           UsageError: one image instead of many, no such preset, or no such number of patches, images or workers.
         """
-        # Iterated over, a path would give its letters and an array its rows, which are images after a fashion.
-        if isinstance(images, (str, bytes, os.PathLike, Pictures.Image)) or getattr(images, "ndim", 1) in (2, 3):
-            raise UsageError(
-                f"score_many takes many images, such as a list of paths; got one {type(images).__name__}. Use score, "
-                "or put it into a list."
-            )
+        refuse_one_image(images)
         preset = self._chosen(preprocess).with_patches(patches)
         batch_size = self.batch_size(batch_size)
-        workers = min(os.cpu_count() or 1, 8) if workers is None else _at_least_one("workers", workers)
+        workers = min(os.cpu_count() or 1, 8) if workers is None else at_least_one("workers", workers)
         jobs = (_Job(_name_of(image), image) for image in images)
 
         def attempt(job: _Job) -> _Ready | Failure:
@@ -239,7 +217,7 @@ class Model:
         if wanted is None:
             # One image is 750 tokens of a ViT-B/32, which is enough to keep a CPU busy.
             return count * (1 if self.devices[0].platform == "cpu" else 16)
-        return -(-_at_least_one("batch_size", wanted) // count) * count
+        return -(-at_least_one("batch_size", wanted) // count) * count
 
     def quality_map(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
@@ -276,7 +254,7 @@ class Model:
         return self._ready(_Job(_name_of(image), image), self._chosen(preprocess), allow_truncated).patches
 
     def _chosen(self, preprocess: str | Preset | None) -> Preset:
-        return self._preset if preprocess is None else _preset(preprocess)
+        return self._preset if preprocess is None else preset_of(preprocess)
 
     def _ready(self, job: _Job, preset: Preset, allow_truncated: bool) -> _Ready:
         prepared = self._prepared(job, preset, allow_truncated)
@@ -395,33 +373,6 @@ def _batches(items: Iterable[_Ready | Failure], batch_size: int) -> Iterator[lis
             slots, images = [], 0
     if slots:
         yield slots
-
-
-def _preset(preprocess: str | Preset) -> Preset:
-    if isinstance(preprocess, Preset):
-        return preprocess
-    if not isinstance(preprocess, str) or preprocess not in PRESETS:
-        raise UsageError(f"preprocess must be one of {', '.join(PRESETS)}, or a Preset; got {preprocess!r}.")
-    return PRESETS[preprocess]
-
-
-def _devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.Device, ...]:
-    if devices is None:
-        default = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options
-        if default is None:
-            return tuple(jax.local_devices())
-        devices = jax.local_devices(backend=default)[0] if isinstance(default, str) else default
-    if isinstance(devices, jax.Device):
-        return (devices,)
-    if not devices or isinstance(devices, str) or not all(isinstance(device, jax.Device) for device in devices):
-        raise UsageError(f"devices must be one or several of jax.devices(); got {devices!r}.")
-    return tuple(devices)
-
-
-def _at_least_one(name: str, number: int) -> int:
-    if not isinstance(number, (int, np.integer)) or number < 1:
-        raise UsageError(f"{name} must be a whole number and at least 1; got {number!r}.")
-    return int(number)
 
 
 def _name_of(image: ImageSource) -> str:

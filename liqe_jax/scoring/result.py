@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from liqe_jax.errors import UsageError
+from liqe_jax.images.grid import Grid
 from liqe_jax.tasks import TaskSet
 
 
@@ -131,3 +132,20 @@ class Failure:
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this image."""
         return {"image": self.image, "error": self.error}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QualityMap:
+    """Per-patch quality on a dense grid.
+
+    Attributes:
+      pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
+      grid: rows, columns and stride of the patches.
+      quality: expected quality of each patch, 1 to 5, [rows, cols].
+      patch: side of a patch, pixels.
+    """
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    grid: Grid
+    quality: Float[np.ndarray, "rows cols"]
+    patch: int

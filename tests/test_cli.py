@@ -162,7 +162,8 @@ def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, 
     assert "holds results of preprocess 'paper'" in capsys.readouterr().err
     assert run(*common, "--resume", "--format", "csv") == 2
     assert run(*common, "--resume", "--dtype", "bfloat16") == 2
-    assert "holds results of digest" in capsys.readouterr().err
+    assert "holds results of digest" in (said := capsys.readouterr().err)
+    assert "other weights, sentences or --dtype" in said
     assert run(*common, "--resume", "--tasks", "quality") == 2
     assert "holds results of digest" in capsys.readouterr().err
     target.write_text(target.read_text().replace('"scene_probs"', '"mood_probs"'))

@@ -123,8 +123,10 @@ def _rows(path: str, end: int, form: str) -> Iterator[Mapping[str, Any]]:
 def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mapping[str, str]) -> None:
     for key, ours in made_by.items():
         if row[key] != ours:
+            # The digest says nothing to people.
+            why = "; the model has that name, but other weights, sentences or --dtype" if key == "digest" else ""
             raise UsageError(
-                f"{path} holds results of {key} {row[key]!r}, and this run uses {ours!r}. Write to another file, or "
+                f"{path} holds results of {key} {row[key]!r}, and this run uses {ours!r}{why}. Write to another file, or "
                 "use the same model and settings."
             )
     told = {key.removesuffix("_probs") for key in row if key.endswith("_probs")}

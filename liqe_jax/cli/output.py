@@ -126,8 +126,8 @@ def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mappi
             # The digest says nothing to people.
             why = "; the model has that name, but other weights, sentences or --dtype" if key == "digest" else ""
             raise UsageError(
-                f"{path} holds results of {key} {row[key]!r}, and this run uses {ours!r}{why}. Write to another file, or "
-                "use the same model and settings."
+                f"{path} holds results of {key} {row[key]!r}, and this run uses {ours!r}{why}. Write to another "
+                "file, or use the same model and settings."
             )
     told = {key.removesuffix("_probs") for key in row if key.endswith("_probs")}
     wanted = {attribute.name for attribute in tasks.attributes}

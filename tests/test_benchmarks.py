@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import warnings
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,8 @@ from liqe_jax import Failure
 from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import KINDS
 from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.opinion_figures import FILES, FOLDER
+from tools.nano_card import CARD
 
 
 def test_ratios_without_the_peer_are_to_the_first(capsys):
@@ -110,6 +113,33 @@ def test_sizes_are_measured_on_photographs_as_large(monkeypatch, tmp_path, capsy
     assert taken == {384: ["400.png", "700.png"], 768: ["700.png", "900.png"], 1024: ["700.png", "1024.png"]}
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["own, 1024, 2 photographs: D 1.0000", "own, 2048, 0 photographs: none is as large"]
+
+
+def test_people_who_agree_with_each_other_are_right_in_all_measures():
+    people = pytest.importorskip("benchmarks.people", exc_type=ImportError)
+    opinions = np.array([[mean_opinion(kind, level)[0] for level in range(1, 6)] for kind in KINDS])
+    report = people.measure(np.stack([opinions] * 3))
+    rest = {name: report[name] for name in ("SRCC", "PLCC", "L by opinion", "P")}
+    assert rest == pytest.approx(dict.fromkeys(rest, 1))
+    # The images that stand for undamaged ones are among the damaged, and the weakest blurs are liked a little more.
+    assert report["D"] == pytest.approx((1 + 122 / 125) / 2)
+
+
+@pytest.mark.goldens
+def test_what_people_get_is_what_the_card_says(goldens, tmp_path, monkeypatch, capsys):
+    people = pytest.importorskip("benchmarks.people", exc_type=ImportError)
+    with zipfile.ZipFile(goldens.parent / "liqe_labels.zip") as archive:
+        archive.extractall(tmp_path, [f"{FOLDER}/{name}" for name in FILES])
+    monkeypatch.setattr(sys, "argv", ["people.py", str(tmp_path)])
+    people.main()
+    total, draws, _ = capsys.readouterr().out.splitlines()
+    row = next(line for line in CARD.read_text("utf-8").splitlines() if line.startswith("| people's scores"))
+    said = [cell.strip() for cell in row.strip("|").split("|")[1:]]
+    figures = dict(re.findall(r"(\w[\w ]*?) (0\.\d+)", total))
+    order = ("SRCC", "PLCC", None, "D", "L", "L by opinion", "P")
+    assert said == [f"{float(figures[name]):.3f}" if name else "" for name in order]
+    low, high = re.findall(r"0\.\d+", draws)
+    assert f"between {float(low):.3f} and\n{float(high):.3f}" in CARD.read_text("utf-8")
 
 
 def test_another_make_that_cannot_go_as_far_is_an_error(monkeypatch):

@@ -13,7 +13,7 @@ from PIL import Image
 from liqe_jax.data.crops import SPLIT, crops_set, views_of_crops
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.crops import PAIRS, TABLE, main, make_crops, read_list
+from liqe_jax.synthetic.crops import PAIRS, PLANS, TABLE, WHOLES, main, make_crops, read_list
 from liqe_jax.synthetic.matching import distance, matched
 from liqe_jax.synthetic.opinion import mean_opinion
 from liqe_jax.synthetic.variants import VARIANTS, variant
@@ -25,12 +25,16 @@ from liqe_jax.synthetic.views import (
     PRISTINE_CELLS,
     SIDE,
     SMALLEST,
+    WHOLE,
+    WHOLE_CELLS,
+    WHOLE_SHIFT,
     cells_of,
     make_view,
     pair_views,
     resized_views,
     table_views,
     views_of,
+    whole_views,
 )
 from liqe_jax.synthetic.wavelet import joined, split
 
@@ -230,6 +234,43 @@ def test_crops_of_a_pair_do_not_overlap(monkeypatch):
             assert second.min() >= first.max()
             starts.add(first.min())
         assert len(starts) > 5
+
+
+def test_whole_photographs_are_covered_from_edge_to_edge(monkeypatch):
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 60)
+    monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, scales, rng, looks: photo)
+    ramp = np.zeros((400, 500, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(500) // 2, np.arange(400)[:, None] // 2
+    for turned in (False, True):
+        photo = Image.fromarray(ramp.swapaxes(0, 1) if turned else ramp)
+        views = whole_views(photo, 1, (5,))
+        assert len(views) == WHOLE_CELLS
+        starts = set()
+        for view in views:
+            assert view.pixels.shape == (WHOLE, SIDE, SIDE, 3)
+            # Three along the longer side and two along the other: places 0, 138 and 276, 0 and 176.
+            along, across = (2 * view.pixels[..., channel].min((1, 2)).astype(int) for channel in (0, 1))
+            nearest = {(round(a / 138), round(b / 176)) for a, b in zip(along, across, strict=True)}
+            assert nearest == {(a, b) for a in range(3) for b in range(2)}
+            assert (np.abs(along - 138 * np.round(along / 138)) <= WHOLE_SHIFT + 2).all()
+            assert (np.abs(across - 176 * np.round(across / 176)) <= WHOLE_SHIFT + 2).all()
+            starts.update(along)
+        assert len(starts) > 20
+
+
+def test_whole_photographs_go_through_some_of_the_table(monkeypatch):
+    cells = [(0, 0), *((kind, level) for kind in (7, 10, 25) for level in (1, 5))]
+    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: cells)
+    monkeypatch.setattr("liqe_jax.synthetic.views.WHOLE_CELLS", 4)
+    monkeypatch.setattr("liqe_jax.synthetic.crops.WHOLE_CELLS", 4)
+    photo = Image.fromarray(photograph(300, 360))
+    drawn = [whole_views(photo, 1, (seed,)) for seed in range(6)]
+    assert all(len(views) == len({(view.kind, view.opinion) for view in views}) == 4 for views in drawn)
+    assert {view.kind for views in drawn for view in views} == {"pristine", "7", "10", "25"}
+    for one, two in zip(drawn[0], whole_views(photo, 1, (0,)), strict=True):
+        np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert len(whole_views(photo, 3, (0,))) == PLANS[WHOLES].count(3) == 12
 
 
 def test_small_photographs_are_enlarged_for_pairs_only(monkeypatch):

@@ -4,6 +4,7 @@
     python -m liqe_jax.synthetic.crops photos data/crops-table --table
     python -m liqe_jax.synthetic.crops photos data/crops-pairs --pairs
     python -m liqe_jax.synthetic.crops photos data/crops-resized --resized --looks
+    python -m liqe_jax.synthetic.crops photos data/crops-whole --whole --looks
 
 `views` says what the damage is.
 """
@@ -30,6 +31,8 @@ from liqe_jax.synthetic.views import (
     PER_SCENE,
     SIDE,
     SMALLEST,
+    WHOLE,
+    WHOLE_CELLS,
     Crops,
     cells_of,
     pair_cells_of,
@@ -38,6 +41,7 @@ from liqe_jax.synthetic.views import (
     table_views,
     varied_views,
     views_of,
+    whole_views,
 )
 
 PIXELS, LABELS = "pixels.npy", "labels.json"
@@ -57,13 +61,14 @@ class Plan(NamedTuple):
     crops: int
 
 
-VARIED, TABLE, PAIRS, RESIZED = "varied", "table", "pairs", "resized"
+VARIED, TABLE, PAIRS, RESIZED, WHOLES = "varied", "table", "pairs", "resized", "whole"
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         VARIED: Plan(varied_views, lambda rounds: len(views_of(rounds)), PER_SCENE),
         TABLE: Plan(table_views, lambda rounds: len(cells_of(rounds)), 1),
         PAIRS: Plan(pair_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
         RESIZED: Plan(resized_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
+        WHOLES: Plan(whole_views, lambda rounds: WHOLE_CELLS * rounds, WHOLE),
     }
 )
 
@@ -212,6 +217,13 @@ def main() -> None:
         action="store_const",
         const=RESIZED,
         help="the same of pictures that were enlarged after the damage",
+    )
+    plan.add_argument(
+        "--whole",
+        dest="plan",
+        action="store_const",
+        const=WHOLES,
+        help=f"some of the same of whole photographs, and {WHOLE} crops of each view for data.patches {WHOLE}",
     )
     parser.add_argument("--limit", type=int, help="only so many photographs, evenly out of the list")
     parser.add_argument("--looks", action="store_true", help="other tones, colours and proportions, for training only")

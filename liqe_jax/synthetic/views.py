@@ -5,7 +5,8 @@ levels 1 and 5, in our make or in another (`variants`), now and then by two or t
 are shrunk afterwards. `table_views`: every type at every whole level as KADID-10k has them, in our make.
 `pair_views`: the same in our make or another, of photographs some of which are enlarged first, and two crops side
 by side of each, for training with the mean of several patches, as LIQE's is. `resized_views`: pairs of pictures that
-were enlarged after the damage, as many on the web are.
+were enlarged after the damage, as many on the web are. `whole_views`: six crops all over a photograph, some of which
+may show nothing but sky.
 Any of them takes other `looks` of the photograph, if it is told to, for training on few photographs.
 Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 """
@@ -63,6 +64,11 @@ PER_LOOK, SQUEEZED = 10, 0.8
 ENLARGED_AFTER, WORST_ENLARGED_AFTER = 2.25, 5.0
 
 PAIR = 2  # crops of every view of `pair_views`
+
+# Of `whole_views`: crops in rows and columns (of a photograph in landscape), the longest short side, pixels, how far a
+# crop may lie from its place in the grid, and how many of the cells a photograph goes through.
+WHOLE_GRID, WHOLE_LARGEST, WHOLE_SHIFT, WHOLE_CELLS = (2, 3), 560, 24, 40
+WHOLE = WHOLE_GRID[0] * WHOLE_GRID[1]
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
 PRISTINE = 4.61
@@ -134,6 +140,29 @@ def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], loo
     return _pairs(photo, rounds, seed, looks, enlarged)
 
 
+def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+    """`WHOLE` crops of the whole photograph, evenly over it, for some of `pair_cells_of(rounds)`.
+
+    For training with the mean over a photograph as it is scored, where many crops may show nothing but sky.
+
+    Args:
+      photo: RGB, both sides at least `SMALLEST`.
+      rounds: for how many times `WHOLE_CELLS` of them.
+      seed: of everything random.
+      looks: other looks of the photograph.
+    """
+
+    def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
+        view = np.asarray(scaled).astype(np.float32) / 255
+        if kind:
+            make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
+            view = make(view, kind, level, int(rng.integers(2**31)))
+        return _spread(_finished(to_bytes(view), rng), rng)
+
+    scales = SMALLEST, min(WHOLE_LARGEST, *photo.size)
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks, rounds * WHOLE_CELLS)
+
+
 def _pairs(
     photo: Pictures.Image,
     rounds: int,
@@ -167,10 +196,11 @@ def _of_table(
     scales: tuple[int, int],
     cut: _Cut,
     looks: bool,
+    count: int | None = None,
 ) -> list[Crops]:
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     views = []
-    for turn, cell in enumerate(rng.permutation(len(cells))):
+    for turn, cell in enumerate(rng.permutation(len(cells))[:count]):
         if turn % (PER_LOOK if looks else PER_SCALE) == 0:
             scaled = _scaled(photo, scales, rng, looks)
         kind, level = cells[cell]
@@ -278,3 +308,18 @@ def _pair(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8
     start = (length - half) // 8 * 8  # JPEG's grid goes on
     halves = (pixels[:, :half], pixels[:, start:]) if axis else (pixels[:half], pixels[start:])
     return np.stack([_crop(part, rng) for part in halves])
+
+
+def _spread(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "N S S 3"]:
+    """Crops in a grid from edge to edge, each a little beside its place."""
+    height, width = pixels.shape[:2]
+    rows, columns = WHOLE_GRID if width >= height else WHOLE_GRID[::-1]
+    crops = []
+    for y in np.linspace(0, height - SIDE, rows):
+        for x in np.linspace(0, width - SIDE, columns):
+            top, left = (
+                int(np.clip(round(place + rng.uniform(-WHOLE_SHIFT, WHOLE_SHIFT)), 0, side - SIDE))
+                for place, side in ((y, height), (x, width))
+            )
+            crops.append(pixels[top : top + SIDE, left : left + SIDE])
+    return np.stack(crops)

@@ -155,8 +155,7 @@ def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         view = np.asarray(scaled).astype(np.float32) / 255
         if kind:
-            make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
-            view = make(view, kind, level, int(rng.integers(2**31)))
+            view = _damaged(view, kind, level, rng)
         return _spread(_finished(to_bytes(view), rng), rng)
 
     scales = SMALLEST, min(WHOLE_LARGEST, *photo.size)
@@ -174,8 +173,7 @@ def _pairs(
         size = WHOLE_VIEW if kind in WHOLE_KINDS else PAIR_VIEW
         view = _window(scaled, size if scaled.width >= scaled.height else size[::-1], rng)
         if kind:
-            make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
-            view = make(view, kind, level, int(rng.integers(2**31)))
+            view = _damaged(view, kind, level, rng)
         pixels = to_bytes(view)
         return _pair(_finished(after(pixels, level, rng) if kind else pixels, rng), rng)
 
@@ -183,6 +181,11 @@ def _pairs(
     smallest = min(short, max(SMALLEST, round(PAIR * SIDE * short / long)))  # room for both
     scales = smallest, min(LARGEST, round(ENLARGED * short))
     return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks)
+
+
+def _damaged(view: np.ndarray, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
+    make = variant if rng.random() < PAIR_VARIANT_SHARE else distort
+    return make(view, kind, level, int(rng.integers(2**31)))
 
 
 # (photograph at its scale, kind, level, generator) -> crops of one view.

@@ -263,7 +263,6 @@ def test_whole_photographs_go_through_some_of_the_table(monkeypatch):
     cells = [(0, 0), *((kind, level) for kind in (7, 10, 25) for level in (1, 5))]
     monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: cells)
     monkeypatch.setattr("liqe_jax.synthetic.views.WHOLE_CELLS", 4)
-    monkeypatch.setattr("liqe_jax.synthetic.crops.WHOLE_CELLS", 4)
     photo = Image.fromarray(photograph(300, 360))
     drawn = [whole_views(photo, 1, (seed,)) for seed in range(6)]
     assert all(len(views) == len({(view.kind, view.opinion) for view in views}) == 4 for views in drawn)

@@ -32,7 +32,6 @@ from liqe_jax.synthetic.views import (
     SIDE,
     SMALLEST,
     WHOLE,
-    WHOLE_CELLS,
     Crops,
     cells_of,
     pair_cells_of,
@@ -41,6 +40,7 @@ from liqe_jax.synthetic.views import (
     table_views,
     varied_views,
     views_of,
+    whole_count,
     whole_views,
 )
 
@@ -68,7 +68,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
         TABLE: Plan(table_views, lambda rounds: len(cells_of(rounds)), 1),
         PAIRS: Plan(pair_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
         RESIZED: Plan(resized_views, lambda rounds: len(pair_cells_of(rounds)), PAIR),
-        WHOLES: Plan(whole_views, lambda rounds: WHOLE_CELLS * rounds, WHOLE),
+        WHOLES: Plan(whole_views, whole_count, WHOLE),
     }
 )
 

@@ -159,7 +159,7 @@ def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks
         return _spread(_finished(to_bytes(view), rng), rng)
 
     scales = SMALLEST, min(WHOLE_LARGEST, *photo.size)
-    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks, rounds * WHOLE_CELLS)
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks, whole_count(rounds))
 
 
 def _pairs(
@@ -221,6 +221,11 @@ def cells_of(rounds: int) -> list[tuple[int, int]]:
 def pair_cells_of(rounds: int) -> list[tuple[int, int]]:
     """The same for pairs."""
     return _cells(PAIR_PRISTINE_CELLS) * rounds
+
+
+def whole_count(rounds: int) -> int:
+    """How many of these `whole_views` takes."""
+    return min(WHOLE_CELLS * rounds, len(pair_cells_of(rounds)))
 
 
 def _cells(pristine: int) -> list[tuple[int, int]]:

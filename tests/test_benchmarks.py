@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import people, scoring
 from liqe_jax import Failure
@@ -19,6 +20,8 @@ from liqe_jax.synthetic import KINDS
 from liqe_jax.synthetic.opinion import mean_opinion
 from liqe_jax.synthetic.opinion_figures import FILES, FOLDER
 from tools.nano_card import CARD
+
+from .test_enlarged import texture
 
 
 def test_ratios_without_the_peer_are_to_the_first(capsys):
@@ -148,3 +151,25 @@ def test_another_make_that_cannot_go_as_far_is_an_error(monkeypatch):
     monkeypatch.setattr(other_makes, "OTHER_MAKES", {16: lambda image, strength, rng: image})
     with pytest.raises(ImageError, match=rf"{other_makes.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"):
         other_makes.other_distort(image, 16, 3, 0)
+
+
+def test_enlargements_are_counted(monkeypatch, tmp_path, capsys):
+    enlargement = pytest.importorskip("benchmarks.enlargement", exc_type=ImportError)
+    monkeypatch.setattr(enlargement, "KINDS", ())
+    Image.fromarray(texture(683, 1024)).save(tmp_path / "a.png")
+    rows = [{"file": "a.png", "split": part, "width": 1024, "height": 683} for part in ("val", "test")]
+    (tmp_path / "photographs.json").write_text(json.dumps({"photographs": rows}))
+    monkeypatch.setattr(sys, "argv", ["enlargement.py", str(tmp_path)])
+    enlargement.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 photographs, 1 pictures"
+    for line in ("| as it is | 1.000 | 0.000 |", "| Pillow, bicubic, 4 | 1.000 | 0.000 |"):
+        assert line in lines
+    monkeypatch.setattr(enlargement, "found", lambda pixels: 2.0)
+    enlargement.main()
+    lines = capsys.readouterr().out.splitlines()
+    for line in ("| as it is | 0.000 | 1.000 |", "| Pillow, Lanczos, 2 | 1.000 | 0.000 |"):
+        assert line in lines
+    monkeypatch.setattr(enlargement, "found", lambda pixels: 1.0)
+    enlargement.main()  # not found is neither
+    assert "| Pillow, Lanczos, 2 | 0.000 | 0.000 |" in capsys.readouterr().out.splitlines()

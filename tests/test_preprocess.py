@@ -25,8 +25,11 @@ from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
 def picture(height: int, width: int) -> np.ndarray:
     """Random colours with some detail, uint8 [height, width, 3]."""
-    coarse = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(8, 248, (40, 40, 3), np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    # A grain, lest it be taken for the small picture that it was made of.
+    return np.clip(smooth + rng.integers(-8, 9, smooth.shape), 0, 255).astype(np.uint8)
 
 
 def prepared(height: int, width: int, preset: str | Preset, patch: int = 224) -> PreparedImage:

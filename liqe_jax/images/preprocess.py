@@ -16,6 +16,7 @@ from PIL import Image
 
 from liqe_jax.errors import UsageError
 from liqe_jax.images.decode import DecodedImage, DecodeOptions
+from liqe_jax.images.enlarged import without_enlargement
 from liqe_jax.images.grid import FINE_STRIDE, PATCH, covered_share, cut, even_corners, every_sth, grid
 
 # Images with both sides at least this are resized to it by their short side (utils.py:155).
@@ -43,6 +44,7 @@ class Preset:
       even: spread the patches over both axes instead of taking every s-th of the grid.
       count: patches per image; None takes the whole grid.
       apply_exif, white_background: see `DecodeOptions`.
+      undo_enlargement: judge enlarged images as they were before (`enlarged`), since people see the same in them.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Preset:
     count: int | None = PATCH_COUNT
     apply_exif: bool = False
     white_background: bool = False
+    undo_enlargement: bool = False
 
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
@@ -87,7 +90,7 @@ PRESETS = MappingProxyType(
         for preset in (
             Preset("paper"),
             Preset("pyiqa", resize=False, stride=FINE_STRIDE),
-            Preset("even", even=True, apply_exif=True, white_background=True),
+            Preset("even", even=True, apply_exif=True, white_background=True, undo_enlargement=True),
         )
     }
 )
@@ -155,7 +158,12 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)
-    pixels = resize_short_side(image.pixels) if preset.resize else image.pixels
+    pixels = image.pixels
+    if preset.undo_enlargement:
+        pixels = without_enlargement(pixels)
+        if pixels is not image.pixels:
+            warnings.append(f"{width}x{height} was enlarged: judged at {pixels.shape[1]}x{pixels.shape[0]}, as before")
+    pixels = resize_short_side(pixels) if preset.resize else pixels
     if min(pixels.shape[:2]) < patch:
         pixels = enlarge_to_patch(pixels, patch)
         warnings.append(

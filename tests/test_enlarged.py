@@ -159,6 +159,23 @@ def test_thumbnails_stay_blurred():
     assert factor_of(enlarged(small, 4)) == pytest.approx(4, rel=0.004)
 
 
+def test_what_is_shrunk_in_any_case_is_left_alone():
+    large = enlarged(texture(500, 600), 2)
+    assert without_enlargement(large).shape == (500, 600, 3)
+    assert without_enlargement(large, short_side=501).shape == (500, 600, 3)
+    assert without_enlargement(large, short_side=500) is large
+
+
+def test_huge_pictures_are_brought_back_once(monkeypatch):
+    pixels = sample("coffee.jpg")
+    large = enlarged(pixels, 2)
+    exact = without_enlargement(large)
+    monkeypatch.setattr("liqe_jax.images.enlarged.LARGEST_REPEATED", large.shape[0] * large.shape[1] - 1)
+    once = without_enlargement(large)
+    assert (once == pixels).mean() < (exact == pixels).mean()
+    assert abs(once.astype(int) - pixels).mean() < 0.5
+
+
 def test_factors_beyond_the_largest_do_no_harm():
     # More than MOST is not looked for; what is found instead must not go below the original.
     large = enlarged(texture(100, 150), 1.5 * MOST)

@@ -24,6 +24,9 @@ LONG_SIDE = 512
 # tips lie between them. Elsewhere it would add no more than rounding.
 REPEATS, FEW = 2, 3.0
 
+# Pixels of the largest picture for which that is done. It takes some 40 bytes a pixel.
+LARGEST_REPEATED = 12_000_000
+
 # Pixels: side of a window where a factor is tried, and how many of 5x5 are, those with most detail.
 WINDOW, WINDOWS = 192, 4
 
@@ -68,20 +71,27 @@ def enlargement(pixels: UInt8[np.ndarray, "H W 3"]) -> Enlargement | None:
     return None
 
 
-def without_enlargement(pixels: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def without_enlargement(
+    pixels: UInt8[np.ndarray, "H W 3"], short_side: int | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
     """A picture before somebody enlarged it; one that shows no trace of that is returned as it is.
 
     Args:
       pixels: RGB, of any size. The longer side of the result is `LONG_SIDE` or more.
+      short_side: to which it will be shrunk in any case. Of a picture that was as large before, no more than that is
+        seen, and it is returned as it is.
     """
     possible = max(pixels.shape[:2]) / LONG_SIDE
     found = enlargement(pixels) if possible >= LEAST else None
     if found is None:
         return pixels
-    back = _back(pixels.shape, min(found.factor, possible))
+    factor = min(found.factor, possible)
+    if short_side is not None and min(pixels.shape[:2]) >= factor * short_side:
+        return pixels
+    back = _back(pixels.shape, factor)
     # A size between is nobody's original, with which enlarging again could be compared.
-    limited = possible < 0.995 * found.factor
-    return back.before(pixels, 0 if limited else _repeats(found), found.kernel)
+    once = possible < 0.995 * found.factor or pixels.shape[0] * pixels.shape[1] > LARGEST_REPEATED
+    return back.before(pixels, 0 if once else _repeats(found), found.kernel)
 
 
 class _Axis(NamedTuple):

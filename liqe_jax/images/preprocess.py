@@ -160,7 +160,7 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     warnings = list(image.warnings)
     pixels = image.pixels
     if preset.undo_enlargement:
-        pixels = without_enlargement(pixels)
+        pixels = without_enlargement(pixels, SHORT_SIDE if preset.resize else None)
         if pixels is not image.pixels:
             warnings.append(f"{width}x{height} was enlarged: judged at {pixels.shape[1]}x{pixels.shape[0]}, as before")
     pixels = resize_short_side(pixels) if preset.resize else pixels

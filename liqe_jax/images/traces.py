@@ -18,7 +18,7 @@ LEAST, MOST = 1.3, 9.0
 # Rows and columns that are looked at, and samples that each must have.
 LINES, SMALLEST = 384, 256
 
-# Over the median of the spectrum: what counts as a line. Chance gave up to 5 in photographs of training.
+# Over the median of the spectrum: what counts as a line. Sharp pictures have up to 5 by chance, blurred ones up to 10.
 LINE = 7.0
 
 # Most lines of a picture that are tried, the strongest first. JPEG adds seven.

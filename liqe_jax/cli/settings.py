@@ -35,7 +35,7 @@ def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None =
         choices=PRESET_NAMES,
         default=default,
         help="how patches are chosen: as LIQE was tested (paper), as in pyiqa, or spread evenly with EXIF rotation "
-        f"(even; best for photographs from phones) (default: {ours})",
+        f"and enlargement undone (even; best for photographs from phones) (default: {ours})",
     )
 
 

@@ -1,7 +1,7 @@
 """How good `liqe_nano` is, on photographs it never saw: the tables under "How good it is" of docs/liqe_nano.md.
 
     python tools/photographs.py --out photos
-    python benchmarks/nano.py photos --sections own other sizes resized pristine edits
+    python benchmarks/nano.py photos --sections own other sizes resized stored pristine edits
 
 Photographs are those of the part `test` in photos/photographs.json. "Opinion" is the mean of KADID-10k's human
 scores for the type and level: what people said of other photographs under the same damage. PLCC is Pearson's
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,20 @@ from liqe_jax.synthetic.opinion import mean_opinion
 SIZES = (384, 512, 768, 1024, 2048, 4000)  # longest side, pixels
 
 
+# What somebody does to a whole picture.
+Change = Callable[[Image.Image], Image.Image]
+
+
 @dataclasses.dataclass(frozen=True)
-class Resized:
-    """A damaged picture with another number of pixels: people see the same damage in it."""
+class Changed:
+    """A damaged picture after something in which people see the same damage."""
 
     rendering: Rendering
-    side: int
+    change: Change
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The pixels, uint8 [H, W, 3]."""
-        picture = Image.fromarray(np.asarray(self.rendering))
-        pixels = np.asarray(_of_side(picture, self.side))
+        pixels = np.asarray(self.change(Image.fromarray(np.asarray(self.rendering))))
         return pixels if dtype is None else pixels.astype(dtype)
 
 
@@ -57,8 +61,33 @@ def _of_side(picture: Image.Image, side: int) -> Image.Image:
     return picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.LANCZOS)
 
 
+def _decoded(picture: Image.Image, file_format: str, **settings: Any) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, file_format, **settings)
+    return Image.open(file).convert("RGB")
+
+
+def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    return _decoded(picture, "jpeg", quality=quality)
+
+
+def _noisy(picture: Image.Image, sigma: float) -> Image.Image:
+    noise = np.random.default_rng(0).normal(0, sigma, (picture.height, picture.width, 3))
+    return Image.fromarray(np.clip(np.rint(np.asarray(picture) + noise), 0, 255).astype(np.uint8))
+
+
+# How photographs mostly come; people see next to nothing of it.
+STORED: Mapping[str, Change] = {
+    "JPEG 95": functools.partial(_jpeg, quality=95),
+    "JPEG 90": functools.partial(_jpeg, quality=90),
+    "JPEG 75": functools.partial(_jpeg, quality=75),
+    "WebP 90": functools.partial(_decoded, file_format="webp", quality=90),
+    "noise of one level": functools.partial(_noisy, sigma=1),
+}
+
+
 def judge(
-    model: liqe_jax.Model, items: Sequence[Rendering | Resized], preprocess: str | None, absent: str | None = None
+    model: liqe_jax.Model, items: Sequence[Rendering | Changed], preprocess: str | None, absent: str | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Scores and the most probable distortions; NaN and "" where the error holds the words `absent`: no picture."""
     results = list(tqdm(model.score_many(items, preprocess=preprocess), total=len(items), unit="image", disable=None))
@@ -82,19 +111,19 @@ def measure(
     make: Distort,
     *,
     side: int,
-    resized: int | None = None,
+    change: Change | None = None,
     preprocess: str | None = None,
     absent: str | None = None,
 ) -> dict[str, float]:
     """The figures for one make of damage at one size.
 
     Args:
-      resized: another size afterwards.
+      change: what is done to every picture afterwards.
       absent: words in the error of a picture that does not exist; the figures are over the others.
     """
     kinds = list(kinds)
     items = list(renderings(str(folder), names, kinds, make, side=side))
-    taken = [Resized(item, resized) for item in items] if resized else items
+    taken = [Changed(item, change) for item in items] if change else items
     quality, distortion = judge(model, taken, preprocess, absent)
     pristine = np.array([item.kind == PRISTINE[0] for item in items])
     damaged = [item for item in items if item.kind != PRISTINE[0]]
@@ -165,17 +194,6 @@ def pristine_at_sizes(model: liqe_jax.Model, folder: Path, names: Sequence[str],
         )
 
 
-def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    picture.save(file, "jpeg", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def _noisy(picture: Image.Image, sigma: float) -> Image.Image:
-    noise = np.random.default_rng(0).normal(0, sigma, (picture.height, picture.width, 3))
-    return Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8))
-
-
 def _pixelated(picture: Image.Image, factor: int) -> Image.Image:
     small = picture.resize((picture.width // factor, picture.height // factor), Image.Resampling.BOX)
     return small.resize(picture.size, Image.Resampling.NEAREST)
@@ -184,6 +202,25 @@ def _pixelated(picture: Image.Image, factor: int) -> Image.Image:
 def _shaken(picture: Image.Image, length: int) -> Image.Image:
     kernel = np.eye(length, dtype=np.float32) / length
     return Image.fromarray(cv2.filter2D(np.asarray(picture), -1, kernel))
+
+
+def pristine_stored(model: liqe_jax.Model, folder: Path, names: Sequence[str], preprocess: str | None) -> None:
+    """What undamaged photographs lose when they are stored."""
+    pictures = [_of_side(Image.open(folder / name).convert("RGB"), SIDE) for name in names]
+
+    def scores(change: Change) -> np.ndarray:
+        arrays = (np.asarray(change(picture)) for picture in pictures)
+        return np.array([result.quality for result in model.score_many(arrays, preprocess=preprocess)])
+
+    before = scores(lambda picture: picture)
+    for title, change in STORED.items():
+        quality = scores(change)
+        print(
+            f"pristine stored as {title}: mean {quality.mean():.3f}, before {before.mean():.3f}  "
+            f"most lost {(before - quality).max():.3f}  more than 0.3 lost: {(before - quality > 0.3).sum()}  "
+            f"above 4: {(quality > 4).sum()} of {len(quality)}",
+            flush=True,
+        )
 
 
 # name -> (mild edit, strong edit), of a picture with a longest side of 768 pixels.
@@ -242,7 +279,7 @@ def main() -> None:
     parser.add_argument("--preprocess", help="default: the model's own")
     parser.add_argument("--part", default="test", help="part of the photographs (test, val)")
     parser.add_argument("--limit", type=int, help="only so many photographs")
-    sections = ("own", "other", "sizes", "resized", "pristine", "edits")
+    sections = ("own", "other", "sizes", "resized", "stored", "pristine", "edits")
     parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
     options = parser.parse_args()
     model = liqe_jax.load(options.model)
@@ -271,8 +308,14 @@ def main() -> None:
         for side in SIZES:
             if side == SIDE:
                 continue
-            report = measure(model, options.photos, names[:8], KINDS, distort, side=SIDE, resized=side, **common)
+            after = functools.partial(_of_side, side=side)
+            report = measure(model, options.photos, names[:8], KINDS, distort, side=SIDE, change=after, **common)
             show(f"own, {SIDE} resized to {side}", report)
+    if "stored" in options.sections:
+        for title, change in STORED.items():
+            report = measure(model, options.photos, names[:8], KINDS, distort, side=SIDE, change=change, **common)
+            show(f"own, {SIDE} stored as {title}", report)
+        pristine_stored(model, options.photos, names, options.preprocess)
     if "pristine" in options.sections:
         pristine_at_sizes(model, options.photos, names, options.preprocess)
     if "edits" in options.sections:

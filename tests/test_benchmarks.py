@@ -118,6 +118,34 @@ def test_sizes_are_measured_on_photographs_as_large(monkeypatch, tmp_path, capsy
     assert lines[-2:] == ["own, 1024, 2 photographs: D 1.0000", "own, 2048, 0 photographs: none is as large"]
 
 
+def test_stored_pictures_are_measured_as_stored(monkeypatch, tmp_path, capsys):
+    nano = pytest.importorskip("benchmarks.nano", exc_type=ImportError)
+    Image.fromarray(texture(341, 512)).save(tmp_path / "a.png")
+    rows = [{"file": "a.png", "split": "test", "width": 512, "height": 341}]
+    (tmp_path / "photographs.json").write_text(json.dumps({"photographs": rows}))
+    original = np.asarray(Image.open(tmp_path / "a.png"))
+
+    def score_many(items, preprocess):
+        """How far each picture is from the photograph."""
+        for item in items:
+            far = np.abs(np.asarray(item).astype(float) - original).mean()
+            yield SimpleNamespace(quality=4.5 - far, distortion="noise")
+
+    monkeypatch.setattr(
+        nano.liqe_jax, "load", lambda name: SimpleNamespace(name="m", preprocess="even", score_many=score_many)
+    )
+    monkeypatch.setattr(nano, "KINDS", {11: KINDS[11]})
+    monkeypatch.setattr(sys, "argv", ["nano.py", str(tmp_path), "--sections", "stored"])
+    nano.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "stored as" in line]
+    assert [re.split(" as |: ", line)[1] for line in lines] == [*nano.STORED] * 2
+    assert all(line.startswith("own, 512 stored as") and "SRCC 1.0000" in line for line in lines[: len(nano.STORED)])
+    lost = [float(re.search(r"before 4.500  most lost (\S+)", line)[1]) for line in lines[len(nano.STORED) :]]
+    # Noise of one level moves a pixel by 0.8 on the average; JPEG the more the lower its quality.
+    assert 0 < lost[0] < lost[1] < lost[2]
+    assert lost[-1] == pytest.approx(0.8, abs=0.1)
+
+
 def test_people_who_agree_with_each_other_are_right_in_all_measures():
     opinions = np.array([[mean_opinion(kind, level)[0] for level in range(1, 6)] for kind in KINDS])
     report = people.measure(np.stack([opinions] * 3))

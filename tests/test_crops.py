@@ -197,7 +197,7 @@ def test_damage_grows_with_the_picture_and_undamaged_ones_stay(monkeypatch):
     """Noise of a pixel becomes noise of several: neighbours differ less."""
     monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (11, 3), (11, 5)] * 20)
     monkeypatch.setattr("liqe_jax.synthetic.views.PAIR_VARIANT_SHARE", 0.0)
-    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng, extras: pixels)
     photo = Image.fromarray(np.full((300, 500, 3), 128, np.uint8))
 
     def roughness(views):
@@ -222,7 +222,7 @@ def test_damage_grows_with_the_picture_and_undamaged_ones_stay(monkeypatch):
 
 def test_crops_of_a_pair_do_not_overlap(monkeypatch):
     monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 20)
-    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng, extras: pixels)
     ramp = np.zeros((300, 500, 3), np.uint8)
     ramp[..., 0] = np.arange(500) // 2
     for turned in (False, True):
@@ -237,7 +237,7 @@ def test_crops_of_a_pair_do_not_overlap(monkeypatch):
 
 
 def test_whole_photographs_are_covered_from_edge_to_edge(monkeypatch):
-    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng: pixels)
+    monkeypatch.setattr("liqe_jax.synthetic.views._finished", lambda pixels, rng, extras: pixels)
     monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0)] * 60)
     monkeypatch.setattr("liqe_jax.synthetic.views._scaled", lambda photo, scales, rng, looks: photo)
     ramp = np.zeros((400, 500, 3), np.uint8)

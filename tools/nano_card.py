@@ -1,6 +1,6 @@
 """Puts the figures that `benchmarks/nano.py` printed into the tables of docs/liqe_nano.md and README.md.
 
-python benchmarks/nano.py photos --sections own other pristine edits > all.txt
+python benchmarks/nano.py photos --sections own other stored pristine edits > all.txt
 python benchmarks/nano.py photos --limit 8 --sections sizes resized > sizes.txt
 python tools/nano_card.py all.txt sizes.txt
 """
@@ -16,11 +16,17 @@ ROOT = Path(__file__).parents[1]
 CARD, README = ROOT / "docs" / "liqe_nano.md", ROOT / "README.md"
 FIGURES = ("SRCC", "PLCC", "category", "D", "L", "L by opinion", "P")
 
-_SUMMARY = re.compile(r"^(own|others'), (\d+)(?: resized to (\d+))?(?:, (\d+) photographs)?: (SRCC .*)$")
+_SUMMARY = re.compile(
+    r"^(own|others'), (\d+)(?: resized to (\d+)| stored as (.+?))?(?:, (\d+) photographs)?: (SRCC .*)$"
+)
 _KIND = re.compile(
     r"^ +(\d+) (.+?) +D (\S+)  L (\S+)  category (\S+)  scores (.+?)  opinions (.+?)(?:  measured (\d+%))?$"
 )
 _PRISTINE = re.compile(r"^pristine at (\d+): mean (\S+)  lowest (\S+) .*above 4: (\d+ of \d+)$")
+_PRISTINE_STORED = re.compile(
+    r"^pristine stored as (.+?): mean (\S+), before \S+  most lost (\S+)  "
+    r"more than 0.3 lost: (\d+)  above 4: (\d+ of \d+)$"
+)
 
 
 def read(lines: Iterable[str]) -> dict[str, list[str]]:
@@ -33,11 +39,13 @@ def read(lines: Iterable[str]) -> dict[str, list[str]]:
             said = [", ".join(values.split()) for values in (scores, opinions)]
             kinds.append(" | ".join([f"{kind} {name}", *figures, *said, *([measured] if measured else [])]))
         elif found := _SUMMARY.match(line):
-            make, side, resized, photographs, rest = found.groups()
+            make, side, resized, stored, photographs, rest = found.groups()
             values = {name: float(value) for name, value in (pair.rsplit(" ", 1) for pair in rest.split("  "))}
             cells = " | ".join(f"{values[name]:.3f}" for name in FIGURES)
             if resized:
                 rows.setdefault("resized", []).append(f"{resized} | {cells}")
+            elif stored:
+                rows.setdefault("stored", []).append(f"{stored} | {cells}")
             elif side == "512":
                 rows[make], rows[f"{make} by type"] = [cells], kinds
             else:
@@ -45,6 +53,8 @@ def read(lines: Iterable[str]) -> dict[str, list[str]]:
             kinds = []
         elif found := _PRISTINE.match(line):
             rows.setdefault("pristine", []).append(" | ".join(found.groups()))
+        elif found := _PRISTINE_STORED.match(line):
+            rows.setdefault("pristine stored", []).append(" | ".join(found.groups()))
     return rows
 
 
@@ -83,6 +93,8 @@ def rewritten(card: str, readme: str, rows: dict[str, list[str]]) -> tuple[str, 
         "others' by type": ("Of other libraries' damage", "| type | D | L by opinion"),
         "sizes": ("Our own damage at other sizes", "| longest side | photographs"),
         "resized": ("Pictures damaged at 512 pixels", "| longest side | SRCC"),
+        "stored": ("Our own damage, stored", "| stored as | SRCC"),
+        "pristine stored": ("Undamaged photographs, stored", "| stored as | mean score"),
         "pristine": ("Undamaged photographs", "| longest side | mean score"),
     }
     for name, cells in rows.items():

@@ -3,7 +3,7 @@
     python -m liqe_jax.synthetic.crops photos data/crops --rounds 2
     python -m liqe_jax.synthetic.crops photos data/crops-table --table
     python -m liqe_jax.synthetic.crops photos data/crops-pairs --pairs
-    python -m liqe_jax.synthetic.crops photos data/crops-resized --resized --looks
+    python -m liqe_jax.synthetic.crops photos data/crops-resized --resized --looks --stored
     python -m liqe_jax.synthetic.crops photos data/crops-whole --whole --looks
 
 `views` says what the damage is.
@@ -33,6 +33,7 @@ from liqe_jax.synthetic.views import (
     SMALLEST,
     WHOLE,
     Crops,
+    Extras,
     cells_of,
     pair_cells_of,
     pair_views,
@@ -51,12 +52,12 @@ class Plan(NamedTuple):
     """What a photograph becomes.
 
     Attributes:
-      views: (photograph, rounds, seed, whether with looks) -> its damaged views.
+      views: (photograph, rounds, seed, extras) -> its damaged views.
       count: rounds -> how many those are.
       crops: of each.
     """
 
-    views: Callable[[Pictures.Image, int, tuple[int, ...], bool], list[Crops]]
+    views: Callable[[Pictures.Image, int, tuple[int, ...], Extras], list[Crops]]
     count: Callable[[int], int]
     crops: int
 
@@ -73,12 +74,12 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
 )
 
 
-def _photo_crops(path: str, number: int, rounds: int, seed: int, plan: str, looks: bool) -> list[Crops]:
+def _photo_crops(path: str, number: int, rounds: int, seed: int, plan: str, extras: Extras) -> list[Crops]:
     import cv2
 
     cv2.setNumThreads(1)  # processes share the cores
     photo = Pictures.open(path).convert("RGB")
-    return PLANS[plan].views(photo, rounds, (seed, number), looks)
+    return PLANS[plan].views(photo, rounds, (seed, number), extras)
 
 
 class Photograph(NamedTuple):
@@ -132,6 +133,7 @@ def make_crops(
     plan: str = VARIED,
     limit: int | None = None,
     looks: bool = False,
+    stored: bool = False,
 ) -> int:
     """Writes crops of all training and validation photographs; returns their number.
 
@@ -145,6 +147,7 @@ def make_crops(
         pictures that were enlarged after the damage.
       limit: only so many photographs, evenly out of the list.
       looks: with other looks of the photographs for training (`looks`); those for validation stay as they are.
+      stored: most pictures are stored as photographs are, after the damage, those for validation too.
 
     Raises:
       DataError: no photographs, or `out` exists.
@@ -166,7 +169,9 @@ def make_crops(
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
         jobs = [
-            pool.submit(_photo_crops, str(row.path), number, rounds, seed, plan, looks and row.part == "train")
+            pool.submit(
+                _photo_crops, str(row.path), number, rounds, seed, plan, Extras(looks and row.part == "train", stored)
+            )
             for number, row in enumerate(rows)
         ]
         for row, job in tqdm(zip(rows, jobs, strict=True), total=len(rows), unit="photo"):
@@ -227,6 +232,7 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=int, help="only so many photographs, evenly out of the list")
     parser.add_argument("--looks", action="store_true", help="other tones, colours and proportions, for training only")
+    parser.add_argument("--stored", action="store_true", help="most of them stored well, as photographs are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes; default: one a core")
     options = parser.parse_args()

@@ -7,7 +7,8 @@ are shrunk afterwards. `table_views`: every type at every whole level as KADID-1
 by side of each, for training with the mean of several patches, as LIQE's is. `resized_views`: pairs of pictures that
 were enlarged after the damage, as many on the web are. `whole_views`: six crops all over a photograph, some of which
 may show nothing but sky.
-Any of them takes other `looks` of the photograph, if it is told to, for training on few photographs.
+Any of them takes other `looks` of the photograph, if it is told to, for training on few photographs, and stores most
+pictures as photographs are (`stored`), instead of a quarter as a JPEG.
 Opinion scores are the means of KADID-10k's for the type and level (`opinion`).
 """
 
@@ -25,6 +26,7 @@ from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.looks import look
 from liqe_jax.synthetic.opinion import LEVELS, mean_opinion
+from liqe_jax.synthetic.stored import as_jpeg, stored
 from liqe_jax.synthetic.variants import variant
 
 SIDE = 224  # pixels of a crop
@@ -63,6 +65,9 @@ PER_LOOK, SQUEEZED = 10, 0.8
 # worse than it is not better.
 ENLARGED_AFTER, WORST_ENLARGED_AFTER = 2.25, 5.0
 
+# Share of pictures that are stored as a JPEG, and its qualities from and to.
+FINISHED_SHARE, FINISHED_JPEG = 0.25, (88, 97)
+
 PAIR = 2  # crops of every view of `pair_views`
 
 # Of `whole_views`: crops in rows and columns (of a photograph in landscape), the longest short side, pixels, how far a
@@ -75,6 +80,21 @@ PRISTINE = 4.61
 
 # Views a round, beside one for each type: undamaged, and damaged by two or three types.
 PRISTINE_ROUNDS, PAIR_ROUNDS, TRIPLE_ROUNDS = 5, 3, 1
+
+
+class Extras(NamedTuple):
+    """What happens to a photograph besides the damage.
+
+    Attributes:
+      looks: before it, another look.
+      stored: after it, mostly stored well in one of several ways, instead of a quarter of the time as a good JPEG.
+    """
+
+    looks: bool = False
+    stored: bool = False
+
+
+PLAIN = Extras()
 
 
 class Crops(NamedTuple):
@@ -93,43 +113,44 @@ def views_of(rounds: int) -> list[tuple[int, ...]]:
     return (single + several) * rounds
 
 
-def varied_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+def varied_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], extras: Extras = PLAIN) -> list[Crops]:
     """One view for each of `views_of(rounds)`."""
-    return [make_view(photo, kinds, (*seed, turn), looks) for turn, kinds in enumerate(views_of(rounds))]
+    return [make_view(photo, kinds, (*seed, turn), extras) for turn, kinds in enumerate(views_of(rounds))]
 
 
-def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+def table_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], extras: Extras = PLAIN) -> list[Crops]:
     """A crop for each of `cells_of(rounds)`, in an order and at scales of their own.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       rounds: how often everything comes.
       seed: of everything random.
-      looks: other looks of the photograph.
+      extras: what happens besides.
     """
 
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         view = _window(scaled, WHOLE_VIEW if kind in WHOLE_KINDS else VIEW, rng)
         if kind:
             view = distort(view, kind, level, int(rng.integers(2**31)))
-        return _crop(to_bytes(view), rng)[None]
+        pixels = to_bytes(view)
+        return _crop(stored(pixels, rng) if extras.stored else pixels, rng)[None]
 
-    return _of_table(photo, cells_of(rounds), seed, (SMALLEST, min(LARGEST, *photo.size)), cut, looks)
+    return _of_table(photo, cells_of(rounds), seed, (SMALLEST, min(LARGEST, *photo.size)), cut, extras.looks)
 
 
-def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+def pair_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], extras: Extras = PLAIN) -> list[Crops]:
     """Two crops for each of `pair_cells_of(rounds)`, side by side as far as the photograph has room.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       rounds: how often everything comes.
       seed: of everything random.
-      looks: other looks of the photograph.
+      extras: what happens besides.
     """
-    return _pairs(photo, rounds, seed, looks, lambda pixels, level, rng: pixels)
+    return _pairs(photo, rounds, seed, extras, lambda pixels, level, rng: pixels)
 
 
-def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], extras: Extras = PLAIN) -> list[Crops]:
     """The same, enlarged after the damage, undamaged ones not."""
 
     def enlarged(pixels: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
@@ -137,10 +158,10 @@ def resized_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], loo
         filters = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
         return cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=filters[rng.integers(3)])
 
-    return _pairs(photo, rounds, seed, looks, enlarged)
+    return _pairs(photo, rounds, seed, extras, enlarged)
 
 
-def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks: bool = False) -> list[Crops]:
+def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], extras: Extras = PLAIN) -> list[Crops]:
     """`WHOLE` crops of the whole photograph, evenly over it, for some of `pair_cells_of(rounds)`.
 
     For training with the mean over a photograph as it is scored, where many crops may show nothing but sky.
@@ -149,24 +170,24 @@ def whole_views(photo: Pictures.Image, rounds: int, seed: tuple[int, ...], looks
       photo: RGB, both sides at least `SMALLEST`.
       rounds: for how many times `WHOLE_CELLS` of them.
       seed: of everything random.
-      looks: other looks of the photograph.
+      extras: what happens besides.
     """
 
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
         view = np.asarray(scaled).astype(np.float32) / 255
         if kind:
             view = _damaged(view, kind, level, rng)
-        return _spread(_finished(to_bytes(view), rng), rng)
+        return _spread(_finished(to_bytes(view), rng, extras), rng)
 
     scales = SMALLEST, min(WHOLE_LARGEST, *photo.size)
-    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks, whole_count(rounds))
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, extras.looks, whole_count(rounds))
 
 
 def _pairs(
     photo: Pictures.Image,
     rounds: int,
     seed: tuple[int, ...],
-    looks: bool,
+    extras: Extras,
     after: Callable[[UInt8[np.ndarray, "H W 3"], int, np.random.Generator], UInt8[np.ndarray, "h w 3"]],
 ) -> list[Crops]:
     def cut(scaled: Pictures.Image, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
@@ -175,12 +196,12 @@ def _pairs(
         if kind:
             view = _damaged(view, kind, level, rng)
         pixels = to_bytes(view)
-        return _pair(_finished(after(pixels, level, rng) if kind else pixels, rng), rng)
+        return _pair(_finished(after(pixels, level, rng) if kind else pixels, rng, extras), rng)
 
     short, long = sorted(photo.size)
     smallest = min(short, max(SMALLEST, round(PAIR * SIDE * short / long)))  # room for both
     scales = smallest, min(LARGEST, round(ENLARGED * short))
-    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, looks)
+    return _of_table(photo, pair_cells_of(rounds), seed, scales, cut, extras.looks)
 
 
 def _damaged(view: np.ndarray, kind: int, level: int, rng: np.random.Generator) -> np.ndarray:
@@ -232,18 +253,18 @@ def _cells(pristine: int) -> list[tuple[int, int]]:
     return [(kind, level) for kind in KINDS for level in LEVELS] + [(0, 0)] * pristine
 
 
-def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...], looks: bool = False) -> Crops:
+def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ...], extras: Extras = PLAIN) -> Crops:
     """Crops of one damaged view.
 
     Args:
       photo: RGB, both sides at least `SMALLEST`.
       kinds: numbers of types, in the order they come; 0 stands for a random one.
       seed: of everything random.
-      looks: another look of the photograph.
+      extras: what happens besides.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     chosen = [kind or int(rng.integers(1, len(KINDS) + 1)) for kind in kinds]
-    scaled = _scaled(photo, (SMALLEST, min(LARGEST, *photo.size)), rng, looks)
+    scaled = _scaled(photo, (SMALLEST, min(LARGEST, *photo.size)), rng, extras.looks)
     view = _window(scaled, WHOLE_VIEW if set(chosen) & set(WHOLE_KINDS) else VIEW, rng)
     factor = float(rng.uniform(SHRUNK, 1)) if chosen and rng.random() < SHRUNK_SHARE else 1.0
     factor = max(factor, SIDE / min(view.shape[:2]))
@@ -260,7 +281,7 @@ def make_view(photo: Pictures.Image, kinds: tuple[int, ...], seed: tuple[int, ..
     if factor < 1:
         size = [round(side * factor) for side in pixels.shape[1::-1]]
         pixels = np.asarray(Pictures.fromarray(pixels).resize((size[0], size[1]), Pictures.Resampling.BILINEAR))
-    pixels = _finished(pixels, rng)
+    pixels = _finished(pixels, rng, extras)
     crops = np.stack([_crop(pixels, rng) for _ in range(PER_SCENE)])
     raw = KINDS[chosen[0]].raw_label if len(chosen) == 1 else ""
     name = "+".join(str(kind) for kind in chosen) or "pristine"
@@ -290,15 +311,11 @@ def _window(photo: Pictures.Image, largest: tuple[int, int], rng: np.random.Gene
     return np.asarray(photo.crop((left, top, left + w, top + h))).astype(np.float32) / 255
 
 
-def _finished(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sometimes stored as a JPEG of a quality that nobody sees, as most photographs are."""
-    if rng.random() >= 0.25:
-        return pixels
-    import io
-
-    file = io.BytesIO()
-    Pictures.fromarray(pixels).save(file, "jpeg", quality=int(rng.integers(88, 98)), subsampling=int(rng.integers(3)))
-    return np.asarray(Pictures.open(file))
+def _finished(pixels: np.ndarray, rng: np.random.Generator, extras: Extras) -> np.ndarray:
+    """Sometimes stored as a JPEG of a quality that nobody sees, as most photographs are; or in many ways."""
+    if extras.stored:
+        return stored(pixels, rng)
+    return as_jpeg(pixels, rng, FINISHED_JPEG) if rng.random() < FINISHED_SHARE else pixels
 
 
 def _crop(pixels: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "S S 3"]:

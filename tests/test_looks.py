@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,22 +84,13 @@ def test_proportions_change_with_looks_only(photo):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_photographs_of_validation_stay_as_they_are(plan, tmp_path, monkeypatch):
-    for number in range(10):  # one in ten is for validation
-        Image.fromarray(photograph(300, 320, number)).save(tmp_path / f"p{number}.png")
-    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (11, 3)])
-    for module in ("crops", "views"):
-        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.views_of", lambda rounds: [(), (11,)])
-    monkeypatch.setattr(
-        "concurrent.futures.ProcessPoolExecutor",
-        lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
-    )
+def test_photographs_of_validation_stay_as_they_are(plan, few_crops):
     for looks in (False, True):
-        make_crops(tmp_path, tmp_path / str(looks), rounds=1, plan=plan, looks=looks)
-    plain, other = (crops_set(tmp_path / str(looks)) for looks in (False, True))
+        make_crops(few_crops, few_crops / str(looks), rounds=1, plan=plan, looks=looks)
+    plain, other = (crops_set(few_crops / str(looks)) for looks in (False, True))
     held_out = plain.indices(SPLIT, "val")
     np.testing.assert_array_equal(plain.mos[held_out], other.mos[held_out])
-    changed = (crop_pixels(tmp_path / "False") != crop_pixels(tmp_path / "True")).any((1, 2, 3))
+    changed = (crop_pixels(few_crops / "False") != crop_pixels(few_crops / "True")).any((1, 2, 3))
     assert not changed[held_out].any()
     assert changed[plain.indices(SPLIT, "train")].all()
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from liqe_jax.data.crops import crop_pixels, crops_set
 from liqe_jax.synthetic import distort, stored
@@ -57,21 +54,12 @@ def test_the_first_of_two_jpegs_has_its_blocks_elsewhere(picture, monkeypatch):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_all_parts_are_stored_if_asked(plan, tmp_path, monkeypatch):
-    for number in range(10):  # one in ten is for validation
-        Image.fromarray(photograph(300, 320, number)).save(tmp_path / f"p{number}.png")
-    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (11, 3)])
-    for module in ("crops", "views"):
-        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.views_of", lambda rounds: [(), (11,)])
+def test_all_parts_are_stored_if_asked(plan, few_crops, monkeypatch):
     monkeypatch.setattr("liqe_jax.synthetic.stored.SHARE", 1.0)
     monkeypatch.setattr("liqe_jax.synthetic.views.FINISHED_SHARE", 0.0)
-    monkeypatch.setattr(
-        "concurrent.futures.ProcessPoolExecutor",
-        lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
-    )
     for stored_too in (False, True):
-        make_crops(tmp_path, tmp_path / str(stored_too), rounds=1, plan=plan, stored=stored_too)
-    plain, other = (crops_set(tmp_path / str(stored_too)) for stored_too in (False, True))
+        make_crops(few_crops, few_crops / str(stored_too), rounds=1, plan=plan, stored=stored_too)
+    plain, other = (crops_set(few_crops / str(stored_too)) for stored_too in (False, True))
     np.testing.assert_array_equal(plain.mos, other.mos)
-    first, second = (crop_pixels(tmp_path / str(stored_too)) for stored_too in (False, True))
+    first, second = (crop_pixels(few_crops / str(stored_too)) for stored_too in (False, True))
     assert (first != second).any((1, 2, 3)).all()

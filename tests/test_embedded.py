@@ -53,6 +53,9 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
         "crops-pairs-3",
         "crops-5",
         "crops-resized",
+        "crops-pairs-4",
+        "crops-resized-2",
+        "crops-6",
     ]
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 

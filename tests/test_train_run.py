@@ -292,7 +292,7 @@ def test_stages_of_liqe_nano():
     assert varied == liqe_nano.get_config()
     assert varied.init == "random"
     starts = ("varied/best_quality", "table/best_quality", "mean", "pairs-mean", "enlarged-mean")
-    starts += ("mosaic-mean", "looks-mean")
+    starts += ("mosaic-mean", "looks-mean", "resized-mean", "stored-mean", "stored-2-mean")
     for stage, start in zip(later, starts, strict=True):
         check_config(stage)
         assert stage.init == f"runs/{start}"

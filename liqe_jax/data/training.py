@@ -105,6 +105,7 @@ def training_batches(
     shape = (patches, patch, patch, 3) if first is None else first.shape
     dtype = tf.uint8 if first is None else tf.as_dtype(first.dtype)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and on Python 3.13 its parser (gast) warns
     def load(element: Any) -> tuple[Any, Any]:
         loaded, index = tf.numpy_function(source.load, [element], (dtype, tf.int64), stateful=False)
         return tf.ensure_shape(loaded, shape), tf.ensure_shape(index, ())

@@ -506,6 +506,11 @@ def test_info(model_folder, capsys):
     assert "sha256" in capsys.readouterr().out
 
 
+def test_info_is_of_the_embedded_model_where_none_is_named(capsys):
+    assert run("info") == 0
+    assert capsys.readouterr().out.startswith("name           liqe_nano\n")
+
+
 def test_info_gives_every_note_a_line(checkpoint, tmp_path, capsys):
     provenance = dataclasses.replace(checkpoint.provenance, notes=("step 1 of 2", "best by quality"))
     write_native(tmp_path / "noted", dataclasses.replace(checkpoint, provenance=provenance))

@@ -7,12 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.settings import MODEL_HELP
+from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from liqe_jax.weights.checkpoint import Checkpoint
 
 EXAMPLES = """\
 examples:
+  liqe info
   liqe info LIQE.pt
   liqe info my_model --json
 """
@@ -31,7 +33,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", default=EMBEDDED, help=f"{MODEL_HELP} (default: {EMBEDDED})"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 

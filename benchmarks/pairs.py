@@ -23,8 +23,8 @@ from tqdm import tqdm
 from liqe_jax.data.crops import SPLIT, crop_pixels, crops_set, views_of_crops
 from liqe_jax.evaluate.metrics import plcc, srcc
 from liqe_jax.model.predict import predict
-from liqe_jax.model.stem import frequency_features
-from liqe_jax.scoring.load import open_checkpoint, with_text_features
+from liqe_jax.encoders.stem import frequency_features
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.weights.average import averaged
 from liqe_jax.weights.checkpoint import Checkpoint
 

@@ -27,7 +27,7 @@ def random_models(folder: Path) -> list[Path]:
 
     from liqe_jax.model.clip import init_params
     from liqe_jax.model.config import CLIPConfig, TowerConfig
-    from liqe_jax.scoring.load import with_text_features
+    from liqe_jax.weights.open import with_text_features
     from liqe_jax.weights.checkpoint import Checkpoint
     from liqe_jax.weights.provenance import Provenance
     from liqe_jax.weights.write import write_model

@@ -5,8 +5,11 @@ them `still_life` with its underscore and `a animal`. Source: zwx8981/LIQE at a6
 train_unique_clip_weight.py:19-52 (labels and raw-to-category map) and :88 (sentences).
 """
 
+from __future__ import annotations
+
 from types import MappingProxyType
 
+from liqe_jax.errors import UsageError
 from liqe_jax.tasks import Attribute, TaskSet
 
 QUALITY = Attribute("quality", ("bad", "poor", "fair", "good", "perfect"), values=(1, 2, 3, 4, 5))
@@ -85,6 +88,17 @@ QUALITY_ONLY = TaskSet("quality", (QUALITY,), "a photo with {quality} quality")
 
 TASK_SETS = MappingProxyType({tasks.name: tasks for tasks in (JOINT, QUALITY_SCENE, QUALITY_DISTORTION, QUALITY_ONLY)})
 
-# CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
+    """The task set that is meant.
+
+    Raises:
+      UsageError: no such name.
+    """
+    if isinstance(tasks, TaskSet):
+        return tasks
+    if tasks is None:
+        return default or JOINT
+    if not isinstance(tasks, str) or tasks not in TASK_SETS:
+        raise UsageError(f"tasks must be one of {', '.join(TASK_SETS)}, or a TaskSet; got {tasks!r}.")
+    return TASK_SETS[tasks]

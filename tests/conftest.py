@@ -36,7 +36,8 @@ from PIL import Image
 
 from liqe_jax.model.clip import init_params
 from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.scoring.load import load, with_text_features
+from liqe_jax.scoring.load import load
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native

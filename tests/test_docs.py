@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from configs import liqe_nano
-from liqe_jax.scoring.load import with_text_features
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.native import write_native

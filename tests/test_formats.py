@@ -21,7 +21,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.prompts import encode_prompts_plainly
-from liqe_jax.scoring.load import with_text_features
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD, QUALITY_ONLY
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint

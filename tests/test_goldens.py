@@ -13,7 +13,8 @@ from flax.traverse_util import unflatten_dict
 
 from liqe_jax.model.clip import encode_image
 from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
-from liqe_jax.scoring.load import load, open_checkpoint
+from liqe_jax.scoring.load import load
+from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, PIXEL_MEAN, PIXEL_STD, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer

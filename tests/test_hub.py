@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from liqe_jax.errors import ModelError
-from liqe_jax.scoring.load import open_checkpoint
+from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.hub import hub_answers, is_repository_name, models_folder
@@ -30,7 +30,7 @@ KNOWN = "chaofengc/IQA-PyTorch-Weights"
 SCRIPT = """
 import json, sys
 from liqe_jax.errors import ModelError
-from liqe_jax.scoring.load import open_checkpoint
+from liqe_jax.weights.open import open_checkpoint
 try:
     found = open_checkpoint(sys.argv[1])
 except ModelError as error:

@@ -18,7 +18,7 @@ import liqe_jax
 from liqe_jax import ModelError, UsageError
 from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
 from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.model.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
+from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, PIXEL_STD

@@ -14,7 +14,7 @@ from liqe_jax import UsageError
 from liqe_jax.model.clip import encode_image, init_params, normalise_pixels, param_shapes
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.head import mean_over_patches, predict_from_logits
-from liqe_jax.model.layers import dot
+from liqe_jax.encoders.layers import dot
 from liqe_jax.model.predict import predict, predict_patches
 from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
 from liqe_jax.tasks import Attribute, TaskSet

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.scoring.load import load, with_text_features
+from liqe_jax.scoring.load import load
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights import native
@@ -80,7 +81,7 @@ def test_a_model_says_how_it_is_judged(folder: Path, checkpoint: Checkpoint, tmp
 
 
 def test_text_features_are_used_and_not_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liqe_jax.scoring.load.text_features", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("liqe_jax.weights.open.text_features", lambda *_: pytest.fail("computed again"))
     assert load(folder, devices=jax.devices()[:1]).tasks == read_native(folder).tasks
 
 

@@ -14,7 +14,7 @@ from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.head import mean_over_patches, patch_logits
 from liqe_jax.model.predict import predict
-from liqe_jax.model.products import einsum, matmul
+from liqe_jax.encoders.products import einsum, matmul
 from liqe_jax.model.prompts import encode_prompts, pack_prompts
 from liqe_jax.taxonomy import JOINT
 from liqe_jax.text.tokenizer import Tokenizer

@@ -19,7 +19,7 @@ import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
-from liqe_jax.scoring.load import open_checkpoint, with_text_features
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native

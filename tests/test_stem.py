@@ -14,8 +14,9 @@ from scipy.fft import dctn
 from liqe_jax.errors import ModelError
 from liqe_jax.model.clip import encode_image, init_params
 from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.model.stem import dct_matrix, frequency_features, stem_features, stem_scales
-from liqe_jax.scoring.load import load, with_text_features
+from liqe_jax.encoders.stem import dct_matrix, frequency_features, stem_features, stem_scales
+from liqe_jax.scoring.load import load
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.provenance import Provenance

@@ -9,7 +9,7 @@ import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.data.generated import generated_set
-from liqe_jax.scoring.load import with_text_features
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.loop import train_and_evaluate

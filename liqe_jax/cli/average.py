@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     refuse(arguments.output, arguments)
 
-    from liqe_jax.scoring.load import open_checkpoint
+    from liqe_jax.weights.open import open_checkpoint
     from liqe_jax.weights.average import averaged
 
     use_compilation_cache()

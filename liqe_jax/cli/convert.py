@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = read_tasks(arguments.tasks)
     refuse(arguments.destination, arguments, tasks)
 
-    from liqe_jax.scoring.load import open_checkpoint
+    from liqe_jax.weights.open import open_checkpoint
 
     use_compilation_cache()
     checkpoint = open_checkpoint(arguments.source)
@@ -120,7 +120,7 @@ def write(
     Raises:
       LiqeError: the model does not fit the format or the type, or cannot be written.
     """
-    from liqe_jax.scoring.load import with_text_features
+    from liqe_jax.weights.open import with_text_features
     from liqe_jax.weights.write import default_format, rounded, write_model
 
     if options.dtype != "float32":

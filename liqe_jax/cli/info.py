@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: no such model, or it cannot be read.
     """
-    from liqe_jax.scoring.load import open_checkpoint
+    from liqe_jax.weights.open import open_checkpoint
 
     description = describe(open_checkpoint(arguments.model))
     if arguments.json:

@@ -114,8 +114,8 @@ class PreparedImage:
     patch: int
     warnings: tuple[str, ...]
 
-    def patches(self) -> UInt8[np.ndarray, "P S S 3"]:
-        """The chosen patches, and no others, as a new array."""
+    def crops(self) -> UInt8[np.ndarray, "P S S 3"]:
+        """The chosen crops, and no others, as a new array."""
         return cut(self.pixels, self.corners, self.patch)
 
 

@@ -1,6 +1,6 @@
 """From features to the joint distribution, its marginals and the score.
 
-The paper's section 3.1, as the reference code has it: the cosine logits of all patches are
+The paper's section 3.1, as the reference code has it: the cosine logits of all crops are
 averaged first, and one softmax over all prompts follows (zwx8981/LIQE, LIQE.py:81-107).
 Everything here is a pure function; the task set is static.
 """
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.products import einsum, matmul
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.products import einsum, matmul
 from liqe_jax.tasks import TaskSet
 
 
@@ -22,7 +22,7 @@ class Prediction(NamedTuple):
     """What a model says of each image; a pytree.
 
     Attributes:
-      logits: mean over patches of logit_scale * cosine, [*batch, K].
+      logits: mean over crops, [*batch, K].
       joint: the softmax over K, with one axis per attribute, [*batch, Q, S, T, ...].
       marginals: attribute name -> distribution over its labels, [*batch, N].
       values: name -> expectation, [*batch], for attributes whose labels have values.
@@ -34,21 +34,14 @@ class Prediction(NamedTuple):
     values: dict[str, Float[Array, "*batch"]]
 
 
-def patch_logits(
-    image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"], logit_scale: Float[AnyArray, ""]
+def mean_over_crops(
+    values: Float[AnyArray, "*batch P K"], crop_mask: Float[AnyArray, "*batch P"] | None = None
 ) -> Float[Array, "*batch K"]:
-    """Scaled cosines of unit features. `logit_scale` is the parameter, the log of the factor."""
-    return jnp.exp(logit_scale) * matmul(image_features, text_features.T)
-
-
-def mean_over_patches(
-    values: Float[AnyArray, "*batch P K"], patch_mask: Float[AnyArray, "*batch P"] | None = None
-) -> Float[Array, "*batch K"]:
-    """Mean over the patches whose mask is 1; over all of them without a mask."""
-    if patch_mask is None:
+    """Mean over the crops whose mask is 1; over all of them without a mask."""
+    if crop_mask is None:
         return values.mean(-2)
-    patch_mask = patch_mask.astype(values.dtype)
-    return einsum("...pk,...p->...k", values, patch_mask) / patch_mask.sum(-1, keepdims=True)
+    crop_mask = crop_mask.astype(values.dtype)
+    return einsum("...pk,...p->...k", values, crop_mask) / crop_mask.sum(-1, keepdims=True)
 
 
 def joint_distribution(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:

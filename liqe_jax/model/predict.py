@@ -1,7 +1,7 @@
-"""The whole model as one pure function of parameters, patches and text features.
+"""The forward pass: one pure function from parameters, crops and text features to predictions.
 
 Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and the pixels:
-`lambda patches: 5 - predict(params, patches, text, ...).values["quality"]` is LIQE as a loss.
+`lambda crops: 5 - predict(params, crops, text, ...).values["quality"]` is LIQE as a loss.
 """
 
 from __future__ import annotations
@@ -10,60 +10,69 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.errors import UsageError
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.clip import Params, encode_image
-from liqe_jax.model.config import CLIPConfig
-from liqe_jax.model.head import Prediction, mean_over_patches, patch_logits, predict_from_logits
+from liqe_jax.model.head import Prediction, mean_over_crops, predict_from_logits
 from liqe_jax.tasks import TaskSet
 
 
 def predict(
     params: Params,
-    patches: Num[AnyArray, "*batch P H H 3"],
+    crops: Num[AnyArray, "*batch P H H 3"],
     text_features: Float[AnyArray, "K D"],
     *,
-    config: CLIPConfig,
+    encoder: Encoder,
     tasks: TaskSet,
-    patch_mask: Float[AnyArray, "*batch P"] | None = None,
+    crop_mask: Float[AnyArray, "*batch P"] | None = None,
     dtype: DTypeLike = jnp.float32,
 ) -> Prediction:
-    """Judges images given as patches.
+    """Predicts the attributes of images that are given as crops.
 
     Args:
-      params: parameters of `liqe_jax.model.clip.CLIP`.
-      patches: RGB, 0..255, uint8 or floating; P patches of each image.
+      params: nested parameters of the encoder.
+      crops: RGB, 0 to 255, uint8 or floating; P crops of each image.
       text_features: unit features of `tasks.prompts` under the same parameters.
-      config, tasks: shapes and labels; static under `jit`.
-      patch_mask: 1 for patches that count, 0 for padding; None counts all.
-      dtype: operand type of the matrix products; int8 for parameters from `int8.quantise`.
+      encoder, tasks: the architecture and the labels; static under `jit`.
+      crop_mask: 1 for crops that count, 0 for padding; None counts all.
+      dtype: operand type of the matrix products; int8 for parameters from `encoder.quantise`.
 
     Returns:
-      A `Prediction` whose arrays are float32, with the leading axes of `patches`.
+      A `Prediction` whose arrays are float32, with the leading axes of `crops`.
 
     Raises:
-      UsageError: images have no patches, parameters are rounded to int8 and `dtype` is another, or a gradient of int8
-        is asked for.
+      UsageError: images have no crops, crops have another size than the encoder takes, parameters are rounded to int8
+        and `dtype` is another, or a gradient of int8 is asked for.
 
-    Forward-mode differentiation (`jax.jvp`, `jax.hessian`) is not available, since attention has a backward pass of its
-    own; `jax.grad` and `jax.vjp` are.
+    CLIP and SigLIP have no forward-mode differentiation (`jax.jvp`, `jax.hessian`), since attention has a backward pass
+    of its own; `jax.grad` and `jax.vjp` are available.
     """
-    if patches.ndim > 3 and patches.shape[-4] == 0:
-        raise UsageError(f"Every image needs at least one patch; got patches of shape {patches.shape}.")
-    features = encode_image(params, patches, config, dtype)
-    logits = patch_logits(features, text_features, params["logit_scale"])
-    return predict_from_logits(mean_over_patches(logits, patch_mask), tasks)
+    size = encoder.image_size
+    if crops.ndim < 4 or crops.shape[-3:] != (size, size, 3) or crops.shape[-4] == 0:
+        raise UsageError(
+            f"Expected crops of shape [..., P, {size}, {size}, 3] with at least one crop for each image; got "
+            f"{crops.shape}. Model.crops(image) returns them for one image."
+        )
+    features = encoder.image_features(params, crops, dtype)
+    return predict_from_features(params, features, text_features, encoder=encoder, tasks=tasks, crop_mask=crop_mask)
 
 
-def predict_patches(
+def predict_from_features(
     params: Params,
-    patches: Num[AnyArray, "*batch H H 3"],
+    image_features: Float[AnyArray, "*batch P D"],
     text_features: Float[AnyArray, "K D"],
     *,
-    config: CLIPConfig,
+    encoder: Encoder,
     tasks: TaskSet,
-    dtype: DTypeLike = jnp.float32,
+    crop_mask: Float[AnyArray, "*batch P"] | None = None,
 ) -> Prediction:
-    """Judges every patch by itself: the quality map of an image."""
-    features = encode_image(params, patches, config, dtype)
-    return predict_from_logits(patch_logits(features, text_features, params["logit_scale"]), tasks)
+    """The part of `predict` after the image encoder; the training step differentiates it by itself.
+
+    Args:
+      params: nested parameters; the encoder's rule for logits reads its scale there.
+      image_features: unit features of P crops of each image.
+      text_features: unit features of the K sentences.
+      encoder, tasks, crop_mask: as in `predict`.
+    """
+    logits = encoder.logits(params, image_features, text_features)
+    return predict_from_logits(mean_over_crops(logits, crop_mask), tasks)

@@ -21,7 +21,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.train.hosts import from_first, on_first, which
 from liqe_jax.train.step import TrainState
 
-Progress = dict[str, Any]  # JSON: what the loop remembers beside the state
+Progress = dict[str, Any]  # JSON, of `progress.Progress`
 
 
 def digest(tree: Any) -> str:
@@ -42,6 +42,11 @@ class Checkpoints:
         # Orbax refuses relative paths, and only when the first checkpoint is written.
         self._folder = epath.Path(folder if "://" in folder else os.path.abspath(folder))
         self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    @property
+    def folder(self) -> str:
+        """Where they are."""
+        return str(self._folder)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are complete, ascending."""

@@ -14,10 +14,9 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import DISTORTION, SCENE
-from liqe_jax.train.objective import ABOUT, TERMS
+from liqe_jax.train.objective import ABOUT, LOSSES
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.sources import HeldOut
-from liqe_jax.train.weighting import LEARNT
 
 # Attributes whose labels data sets have; they are numbered as in the taxonomy.
 LABELLED = (SCENE, DISTORTION)
@@ -26,7 +25,7 @@ LABELLED = (SCENE, DISTORTION)
 def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], validated: HeldOut) -> None:
     """Refuses losses that do not fit the task set, the data or the settings.
 
-    Losses of one's own are not looked into.
+    Losses of your own are not checked.
 
     Args:
       config, plan: the run's.
@@ -36,12 +35,12 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
     Raises:
       UsageError: says which, and what to do.
     """
-    ready = [name for name, term in plan.terms.items() if term is TERMS.get(name)]
+    ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
     _check_attributes(ready, plan.tasks)
     if validated and not _has_values(plan.tasks):
         raise UsageError(
-            f"Validation compares opinion scores with `quality`; task set {plan.tasks.name!r} has no attribute of that "
+            f"Validation compares MOS with `quality`; task set {plan.tasks.name!r} has no attribute of that "
             "name with values. Add one, or do without: config.data.validate = ('none',)."
         )
     counted = [name for name in ready if _counts(name, config, plan)]
@@ -61,15 +60,15 @@ def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
       UsageError: their number is not that of the losses, or the weighting learns its weights.
     """
     factors = tuple(config.loss_weights)
-    if factors and plan.weighting in LEARNT:
+    if factors and plan.weighting.learned:
         raise UsageError(
-            f"config.loss_weights is {factors}, but the weighting {plan.weighting!r} finds its own weights. Leave them "
+            f"config.loss_weights is {factors}, but the weighting {config.weighting!r} finds its own weights. Leave them "
             "out, or set config.weighting to equal or dwa."
         )
-    if factors and len(factors) != len(plan.terms):
+    if factors and len(factors) != len(plan.losses):
         raise UsageError(
-            f"config.loss_weights holds a factor for each loss, here {', '.join(plan.terms)}; got {factors}. Give "
-            f"{len(plan.terms)}, in that order."
+            f"config.loss_weights holds a factor for each loss, here {', '.join(plan.losses)}; got {factors}. Give "
+            f"{len(plan.losses)}, in that order."
         )
 
 
@@ -84,8 +83,8 @@ def _has_values(tasks: TaskSet) -> bool:
 
 def _counts(name: str, config: ConfigDict, plan: Plan) -> bool:
     """Whether a loss has any weight."""
-    factors = dict(zip(plan.terms, config.loss_weights or [1.0] * len(plan.terms), strict=True))
-    return factors[name] != 0 and (plan.weighting not in plan.terms or plan.weighting == name)
+    factors = dict(zip(plan.losses, config.loss_weights or [1.0] * len(plan.losses), strict=True))
+    return factors[name] != 0 and (config.weighting not in plan.losses or config.weighting == name)
 
 
 def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:

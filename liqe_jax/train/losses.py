@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.model.arrays import AnyArray
+from liqe_jax.encoders.arrays import AnyArray
 
 # Under every root, where the derivative would otherwise be infinite (MNL_Loss.py:7).
 EPSILON = 1e-8
@@ -31,17 +31,17 @@ def pairwise_fidelity_loss(
     """How often predicted and true order disagree, within each data set, averaged over the sets.
 
     For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better
-    one, and g is 1, 1/2 or 0 by the order of their opinion scores. Every data set counts alike,
+    one, and g is 1, 1/2 or 0 by the order of their MOS. Every data set counts alike,
     however many pairs it has. A set with fewer than two images has no pairs and is left out; the
     reference gets NaN there (MNL_Loss.py:137-159).
 
     Args:
       quality: predictions, on any common scale.
-      mos: opinion scores, higher is better; compared within a group only.
+      mos: MOS, higher is better; compared within a group only.
       group: the data set of each image, 0 to groups - 1.
       groups: number of data sets; static.
-      sigma: standard deviation of the difference of two opinions: 1 in LIQE's code (MNL_Loss.py:154), the
-        square root of 2 in UNIQUE, where every opinion has variance 1.
+      sigma: standard deviation of the difference of two ratings: 1 in LIQE's code (MNL_Loss.py:154), the
+        square root of 2 in UNIQUE, where every rating has variance 1.
     """
     p = jax.scipy.stats.norm.cdf((jnp.asarray(quality)[:, None] - jnp.asarray(quality)[None]) / sigma)
     mos, group = jnp.asarray(mos), jnp.asarray(group)
@@ -95,5 +95,5 @@ def label_cross_entropy(p: Float[AnyArray, "N C"], target: Float[AnyArray, "N C"
 
 
 def opinion_squared_loss(quality: Float[AnyArray, " N"], mos: Float[AnyArray, " N"]) -> Float[Array, ""]:
-    """Mean squared difference, for opinion scores that are already on the scale of `quality`. Not the paper's."""
+    """Mean squared difference, for MOS that are already on the scale of `quality`. Not the paper's."""
     return jnp.square(jnp.asarray(quality) - mos).mean()

@@ -1,4 +1,4 @@
-"""The step and its state on several devices; D is their number."""
+"""The step on several devices. Everything that knows the device axis is here; D is the number of local devices."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from liqe_jax.encoders.base import Params, Prompts
 from liqe_jax.errors import UsageError
-from liqe_jax.model.clip import Params
-from liqe_jax.model.prompts import PackedPrompts
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.step import Metrics, PromptRows, TrainState, initial_state, train_step
+from liqe_jax.train.step import Batch, Metrics, TrainState, initial_state, train_step
 
 DEVICES = "devices"  # name of the mapped axis
 
@@ -35,22 +34,48 @@ def pmapped_step(plan: Plan, devices: list[jax.Device] | None = None) -> Callabl
     return pmap_over(step, devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
 
 
-def rows_per_device(packed: PackedPrompts, devices: int) -> PromptRows:
-    """Packed prompts with a leading device axis.
+def rows_per_device(prompts: Prompts, devices: int) -> Any:
+    """Rows of prompts with a leading device axis.
 
     Raises:
       UsageError: the rows do not divide among the devices.
     """
-    rows = packed.token_ids.shape[0]
-    if rows % devices:
+    rows = {len(leaf) for leaf in jax.tree.leaves(prompts.rows)}
+    if any(count % devices for count in rows):
         raise UsageError(f"{rows} rows of prompts do not divide among {devices} devices; pack them for that number.")
-    arrays = PromptRows(packed.token_ids, packed.positions, packed.mask, packed.read)
-    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), arrays)
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), prompts.rows)
+
+
+def own_rows(prompts: Prompts, devices: int) -> Any:
+    """This process's rows of prompts that were packed for all devices of all processes.
+
+    Args:
+      prompts: packed for `devices * jax.process_count()` devices.
+      devices: local devices of this process.
+    """
+    rows = rows_per_device(prompts, devices * jax.process_count())
+    mine = slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
+    return jax.tree.map(lambda array: array[mine], rows)
+
+
+def spread(batch: Batch, devices: int) -> Batch:
+    """A process's share of a batch, divided among its devices.
+
+    Raises:
+      UsageError: the images do not divide among the devices.
+    """
+    images = len(batch.labels.mos)
+    if images % devices:
+        raise UsageError(
+            f"A step's {images} images per process do not divide among its {devices} devices. Change config.data.sets, "
+            "or use fewer devices (config.devices)."
+        )
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), batch)
 
 
 def pmapped_state(params: Params, plan: Plan, devices: list[jax.Device]) -> TrainState:
     """`initial_state` on each local device, made there: no second copy of three times the parameters."""
-    # With no mapped argument pmap needs to be told its size, so one is mapped that nobody reads.
+    # With no mapped argument pmap needs to be told its size, so one is mapped that is not used.
     start = pmap_over(lambda _, tree: initial_state(tree, plan), devices, in_axes=(0, None))
     return start(np.zeros(len(devices)), params)
 
@@ -66,8 +91,13 @@ def replicated(tree: Any, devices: list[jax.Device]) -> Any:
     # shared cannot be donated.
     copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
 
-    def spread(leaf: Any) -> Array:
+    def spread_leaf(leaf: Any) -> Array:
         copies = [copy(jax.device_put(leaf, device)) for device in devices]
         return jax.make_array_from_single_device_arrays((len(devices), *np.shape(leaf)), sharding, copies)
 
-    return jax.tree.map(spread, tree)
+    return jax.tree.map(spread_leaf, tree)
+
+
+def on_host(tree: Any) -> Any:
+    """The first local device's copy of a replicated tree, as NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

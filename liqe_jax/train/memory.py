@@ -1,13 +1,11 @@
-"""Keeps a training process on a CPU as small as its arrays, and its pages large."""
+"""Keeps a training process on a CPU as small as its arrays."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,30 +27,6 @@ def return_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return bool(mallopt and mallopt(M_MMAP_THRESHOLD, THRESHOLD_BYTES))
-
-
-_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-def restart_with_huge_pages() -> None:
-    """Starts this program again, in the same process, with glibc asking Linux for pages of 2 MB.
-
-    A step's activations are new memory each time. In pages of 4 KB a ViT-B/32 with 4 x 3 patches meets 1.1
-    million of them, a fifth of the processor's time. Only where it can help: where the kernel gives such pages to
-    who asks, glibc is 2.35 or newer, and the environment does not say GLIBC_TUNABLES already.
-    """
-    if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ or not sys.executable:
-        return
-    try:
-        asked_for = "[madvise]" in _HUGE_PAGES.read_text()
-        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
-    except (OSError, ValueError):  # no such kernel, no glibc
-        return
-    if not asked_for or name != "glibc" or tuple(map(int, version.split(".")[:2])) < (2, 35):
-        return
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def compiled_ahead(step: Any, *arguments: Any) -> Callable[..., Any]:

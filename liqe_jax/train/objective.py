@@ -1,12 +1,13 @@
-"""What is trained for: a few named terms, each a function of predictions and labels.
+"""The losses by name, each a function of predictions and labels.
 
-Letters: N images of the whole batch, K terms. To train for something else, pass terms of your
-own to `Plan`; a term is any function of a `Prediction` and `Labels`.
+Letters: N images of the whole batch, S scenes, T distortions. To train for something else, name a function of your own
+in `config.losses` by its import path, or pass it to `train_and_evaluate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.errors import UsageError
-from liqe_jax.model.arrays import AnyArray
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.imports import is_import_path, load_object
 from liqe_jax.model.head import Prediction
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.losses import (
@@ -42,12 +44,12 @@ class Labels(NamedTuple):
     scenes: Float[AnyArray, "N S"]
 
 
-# A few photographs show few scenes; whoever learns them by heart must not be sure of others' scenes.
+# A few photographs show few scenes, so a small model must not become too sure of them.
 SCENE_SMOOTHING = 0.3
 
 
 def smooth_scenes(scenes: Float[AnyArray, "N S"]) -> Float[Array, "N S"]:
-    """A distribution: scenes that are there share 1 - `SCENE_SMOOTHING`, all scenes the rest; 0 where unknown."""
+    """A distribution: scenes that are labelled share 1 - `SCENE_SMOOTHING`, all scenes the rest; 0 where unknown."""
     there = jnp.asarray(scenes)
     count = there.sum(-1, keepdims=True)
     uniform = SCENE_SMOOTHING / there.shape[-1] * (count > 0)
@@ -55,10 +57,10 @@ def smooth_scenes(scenes: Float[AnyArray, "N S"]) -> Float[Array, "N S"]:
 
 
 # (prediction, labels, number of data sets) -> loss
-Term = Callable[[Prediction, Labels, int], Float[Array, ""]]
+Loss = Callable[[Prediction, Labels, int], Float[Array, ""]]
 
 # LIQE's three (the paper's equations 5 to 9), and three that help a model that starts from nothing.
-TERMS: Mapping[str, Term] = MappingProxyType(
+LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
         "quality": lambda p, y, groups: pairwise_fidelity_loss(p.values["quality"], y.mos, y.group, groups),
         "scene": lambda p, y, _: scene_fidelity_loss(p.marginals["scene"], y.scenes),
@@ -71,11 +73,11 @@ TERMS: Mapping[str, Term] = MappingProxyType(
 
 # The attribute that each is about.
 ABOUT: Mapping[str, str] = MappingProxyType(
-    {name: "quality" if name == "opinion" else name.removesuffix("_entropy") for name in TERMS}
+    {name: "quality" if name == "opinion" else name.removesuffix("_entropy") for name in LOSSES}
 )
 
 
-def terms_of(tasks: TaskSet) -> dict[str, Term]:
+def losses_of(tasks: TaskSet) -> dict[str, Loss]:
     """LIQE's loss for each attribute of a task set, in the order of the attributes.
 
     Raises:
@@ -85,24 +87,49 @@ def terms_of(tasks: TaskSet) -> dict[str, Term]:
     unknown = [name for name in names if name not in ("quality", "scene", "distortion")]
     if unknown:
         raise UsageError(
-            f"There is no ready loss for {', '.join(unknown)}. Give the plan terms of your own: functions of "
-            "(Prediction, Labels, number of data sets)."
+            f"LIQE has no loss for {', '.join(unknown)}. Name losses of your own in config.losses: functions of "
+            "(Prediction, Labels, number of data sets), as module:function."
         )
-    return {name: TERMS[name] for name in names}
+    return {name: LOSSES[name] for name in names}
 
 
-def named_terms(names: tuple[str, ...], tasks: TaskSet) -> dict[str, Term]:
-    """The terms with these names; without names, those of the task set.
+def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
+    """The losses with these names; without names, those of the task set.
+
+    Args:
+      names: keys of `LOSSES`, or import paths of functions of (Prediction, Labels, number of data sets).
+      tasks: what is predicted.
 
     Raises:
-      UsageError: no such term, or one about an attribute that the task set lacks.
+      UsageError: no such loss, one about an attribute that the task set lacks, or a function that cannot be imported
+        or does not take three arguments.
     """
     if not names:
-        return terms_of(tasks)
+        return losses_of(tasks)
     attributes = {attribute.name for attribute in tasks.attributes}
+    losses: dict[str, Loss] = {}
     for name in names:
-        if name not in TERMS or ABOUT[name] not in attributes:
+        if is_import_path(name):
+            losses[name.rpartition(":")[2]] = _own_loss(name)
+        elif name not in LOSSES or ABOUT[name] not in attributes:
             raise UsageError(
-                f"No loss {name!r} for the attributes {', '.join(sorted(attributes))}; known are {', '.join(TERMS)}."
+                f"No loss {name!r} for the attributes {', '.join(sorted(attributes))}; known are {', '.join(LOSSES)}, "
+                "and your own as module:function or file.py:function."
             )
-    return {name: TERMS[name] for name in names}
+        else:
+            losses[name] = LOSSES[name]
+    if len(losses) != len(names):
+        raise UsageError(f"Losses need different names; config.losses is {tuple(names)}.")
+    return losses
+
+
+def _own_loss(path: str) -> Loss:
+    loss = load_object(path, "config.losses")
+    try:
+        inspect.signature(loss).bind(None, None, 1)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"config.losses: {path} must be a function of (prediction, labels, number of data sets) that returns a "
+            f"scalar ({error})."
+        ) from error
+    return loss

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import DTypeLike
 from jaxtyping import Int
 
+from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import UsageError
-from liqe_jax.model.config import CLIPConfig
 from liqe_jax.tasks import TaskSet
-from liqe_jax.train.objective import Term
-from liqe_jax.train.weighting import check_weighting
-
-Flat = dict[str, Any]  # parameter path -> array
-
-# The reference's AdamW (train_unique_clip_weight.py:648): decay on every parameter.
-WEIGHT_DECAY = 1e-3
-BETAS = (0.9, 0.999)
-EPSILON = 1e-8
+from liqe_jax.train.objective import Loss
+from liqe_jax.train.optimizers import Optimizer
+from liqe_jax.train.tree import matches
+from liqe_jax.train.weighting import EQUAL, Weighting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,49 +24,42 @@ class Plan:
     """Everything about a step that does not change; static under `jit` and `pmap`.
 
     Attributes:
-      config, tasks: the model and what it predicts.
-      terms: name -> loss.
-      order: prompt k is entry order[k] of all rows' ends (`PackedPrompts.order`).
+      encoder, tasks: the model and what it predicts.
+      losses: name -> loss.
+      order: of the prompts (`Prompts.order`).
       groups: number of data sets in a batch.
+      optimizer: see `optimizers.py`.
       weighting: see `weighting.py`.
-      freeze: prefixes of parameter paths that are not trained. The logit scale never is
-        (train_unique_clip_weight.py: `logit_scale.requires_grad = False`).
+      freeze: parameters that are not trained, by name or by the prefix of their names. Those of `encoder.frozen`
+        never are.
+      train_only: if not empty, nothing else is trained; names and prefixes as in `freeze`.
+      ema_decay: of the exponential moving average of the trained parameters; 0: none.
       dtype: operand type of the matrix products; parameters and sums are float32.
       remat: keep only the blocks' inputs for the backward pass.
       micro_batches: parts that a device's images are cut into.
-      weight_decay, betas, epsilon: of AdamW.
-      clip_norm: largest gradient norm, or None.
-      fp16_round_trip: round what CLIP keeps in float16 to it after each step, as the reference
-        does on a GPU (train_unique_clip_weight.py:306); for studies of parity only.
     """
 
-    config: CLIPConfig
+    encoder: Encoder
     tasks: TaskSet
-    terms: Mapping[str, Term]
+    losses: Mapping[str, Loss]
     order: Int[np.ndarray, " prompts"]
     groups: int
-    weighting: str = "equal"
+    optimizer: Optimizer
+    weighting: Weighting = EQUAL
     freeze: tuple[str, ...] = ()
+    train_only: tuple[str, ...] = ()
+    ema_decay: float = 0.0
     dtype: DTypeLike = jnp.float32
     remat: bool = False
     micro_batches: int = 1
-    weight_decay: float = WEIGHT_DECAY
-    betas: tuple[float, float] = BETAS
-    epsilon: float = EPSILON
-    clip_norm: float | None = None
-    fp16_round_trip: bool = False
 
     def __post_init__(self) -> None:
-        check_weighting(self.weighting, tuple(self.terms))
         if self.micro_batches < 1:
             raise UsageError(f"micro_batches must be at least 1; got {self.micro_batches}.")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay must be at least 0 and below 1; got {self.ema_decay}.")
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """Adam before the learning rate and the decay are applied."""
-        clip = optax.clip_by_global_norm(self.clip_norm) if self.clip_norm else optax.identity()
-        return optax.chain(clip, optax.scale_by_adam(*self.betas, self.epsilon))
-
-
-def is_trained(path: str, plan: Plan) -> bool:
-    """Whether a step changes the parameter."""
-    return path != "logit_scale" and not any(path == f or path.startswith(f"{f}/") for f in plan.freeze)
+    def is_trained(self, name: str) -> bool:
+        """Whether a step changes the parameter."""
+        fixed = matches(name, (*self.encoder.frozen, *self.freeze))
+        return not fixed and (not self.train_only or matches(name, self.train_only))

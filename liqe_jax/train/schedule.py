@@ -1,14 +1,17 @@
-"""The reference's learning rates, and how it weighs its tasks."""
+"""Learning rates as functions of the step, and how the reference weighs its tasks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
+from liqe_jax.imports import is_import_path, load_object
 
 # train_unique_clip_weight.py:652: CosineAnnealingLR with T_max 5, for 80 epochs.
 T_MAX = 5
@@ -35,17 +38,17 @@ def reference_learning_rate(epoch: int, initial: float = 5e-6, t_max: int = T_MA
 
 
 def dynamic_weights(
-    losses: Sequence[Float[np.ndarray, " K"]], tasks: int, temperature: float = TEMPERATURE
-) -> Float[np.ndarray, " K"]:
-    """Weights of K tasks for the next epoch: more for those whose loss falls more slowly.
+    losses: Sequence[Float[np.ndarray, " M"]], tasks: int, temperature: float = TEMPERATURE
+) -> Float[np.ndarray, " M"]:
+    """Weights of M tasks for the next epoch: more for those whose loss falls more slowly.
 
     Args:
       losses: mean loss of every task in each epoch so far, oldest first.
-      tasks: K.
+      tasks: M.
       temperature: large values make the weights more alike.
 
     Returns:
-      Weights that sum to K; all one until two epochs are over. A loss that is not positive, because it is learnt
+      Weights that sum to M; all one until two epochs are over. A loss that is not positive, because it is learned
       (fidelity's are slightly negative then) or had no labels, counts as one that stays as it is.
 
     Raises:
@@ -74,3 +77,39 @@ def cosine_learning_rate(step: int, steps: int, initial: float, warmup_steps: in
     if step < warmup_steps:
         return initial * (step + 1) / warmup_steps
     return initial * (1 + math.cos(math.pi * (step - warmup_steps) / (steps - warmup_steps))) / 2
+
+
+Schedule = Callable[[int], float]  # step -> learning rate
+
+# Name -> function of a run's configuration.
+SCHEDULES: Mapping[str, Callable[[ConfigDict], Schedule]] = MappingProxyType(
+    {
+        "reference": lambda config: lambda step: reference_learning_rate(
+            step // config.steps_per_epoch, config.optimizer.learning_rate
+        ),
+        "cosine": lambda config: lambda step: cosine_learning_rate(
+            step,
+            config.epochs * config.steps_per_epoch,
+            config.optimizer.learning_rate,
+            config.optimizer.warmup_steps,
+        ),
+        "constant": lambda config: lambda step: config.optimizer.learning_rate,
+    }
+)
+
+
+def find_schedule(config: ConfigDict) -> Schedule:
+    """The schedule that `config.optimizer.schedule` names: a key of `SCHEDULES`, or a function of the step.
+
+    Raises:
+      UsageError: there is no such schedule.
+    """
+    name = config.optimizer.schedule
+    if name in SCHEDULES:
+        return SCHEDULES[name](config)
+    if not is_import_path(name):
+        raise UsageError(
+            f"config.optimizer.schedule must be one of {', '.join(SCHEDULES)}, or module:function for a function of "
+            f"the step; got {name!r}."
+        )
+    return load_object(name, "config.optimizer.schedule")

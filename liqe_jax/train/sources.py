@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.named import is_crops, load_sets
+from liqe_jax.data.named import load_sets
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.metrics import FEWEST
-from liqe_jax.model.config import CLIPConfig
-from liqe_jax.train.squares import with_squares
 
 # In place of names: nothing of this kind.
 NONE = ("none",)
@@ -22,39 +19,30 @@ NONE = ("none",)
 HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 
 
-def training_sets(config: ConfigDict, model: CLIPConfig) -> list[LabelledSet]:
-    """The sets that a run trains on, with the stem from a file if the configuration says so.
+def training_sets(config: ConfigDict, sets: Sequence[LabelledSet] | None = None) -> list[LabelledSet]:
+    """The sets that a run trains on, in the order of `config.data.sets`.
 
     Args:
       config: the run's.
-      model: shape of what it starts from.
+      sets: data sets in memory; None reads prepared ones.
 
     Raises:
-      DataError: a set is unknown or was not prepared, or a file belongs to another stem.
-      UsageError: the stem cannot come from a file.
+      DataError: a set is unknown or was not prepared.
+      UsageError: a name is not among `sets`.
     """
-    names = [name for name, _ in config.data.sets]
-    if not config.data.stored_stem:
-        if config.data.mosaic:
-            raise UsageError(
-                f"config.data.mosaic is for stored stems; got {config.data.mosaic} without config.data.stored_stem."
-            )
+    return _named([name for name, _ in config.data.sets], config, sets)
+
+
+def _named(names: Sequence[str], config: ConfigDict, sets: Sequence[LabelledSet] | None) -> list[LabelledSet]:
+    if sets is None:
         return load_sets(names, config.data.folder)
-    if not all(is_crops(name) for name in names):
+    by_name = {dataset.name: dataset for dataset in sets}
+    if missing := [name for name in names if name not in by_name]:
         raise UsageError(
-            f"config.data.stored_stem is for sets of crops; got {', '.join(names)}. Leave it out, or use crops only."
+            f"config.data names {', '.join(missing)}, and the data sets that were given are {', '.join(by_name)}. Use "
+            "their names."
         )
-    if model.stem != "frequencies":
-        raise UsageError(
-            "config.data.stored_stem is for models with the stem 'frequencies'; got init "
-            f"{config.init!r}, stem {model.stem!r}."
-        )
-    return [
-        with_squares(
-            crops, Path(config.data.folder) / crops.name, model.patch_size, config.data.patches, config.data.mosaic
-        )
-        for crops in load_sets(names, config.data.folder)
-    ]
+    return [by_name[name] for name in names]
 
 
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
@@ -77,18 +65,23 @@ def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
 
 
 def held_out(
-    names: Sequence[str], trained: Sequence[LabelledSet], split: str, part: str, config: ConfigDict
+    names: Sequence[str],
+    trained: Sequence[LabelledSet],
+    config: ConfigDict,
+    part: str,
+    sets: Sequence[LabelledSet] | None = None,
 ) -> HeldOut:
-    """The images that the model is judged by: sets with the positions of that part.
+    """The images that the model is evaluated with: sets with the positions of that part.
 
-    A set without the split is judged whole as a test, unless it is trained on. What has no image in
+    A set without the split is a test set as a whole, unless it is trained on. What has no image in
     the part is left out.
 
     Args:
       names: of sets, `NONE`, or () for the sets of the run.
       trained: the sets of the run.
-      split, part: which images.
-      config: the run's.
+      config: the run's; its split is `config.data.split`.
+      part: "val" or "test".
+      sets: data sets in memory; None reads prepared ones.
 
     Raises:
       DataError: a set is unknown or was not prepared.
@@ -96,8 +89,8 @@ def held_out(
     """
     if tuple(names) == NONE:
         return []
-    found = []
-    for dataset in load_sets(names, config.data.folder) if names else trained:
+    found, split = [], config.data.split
+    for dataset in _named(names, config, sets) if names else trained:
         if split in dataset.parts:
             indices = np.flatnonzero(np.asarray(dataset.parts[split]) == part)
         elif part == "test" and dataset.name not in [one.name for one in trained]:

@@ -1,8 +1,10 @@
-"""What a run starts from: weights, prompts, the plan of its steps."""
+"""What a run starts from and what it becomes: weights, prompts, the plan of its steps, the exported model."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,34 +12,45 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.encoders.find import encoder_class
 from liqe_jax.errors import UsageError
-from liqe_jax.model.clip import init_params
-from liqe_jax.model.prompts import pack_for_devices
-from liqe_jax.scoring.load import find_tasks, open_checkpoint
 from liqe_jax.tasks import TaskSet
+from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.train.mapped import rows_per_device
-from liqe_jax.train.objective import Term, named_terms
+from liqe_jax.train.mapped import own_rows
+from liqe_jax.train.objective import Loss, named_losses
+from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.settings import architecture
-from liqe_jax.train.step import PromptRows
+from liqe_jax.train.tree import Flat
+from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint
-from liqe_jax.weights.provenance import Provenance
+from liqe_jax.weights.open import open_checkpoint
+from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 
 def starting_checkpoint(config: ConfigDict) -> Checkpoint:
-    """The weights that `config.init` names, or random ones.
+    """The weights that `config.init` names, or random ones of `config.encoder`.
 
     Raises:
       ModelError: they cannot be found or read.
+      UsageError: there is no such encoder, or `config.architecture` does not fit it.
     """
     if config.init != "random":
-        return open_checkpoint(config.init)
+        own = config.encoder if ":" in config.encoder else None
+        return open_checkpoint(config.init, own)
+    found = encoder_class(config.encoder)
     tokenizer = small_tokenizer(find_tasks(config.tasks or None, None))
-    shape = architecture(config, len(tokenizer.vocab), max(tokenizer.vocab.values()))
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(config.seed), shape)
+    try:
+        encoder = found.from_architecture(config.architecture.to_dict(), tokenizer)
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"config.architecture does not fit the encoder {found.name} ({error}); got {config.architecture.to_dict()}."
+        ) from error
+    params = jax.jit(encoder.init_params)(jax.random.key(config.seed))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
-    return Checkpoint(flat, shape, Provenance(config.name, "random"), tokenizer=tokenizer)
+    provenance = Provenance(config.name, "random")
+    return Checkpoint(flat, encoder, provenance, tokenizer=tokenizer, preprocess=encoder.preprocess)
 
 
 def small_tokenizer(tasks: TaskSet) -> Tokenizer:
@@ -68,56 +81,74 @@ def small_tokenizer(tasks: TaskSet) -> Tokenizer:
 
 
 def make_plan(
-    config: ConfigDict, checkpoint: Checkpoint, devices: int, terms: dict[str, Term] | None = None
-) -> tuple[Plan, PromptRows]:
+    config: ConfigDict, checkpoint: Checkpoint, devices: int, losses: dict[str, Loss] | None = None
+) -> tuple[Plan, Any]:
     """The plan of the steps and this process's rows of prompts, one group per local device.
 
     Args:
       config: the run's.
       checkpoint: what it starts from.
       devices: local devices of this process.
-      terms: losses of one's own; default those that `config.losses` names.
+      losses: functions of your own, by name; default those that `config.losses` names.
 
     Raises:
-      UsageError: unknown losses, weighting or tasks; prompts that the text tower cannot take.
+      UsageError: unknown losses, optimizer, weighting or tasks; prompts that the text encoder cannot take.
+      ModelError: the tokenizer does not fit the vocabulary.
     """
     tasks = find_tasks(config.tasks or None, checkpoint.tasks)
-    token_ids = (checkpoint.tokenizer or Tokenizer.default())(tasks.prompts, checkpoint.config.context_length)
-    if token_ids.max() >= checkpoint.config.vocab_size:
-        raise UsageError(
-            f"The prompts of {tasks.name!r} have token {token_ids.max()}; the model's vocabulary ends at "
-            f"{checkpoint.config.vocab_size - 1}. Put its own vocab.json and merges.txt beside its weights."
-        )
-    everywhere = devices * jax.process_count()
-    packed = pack_for_devices(token_ids, checkpoint.config.eos_token_id, everywhere, checkpoint.config.text.width)
+    losses = losses or named_losses(tuple(config.losses), tasks)
+    prompts = checkpoint.encoder.prompts(tasks.prompts, checkpoint.tokenizer, devices * jax.process_count())
     plan = Plan(
-        checkpoint.config,
+        checkpoint.encoder,
         tasks,
-        terms or named_terms(tuple(config.losses), tasks),
-        packed.order,
+        losses,
+        prompts.order,
         len(config.data.sets),
-        weighting=config.weighting,
+        find_optimizer(config.optimizer),
+        weighting=find_weighting(config.weighting, tuple(losses)),
         freeze=tuple(config.freeze),
+        train_only=tuple(config.train_only),
+        ema_decay=config.ema_decay,
         dtype=jnp.dtype(config.dtype),
         remat=config.remat,
         micro_batches=config.micro_batches,
-        weight_decay=config.optimizer.weight_decay,
-        betas=tuple(config.optimizer.betas),
-        epsilon=config.optimizer.epsilon,
-        clip_norm=config.optimizer.clip_norm or None,
-        fp16_round_trip=config.fp16_round_trip,
     )
-    rows = rows_per_device(packed, everywhere)
-    mine = slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
-    return plan, jax.tree.map(lambda array: array[mine], rows)
+    return plan, own_rows(prompts, devices)
 
 
-def trained(checkpoint: Checkpoint, flat: dict, tasks: TaskSet, provenance: Provenance) -> Checkpoint:
-    """The same model with other numbers; text features are to be computed again."""
+def as_checkpoint(
+    config: ConfigDict, plan: Plan, start: Checkpoint, sets: Sequence[LabelledSet], params: Flat, step: int
+) -> Checkpoint:
+    """The model that a run has after some steps, with its provenance; text features are to be computed again.
+
+    Args:
+      config, plan: of the run.
+      start: what it started from; its parameters are not used.
+      sets: those that it trains on.
+      params: flat, on the host.
+      step: steps done.
+    """
+    split = config.data.split
+    named = f"session {split}" if split.isdigit() else split
+    # A plain CLIP, which comes with config.json and words, has learned from no MOS. Of a model that
+    # predicts quality what is not stated stays unknown, and a bare file may be LIQE.pt.
+    plain = start.tasks is None and start.tokenizer is not None
+    before = () if plain else start.provenance.trained_on
+    now = [TrainingSet(dataset.name, named if split in dataset.parts else "all") for dataset in sets]
+    provenance = Provenance(
+        config.name,
+        source=f"liqe_jax train.py from {config.init}",
+        licence=config.licence or start.provenance.licence,
+        trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
+        notes=(
+            f"step {step} of {config.epochs * config.steps_per_epoch}, seed {config.seed}, weighting {config.weighting}",
+        ),
+    )
     return dataclasses.replace(
-        checkpoint,
-        flat={name: np.asarray(leaf) for name, leaf in flat.items()},
-        tasks=tasks,
+        start,
+        flat={name: np.asarray(leaf) for name, leaf in params.items()},
+        tasks=plan.tasks,
         provenance=provenance,
+        preprocess=config.preprocess or start.preprocess,
         text_features=None,
     )

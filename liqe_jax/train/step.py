@@ -8,8 +8,8 @@ parameters' gradients are summed. No device repeats another's work, but for the 
 small. Since towers meet losses only in the features, a share can also be cut into micro-batches
 that are encoded twice, once for the losses and once for the gradients, and the result is the same.
 
-Letters: D devices, N images of the whole batch, n of one device, P patches, B rows of prompts,
-R prompts' ends per row, E length of a feature, K terms.
+Letters: N images of the whole batch, n of one device, P crops, B rows of prompts, R prompts of a row, D length of a
+feature, M losses.
 """
 
 from __future__ import annotations
@@ -21,45 +21,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import Params
 from liqe_jax.errors import UsageError
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.clip import Params, encode_image
-from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_logits
-from liqe_jax.model.prompts import encode_rows
+from liqe_jax.model.predict import predict_from_features
 from liqe_jax.train.objective import Labels
-from liqe_jax.train.plan import Flat, Plan, is_trained
-from liqe_jax.train.update import adamw_step
-from liqe_jax.train.weighting import WeightingState, initial_weighting, weigh
-
-Images = tuple[AnyArray, AnyArray | None]  # patches, and which of their squares are shown
+from liqe_jax.train.optimizers import OptState
+from liqe_jax.train.plan import Plan
+from liqe_jax.train.tree import Flat, matches, nested
+from liqe_jax.train.weighting import WeightingState
 
 
 class Batch(NamedTuple):
-    """Images and labels: of one device inside a step, with a leading axis D outside.
+    """A device's images and labels.
 
-    `kept` names the squares that the vision tower is shown (`dropout.py`); None shows it all.
+    Attributes:
+      crops: RGB, or what a frozen part of the image encoder made of them (`LabelledSet.ready`).
+      labels: of the images.
     """
 
-    patches: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P L F"]
+    crops: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P F"]
     labels: Labels
-    kept: Int[AnyArray, "n P k"] | None = None
-
-    @property
-    def images(self) -> Images:
-        """What the vision tower takes."""
-        return self.patches, self.kept
-
-
-class PromptRows(NamedTuple):
-    """A device's rows of packed prompts."""
-
-    token_ids: Int[AnyArray, "B L"]
-    positions: Int[AnyArray, "B L"]
-    mask: Bool[AnyArray, "B L L"]
-    read: Int[AnyArray, "B R"]
 
 
 class TrainState(NamedTuple):
@@ -67,29 +52,31 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: steps done.
-      params: all of them, float32, flat: path -> array.
-      moments: of AdamW, for the trained ones.
+      params: all of them, float32, flat: name -> array.
+      opt_state: of the trained ones.
       weighting: see `weighting.py`.
+      ema: moving averages of the trained parameters; empty where there are none.
     """
 
     step: Int[Array, ""]
     params: Flat
-    moments: optax.OptState
+    opt_state: OptState
     weighting: WeightingState
+    ema: Flat
 
 
 class Metrics(NamedTuple):
-    """What a step tells, the same on every device.
+    """What a step reports, the same on every device.
 
     Attributes:
-      losses, weights: of each term.
+      losses, weights: of each loss.
       grad_norm: over all trained parameters, before clipping.
       finite: whether the step was taken; NaN or Inf leave the state as it was.
       quality: predictions for the whole batch before the step.
     """
 
-    losses: Float[Array, " K"]
-    weights: Float[Array, " K"]
+    losses: Float[Array, " M"]
+    weights: Float[Array, " M"]
     grad_norm: Float[Array, ""]
     finite: Bool[Array, ""]
     quality: Float[Array, " N"]
@@ -103,22 +90,25 @@ def initial_state(params: Params, plan: Plan) -> TrainState:
       plan: says what is trained.
 
     Raises:
-      UsageError: `freeze` names nothing, or leaves nothing to train.
+      UsageError: `freeze` or `train_only` name nothing, or leave nothing to train.
     """
-    flat = {path: jnp.asarray(leaf, jnp.float32) for path, leaf in flatten_dict(params, sep="/").items()}
-    for prefix in plan.freeze:
-        if not any(path == prefix or path.startswith(f"{prefix}/") for path in flat):
-            raise UsageError(
-                f"freeze names {prefix!r}, and no parameter begins so; towers are vision_model, text_model."
-            )
-    trained = {path: leaf for path, leaf in flat.items() if is_trained(path, plan)}
+    flat = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in flatten_dict(params, sep="/").items()}
+    for prefix in (*plan.freeze, *plan.train_only):
+        if not any(matches(name, (prefix,)) for name in flat):
+            tops = ", ".join(sorted({name.partition("/")[0] for name in flat}))
+            raise UsageError(f"freeze or train_only name {prefix!r}, and no parameter begins so; there are {tops}.")
+    trained = {name: leaf for name, leaf in flat.items() if plan.is_trained(name)}
     if not trained:
-        raise UsageError(f"freeze = {plan.freeze} leaves nothing to train. Free a tower or a projection.")
+        raise UsageError(
+            f"freeze = {plan.freeze} with train_only = {plan.train_only} leaves nothing to train. Free a part of the "
+            "model."
+        )
     return TrainState(
         jnp.zeros((), jnp.int32),
         flat,
-        plan.optimizer().init(trained),
-        initial_weighting(plan.weighting, len(plan.terms)),
+        plan.optimizer.init(trained),
+        plan.weighting.init(len(plan.losses)),
+        {name: jnp.copy(leaf) for name, leaf in trained.items()} if plan.ema_decay else {},
     )
 
 
@@ -126,8 +116,8 @@ def gradients(
     params: Flat,
     weighting: WeightingState,
     batch: Batch,
-    rows: PromptRows,
-    fixed_weights: Float[Array, " K"],
+    rows: Any,
+    fixed_weights: Float[Array, " M"],
     *,
     plan: Plan,
     axis: str | None = None,
@@ -137,42 +127,43 @@ def gradients(
     Args:
       params: flat.
       weighting: state of the weighting.
-      batch, rows: this device's share.
-      fixed_weights: of each term, where the weighting computes none.
+      batch: this device's share.
+      rows: this device's rows of prompts (`Prompts.rows`).
+      fixed_weights: of each loss, where the weighting computes none.
       plan: static.
       axis: the mapped axis; None where one device has everything.
     """
-    trained = {path: leaf for path, leaf in params.items() if is_trained(path, plan)}
-    frozen = {path: leaf for path, leaf in params.items() if path not in trained}
+    trained = {name: leaf for name, leaf in params.items() if plan.is_trained(name)}
+    frozen = {name: leaf for name, leaf in params.items() if name not in trained}
 
-    def image_tower(trained: Flat, images: Images) -> Float[Array, "n P E"]:
-        tree = unflatten_dict({**frozen, **trained}, sep="/")
-        patches, kept = images
-        return encode_image(tree, patches, plan.config, plan.dtype, plan.remat, kept)
+    def encode_image(trained: Flat, crops: AnyArray) -> Float[Array, "n P D"]:
+        return plan.encoder.image_features(nested({**frozen, **trained}), crops, plan.dtype, plan.remat)
 
-    def text_tower(trained: Flat) -> Float[Array, "B R E"]:
-        tree = unflatten_dict({**frozen, **trained}, sep="/")
-        return encode_rows(tree, *rows, config=plan.config, dtype=plan.dtype, remat=plan.remat)
+    def encode_text(trained: Flat) -> Float[Array, "B R D"]:
+        return plan.encoder.text_features(nested({**frozen, **trained}), rows, plan.dtype, plan.remat)
 
-    def head(image_NxPxE: Array, text_BxRxE: Array) -> tuple[Float[Array, " K"], Float[Array, " N"]]:
-        text = text_BxRxE.reshape(-1, text_BxRxE.shape[-1])[plan.order]
-        logits = mean_over_patches(patch_logits(image_NxPxE, text, params["logit_scale"]))
-        prediction = predict_from_logits(logits, plan.tasks)
-        losses = jnp.stack([term(prediction, labels, plan.groups) for term in plan.terms.values()])
-        return losses, prediction.values.get("quality", jnp.zeros(logits.shape[0]))
+    def head(own: Flat, image_NxPxD: Array, text_BxRxD: Array) -> tuple[Float[Array, " M"], Float[Array, " N"]]:
+        text = text_BxRxD.reshape(-1, text_BxRxD.shape[-1])[plan.order]
+        tree = nested({**params, **own})
+        prediction = predict_from_features(tree, image_NxPxD, text, encoder=plan.encoder, tasks=plan.tasks)
+        losses = jnp.stack([loss(prediction, labels, plan.groups) for loss in plan.losses.values()])
+        return losses, prediction.values.get("quality", jnp.zeros(image_NxPxD.shape[0]))
 
     gather, share = _collectives(axis)
     labels = gather(batch.labels)
-    text_features, text_pullback = jax.vjp(text_tower, trained)
-    image_features, image_pullback = _in_parts(image_tower, trained, batch.images, plan.micro_batches)
-    losses, head_pullback, quality = jax.vjp(head, gather(image_features), gather(text_features), has_aux=True)
+    text_features, text_pullback = jax.vjp(encode_text, trained)
+    image_features, image_pullback = _in_parts(encode_image, trained, batch.crops, plan.micro_batches)
+    own = {name: leaf for name, leaf in trained.items() if matches(name, plan.encoder.head)}
+    losses, head_pullback, quality = jax.vjp(head, own, gather(image_features), gather(text_features), has_aux=True)
 
-    weights, weighting = weigh(plan.weighting, weighting, losses, fixed_weights, head_pullback)
-    d_image, d_text = head_pullback(weights)
+    weights, weighting = plan.weighting.step(weighting, losses, fixed_weights, head_pullback)
+    d_own, d_image, d_text = head_pullback(weights)
     (d_params,) = text_pullback(share(d_text))
     d_params = jax.tree.map(jnp.add, d_params, image_pullback(share(d_image)))
     if axis is not None and jax.lax.axis_size(axis) > 1:  # a sum over one device is a copy of everything
         d_params = jax.lax.psum(d_params, axis)
+    # Every device has computed the gradients of the head's own parameters in full.
+    d_params = {**d_params, **{name: d_params[name] + d_own[name] for name in own}}
     norm = optax.tree.norm(d_params)
     finite = jnp.isfinite(norm)
     for numbers in (losses, weights, *weighting):  # weights that are lost would never come back
@@ -196,28 +187,28 @@ def _collectives(axis: str | None) -> tuple[Callable, Callable]:
 
 
 def _in_parts(
-    tower: Callable[[Flat, Images], Array], trained: Flat, images: Images, parts: int
+    encode: Callable[[Flat, AnyArray], Array], trained: Flat, crops: AnyArray, parts: int
 ) -> tuple[Array, Callable[[Array], Flat]]:
-    """`jax.vjp` of a tower, whose memory is that of one part of the images."""
+    """`jax.vjp` of an encoder, whose memory is that of one part of the images."""
     if parts == 1:
-        features, pullback = jax.vjp(lambda tree: tower(tree, images), trained)
+        features, pullback = jax.vjp(lambda tree: encode(tree, crops), trained)
         return features, lambda cotangent: pullback(cotangent)[0]
-    count = images[0].shape[0]
+    count = crops.shape[0]
     if count % parts:
         raise UsageError(f"A device's {count} images do not divide into {parts} micro-batches. Choose a divisor.")
 
-    def cut(tree: Any) -> Any:
-        return jax.tree.map(lambda array: jnp.asarray(array.reshape(parts, -1, *array.shape[1:])), tree)
+    def cut(array: AnyArray) -> Array:
+        return jnp.asarray(array.reshape(parts, -1, *array.shape[1:]))
 
-    features = jax.lax.map(functools.partial(tower, trained), cut(images))
+    features = jax.lax.map(functools.partial(encode, trained), cut(crops))
 
     def pullback_in_parts(cotangent: Array) -> Flat:
-        def add(total: Flat, part: tuple[Images, Array]) -> tuple[Flat, None]:
-            _, pullback = jax.vjp(lambda tree: tower(tree, part[0]), trained)
+        def add(total: Flat, part: tuple[Array, Array]) -> tuple[Flat, None]:
+            _, pullback = jax.vjp(lambda tree: encode(tree, part[0]), trained)
             return jax.tree.map(jnp.add, total, pullback(part[1])[0]), None
 
         zeros = jax.tree.map(jnp.zeros_like, trained)
-        return jax.lax.scan(add, zeros, (cut(images), cut(cotangent)))[0]
+        return jax.lax.scan(add, zeros, (cut(crops), cut(cotangent)))[0]
 
     return features.reshape(-1, *features.shape[2:]), pullback_in_parts
 
@@ -225,14 +216,14 @@ def _in_parts(
 def train_step(
     state: TrainState,
     batch: Batch,
-    rows: PromptRows,
+    rows: Any,
     learning_rate: Float[Array, ""],
-    fixed_weights: Float[Array, " K"],
+    fixed_weights: Float[Array, " M"],
     *,
     plan: Plan,
     axis: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Takes one step of AdamW; see `gradients` for the arguments.
+    """Takes one step of the optimizer; see `gradients` for the arguments.
 
     A loss or gradient that is not finite leaves the state unchanged but for its counter.
     """
@@ -240,12 +231,12 @@ def train_step(
         state.params, state.weighting, batch, rows, fixed_weights, plan=plan, axis=axis
     )
     weighting = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), weighting, state.weighting)
-    params, moments = adamw_step(state.params, state.moments, grads, learning_rate, metrics.finite, plan)
-    return TrainState(state.step + 1, params, moments, weighting), metrics
+    trained = {name: state.params[name] for name in grads}
+    trained, opt_state = plan.optimizer.step(trained, state.opt_state, grads, learning_rate, metrics.finite)
+    ema = {name: mean + (1 - plan.ema_decay) * (trained[name] - mean) for name, mean in state.ema.items()}
+    return TrainState(state.step + 1, {**state.params, **trained}, opt_state, weighting, ema), metrics
 
 
-def encode_share(params: Flat, rows: PromptRows, plan: Plan, axis: str | None = None) -> Float[Array, "K E"]:
-    """Text features of all prompts, each device encoding its rows."""
-    gather, _ = _collectives(axis)
-    features = gather(encode_rows(unflatten_dict(params, sep="/"), *rows, config=plan.config, dtype=plan.dtype))
-    return features.reshape(-1, features.shape[-1])[plan.order]
+def exported_params(state: TrainState) -> Flat:
+    """The parameters of the model that a run exports: moving averages where it keeps them."""
+    return {**state.params, **state.ema}

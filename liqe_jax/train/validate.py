@@ -1,132 +1,137 @@
-"""How good the model is now: predictions for whole parts of data sets, on all devices.
-
-Letters: D devices, n images of one device, P patches, N images of a part.
-"""
+"""How good the model is now: predictions for the held-out images, and the best models so far."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
 
 import jax
 import numpy as np
-from flax.traverse_util import unflatten_dict
-from jax.experimental import multihost_utils
-from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
 
-from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.evaluate.accuracy import top_k_recall
-from liqe_jax.evaluate.metrics import plcc, srcc
-from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
-from liqe_jax.model.predict import predict
+from liqe_jax.evaluate.predictor import Predicted, predict_set
+from liqe_jax.images.preprocess import PRESETS
+from liqe_jax.metrics.accuracy import top_k_recall
+from liqe_jax.metrics.correlation import plcc, srcc
+from liqe_jax.scoring.forward import Forward
+from liqe_jax.train.best import export_best
 from liqe_jax.train.checks import has_known_labels
-from liqe_jax.train.mapped import DEVICES, pmap_over
-from liqe_jax.train.plan import Flat, Plan
-from liqe_jax.train.step import PromptRows, encode_share
+from liqe_jax.train.logs import Logs, scatter_picture
+from liqe_jax.train.mapped import on_host
+from liqe_jax.train.plan import Plan
+from liqe_jax.train.progress import Progress
+from liqe_jax.train.sources import HeldOut
+from liqe_jax.train.step import TrainState, exported_params
+from liqe_jax.train.tree import nested
+from liqe_jax.weights.checkpoint import Checkpoint
 
 
-class Predictions(NamedTuple):
-    """Of one part of one data set, in the order of its indices.
-
-    Attributes:
-      indices: positions in the set.
-      quality: expected quality.
-      marginals: attribute -> probabilities; of those attributes alone whose labels data sets have.
-    """
-
-    indices: Int[np.ndarray, " N"]
-    quality: Float[np.ndarray, " N"]
-    marginals: dict[str, Float[np.ndarray, "N L"]]
-
-
-Predictor = Callable[[Any, LabelledSet, np.ndarray], Predictions]
-
-
-def make_predictor(
-    plan: Plan,
-    devices: list[jax.Device],
-    batch_per_device: int,
-    patches: int = PATCH_COUNT,
-    preprocess: str = "paper",
-) -> Predictor:
-    """A function of (replicated parameters, set, indices) that predicts with all devices of all hosts.
+class Validation:
+    """Predicts the held-out images of a run with the parameters that would be exported, and keeps the best models.
 
     Args:
-      plan: of the run.
+      config, plan: of the run.
+      start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       devices: local ones.
-      batch_per_device: images.
-      patches: of each image. Missing ones cost as much as real ones.
-      preprocess: preset that chooses them.
+      held: "val" and "test" -> held-out images.
+      folder: of exported models.
+      logs: of the run.
     """
-    preset = dataclasses.replace(PRESETS[preprocess], count=patches)
 
-    def text(params: Flat, rows: PromptRows) -> Array:
-        return encode_share(params, rows, plan, DEVICES)
+    def __init__(
+        self,
+        config: ConfigDict,
+        plan: Plan,
+        start: Checkpoint,
+        devices: list[jax.Device],
+        held: Mapping[str, HeldOut],
+        folder: Path,
+        logs: Logs,
+    ):
+        self._config, self._plan, self._held, self._folder, self._logs = config, plan, held, folder, logs
+        preset = PRESETS[config.preprocess or start.preprocess]
+        count = preset.count and min(preset.count, config.validation_patches)
+        self._preset = dataclasses.replace(preset, count=count)
+        self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, devices)
+        prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
+        self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
 
-    def judge(params: Flat, text_features: Array, patches: Array, patch_mask: Array) -> dict[str, Array]:
-        prediction = predict(
-            unflatten_dict(params, sep="/"),
-            patches,
-            text_features,
-            config=plan.config,
-            tasks=plan.tasks,
-            patch_mask=patch_mask,
-            dtype=plan.dtype,
-        )
-        return {"expected quality": prediction.values["quality"], **prediction.marginals}
+    def __call__(
+        self,
+        state: TrainState,
+        progress: Progress,
+        epoch: int,
+        export: Callable[[TrainState, Progress], Checkpoint],
+    ) -> None:
+        """Validates after an epoch.
 
-    encode = pmap_over(text, devices)
-    apply = pmap_over(judge, devices)
-    count = len(devices)
+        Args:
+          state: on the devices.
+          progress: its `best` is changed.
+          epoch: number of epochs done.
+          export: makes the model that is written if it is better than before.
+        """
+        if not self._held["val"]:
+            return
+        state = on_host(state)
+        params = nested(exported_params(state))
+        weights = self._forward.place(params, self._encode_prompts(params))
+        means = averages(self._metrics(weights, "val", progress.step, epoch))
+        self._logs.write(progress.step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
+        self._logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        self._metrics(weights, "test", progress.step, epoch)
+        if jax.process_index() == 0:
+            export_best(self._folder, means, progress.best, lambda: export(state, progress), epoch)
 
-    def predictor(params_and_rows: Any, dataset: LabelledSet, indices: np.ndarray) -> Predictions:
-        params, rows = params_and_rows
-        features = encode(params, rows)
-        parts: list[dict[str, np.ndarray]] = []
-        batches = evaluation_batches(
-            dataset,
-            indices,
-            batch_size=count * batch_per_device,
-            preset=preset,
-            patch=plan.config.image_size,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-        )
-        for batch in batches:
-            spread = functools.partial(_spread, devices=count)
-            out = apply(params, features, spread(batch.patches), spread(batch.patch_mask))
-            host = {name: np.asarray(value).reshape(len(batch.indices), -1) for name, value in out.items()}
-            parts.append({**host, "indices": batch.indices, "mask": batch.image_mask})
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        if jax.process_count() > 1:
-            joined = {n: np.asarray(a) for n, a in multihost_utils.process_allgather(joined, tiled=True).items()}
-        real = joined.pop("mask") > 0
-        order = np.argsort(joined["indices"][real], kind="stable")
-        joined = {name: value[real][order] for name, value in joined.items()}
-        expected, at = joined.pop("expected quality")[:, 0], joined.pop("indices")
-        return Predictions(at, expected, {a.name: joined[a.name] for a in plan.tasks.attributes if has_known_labels(a)})
-
-    return predictor
+    def _metrics(self, weights: tuple, part: str, step: int, epoch: int) -> dict[str, dict[str, float]]:
+        """Metrics of one part of every set that has it."""
+        results = {}
+        for dataset, indices in self._held[part]:
+            batches = predict_set(
+                self._forward,
+                weights,
+                dataset,
+                indices,
+                preset=self._preset,
+                images_per_device=self._config.validation_batch,
+                workers=self._config.data.workers,
+            )
+            predicted = joined(list(batches))
+            results[dataset.name] = metrics_of(dataset, predicted, self._plan)
+            values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
+            self._logs.write(step, {"epoch": epoch, **values})
+            if jax.process_index() == 0:
+                picture = scatter_picture(dataset.mos[predicted.indices], predicted.quality, dataset.name)
+                self._logs.picture(f"{part}/{dataset.name}", picture, step)
+        return results
 
 
-def _spread(array: np.ndarray, devices: int) -> np.ndarray:
-    return array.reshape(devices, -1, *array.shape[1:])
+def joined(batches: list[Predicted]) -> Predicted:
+    """Batches of predictions as one, in the order of the indices."""
+    indices = np.concatenate([batch.indices for batch in batches])
+    order = np.argsort(indices, kind="stable")
+    names = batches[0].probabilities
+    return Predicted(
+        indices[order],
+        np.concatenate([batch.quality for batch in batches])[order],
+        {name: np.concatenate([batch.probabilities[name] for batch in batches])[order] for name in names},
+    )
 
 
-def figures(dataset: LabelledSet, predictions: Predictions) -> dict[str, float]:
-    """SRCC and PLCC with the opinion scores, and accuracies of the labels that are known."""
-    mos = dataset.mos[predictions.indices]
-    result = {"srcc": srcc(mos, predictions.quality), "plcc": plcc(mos, predictions.quality)}
-    distortion = dataset.distortion[predictions.indices]
-    if "distortion" in predictions.marginals and (known := distortion >= 0).any():
-        chosen = predictions.marginals["distortion"].argmax(-1)
+def metrics_of(dataset: LabelledSet, predicted: Predicted, plan: Plan) -> dict[str, float]:
+    """SRCC and PLCC with the MOS, and accuracies of the labels that are known."""
+    mos = dataset.mos[predicted.indices]
+    result = {"srcc": srcc(mos, predicted.quality), "plcc": plcc(mos, predicted.quality)}
+    marginals = {a.name: predicted.probabilities[a.name] for a in plan.tasks.attributes if has_known_labels(a)}
+    distortion = dataset.distortion[predicted.indices]
+    if "distortion" in marginals and (known := distortion >= 0).any():
+        chosen = marginals["distortion"].argmax(-1)
         result["distortion_accuracy"] = float((chosen == distortion)[known].mean())
-    scenes = dataset.scenes[predictions.indices]
-    if "scene" in predictions.marginals and (known := scenes.any(-1)).any():
-        result["scene_accuracy"] = top_k_recall(predictions.marginals["scene"][known], scenes[known])
+    scenes = dataset.scenes[predicted.indices]
+    if "scene" in marginals and (known := scenes.any(-1)).any():
+        result["scene_accuracy"] = top_k_recall(marginals["scene"][known], scenes[known])
     return {name: float(value) for name, value in result.items()}
 
 
@@ -137,8 +142,8 @@ def averages(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """
     names = {"quality": "srcc", "scene": "scene_accuracy", "distortion": "distortion_accuracy"}
     means = {}
-    for name, figure in names.items():
-        values = [row[figure] for row in by_set.values() if figure in row]
+    for name, metric in names.items():
+        values = [row[metric] for row in by_set.values() if metric in row]
         if values:
             means[name] = float(np.mean(values))
     means["average"] = float(np.mean(list(means.values())))

@@ -1,9 +1,8 @@
-"""How the losses of several tasks become one: the reference's choices (weight_methods.py).
+"""How the losses of several tasks become one: the reference's choices (weight_methods.py), one object each.
 
-`equal`, one task by its name, and `dwa` fix the weights before a step; dynamic weight
-averaging lives in `schedule.py`, since it looks at whole epochs. The others look at the step:
-
-- `uncertainty`: weights exp(-s) with learnt s, and s / 2 added (Kendall et al., CVPR 2018).
+- `equal`: 1 for every loss; and a loss's own name: 1 for that loss, 0 for the others.
+- `dwa`: dynamic weight averaging over whole epochs (`schedule.dynamic_weights`; Liu et al., CVPR 2019).
+- `uncertainty`: weights exp(-s) with learned s, and s / 2 added (Kendall et al., CVPR 2018).
 - `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al.,
   ICML 2018).
 - `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
@@ -13,26 +12,29 @@ The last two compare gradients of tasks. They take the gradients with respect to
 both towers, which all tasks share: exact backward passes through the head alone, where those with
 respect to the parameters would cost one through both towers for each task (the argument of Sener
 and Koltun, NeurIPS 2018, section 3.3).
+
+Letters: M losses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from liqe_jax.errors import UsageError
-
-FIXED = ("equal", "dwa")
-LEARNT = ("uncertainty", "gradnorm", "cosine")
+from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.train.schedule import dynamic_weights
 
 # Exponent of GradNorm's training rates; its authors' choice for NYUv2 (Chen et al., section 5.1).
 GRADNORM_ALPHA = 1.5
 
-# Steps of the learnt weights per unit of gradient. Chen et al. use 0.025; the reference has none written down.
+# Steps of the learned weights per unit of gradient. Chen et al. use 0.025; the reference has none written down.
 WEIGHT_RATE = 0.025
 
 
@@ -44,68 +46,67 @@ class WeightingState(NamedTuple):
       first_losses: of the first step in which each was positive, for `gradnorm`; zero until then.
     """
 
-    values: Float[Array, " K"]
-    first_losses: Float[Array, " K"]
+    values: Float[Array, " M"]
+    first_losses: Float[Array, " M"]
 
 
-def check_weighting(name: str, terms: tuple[str, ...]) -> None:
-    """Refuses an unknown weighting.
+# weights -> gradient of the weighted loss with respect to the features
+GradientOf = Callable[[Float[Array, " M"]], PyTree]
 
-    Raises:
-      UsageError: neither a method nor the name of a term.
+
+class Weighting(NamedTuple):
+    """One method.
+
+    Attributes:
+      epoch: (mean losses of the epochs so far, M, temperature) -> weights of the next epoch.
+      init: M -> the state before the first step.
+      step: (state, losses, the epoch's weights, `GradientOf`) -> weights of this step, constants, and the next state.
+      learned: whether `step` finds weights of its own, so that factors of the losses have no meaning.
     """
-    known = (*FIXED, *LEARNT, *terms)
-    if name not in known:
-        raise UsageError(
-            f"weighting must be one of {', '.join(known)} (a term's name trains for it alone); got {name!r}."
-        )
+
+    epoch: Callable[[Sequence[np.ndarray], int, float], np.ndarray]
+    init: Callable[[int], WeightingState]
+    step: Callable[[WeightingState, Array, Array, GradientOf], tuple[Array, WeightingState]]
+    learned: bool
 
 
-def initial_weighting(name: str, count: int) -> WeightingState:
-    """The state before the first step."""
-    start = jnp.ones(count) if name == "gradnorm" else jnp.zeros(count)
-    return WeightingState(start, jnp.zeros(count))
+def _ones(means: Sequence[np.ndarray], count: int, temperature: float) -> np.ndarray:
+    return np.ones(count)
 
 
-def fixed_weights(name: str, terms: tuple[str, ...]) -> list[float]:
-    """Weights that do not depend on the step: 1 for every term, or for the one that is named."""
-    return [float(name == term) if name in terms else 1.0 for term in terms]
+def _no_values(count: int) -> WeightingState:
+    return WeightingState(jnp.zeros(count), jnp.zeros(count))
 
 
-def weigh(
-    name: str,
-    state: WeightingState,
-    losses: Float[Array, " K"],
-    fixed: Float[Array, " K"],
-    gradient_of: Callable[[Float[Array, " K"]], PyTree],
-) -> tuple[Float[Array, " K"], WeightingState]:
-    """The weights of this step.
+def _of_the_epoch(
+    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
+) -> tuple[Array, WeightingState]:
+    return fixed, state
 
-    Args:
-      name: the method; static.
-      state: as the step before left it.
-      losses: of this step.
-      fixed: what `equal`, `dwa` and single tasks use.
-      gradient_of: weights -> gradient of the weighted loss with respect to the features.
 
-    Returns:
-      Weights, to be treated as constants, and the state for the next step.
-    """
-    if name not in LEARNT:
-        return fixed, state
-    losses = jax.lax.stop_gradient(losses)
-    if name == "uncertainty":
-        weights = jnp.exp(-state.values)
-        slope = 0.5 - weights * losses
-        return weights, state._replace(values=state.values - WEIGHT_RATE * slope)
-    count = losses.shape[0]
-    gradients_KxF = jnp.stack([_flat(gradient_of(one_hot)) for one_hot in jnp.eye(count)])
-    norms = jnp.linalg.norm(gradients_KxF, axis=1)
-    if name == "cosine":
-        cosines = gradients_KxF @ gradients_KxF[0] / jnp.maximum(norms * norms[0], 1e-20)
-        return jnp.maximum(cosines, 0).at[0].set(1.0), state
+def _uncertainty(
+    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
+) -> tuple[Array, WeightingState]:
+    weights = jnp.exp(-state.values)
+    slope = 0.5 - weights * jax.lax.stop_gradient(losses)
+    return weights, state._replace(values=state.values - WEIGHT_RATE * slope)
+
+
+def _cosine(
+    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
+) -> tuple[Array, WeightingState]:
+    gradients_MxF, norms = _gradients(losses.shape[0], gradient_of)
+    cosines = gradients_MxF @ gradients_MxF[0] / jnp.maximum(norms * norms[0], 1e-20)
+    return jnp.maximum(cosines, 0).at[0].set(1.0), state
+
+
+def _gradnorm(
+    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
+) -> tuple[Array, WeightingState]:
+    losses, count = jax.lax.stop_gradient(losses), losses.shape[0]
+    _, norms = _gradients(count, gradient_of)
     first = jnp.where(state.first_losses > 0, state.first_losses, losses)
-    # A loss without labels so far is 0, and one that is learnt can be slightly negative: neither has a rate.
+    # A loss without labels so far is 0, and one that is learned can be slightly negative: neither has a rate.
     rates = jnp.where(first > 0, jnp.maximum(losses, 0) / jnp.where(first > 0, first, 1), 1)
     scaled = state.values * norms
     target = scaled.mean() * (rates / jnp.maximum(rates.mean(), 1e-20)) ** GRADNORM_ALPHA
@@ -114,5 +115,46 @@ def weigh(
     return state.values, WeightingState(values * count / values.sum(), first)
 
 
+def _gradients(count: int, gradient_of: GradientOf) -> tuple[Float[Array, "M F"], Float[Array, " M"]]:
+    gradients_MxF = jnp.stack([_flat(gradient_of(one_hot)) for one_hot in jnp.eye(count)])
+    return gradients_MxF, jnp.linalg.norm(gradients_MxF, axis=1)
+
+
 def _flat(tree: PyTree) -> Float[Array, " F"]:
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+
+
+EQUAL = Weighting(_ones, _no_values, _of_the_epoch, learned=False)
+
+WEIGHTINGS: Mapping[str, Weighting] = MappingProxyType(
+    {
+        "equal": EQUAL,
+        "dwa": Weighting(dynamic_weights, _no_values, _of_the_epoch, learned=False),
+        "uncertainty": Weighting(_ones, _no_values, _uncertainty, learned=True),
+        "gradnorm": Weighting(_ones, lambda n: WeightingState(jnp.ones(n), jnp.zeros(n)), _gradnorm, learned=True),
+        "cosine": Weighting(_ones, _no_values, _cosine, learned=True),
+    }
+)
+
+
+def find_weighting(name: str, losses: Sequence[str]) -> Weighting:
+    """The weighting that is meant.
+
+    Args:
+      name: a key of `WEIGHTINGS`, the name of a loss, or the import path of a `Weighting`.
+      losses: their names.
+
+    Raises:
+      UsageError: there is no such weighting.
+    """
+    if name in WEIGHTINGS:
+        return WEIGHTINGS[name]
+    if name in losses:
+        chosen = np.asarray([float(name == loss) for loss in losses])
+        return EQUAL._replace(epoch=lambda means, count, temperature: chosen)
+    if is_import_path(name) and isinstance(found := load_object(name, "config.weighting"), Weighting):
+        return found
+    raise UsageError(
+        f"config.weighting must be one of {', '.join([*WEIGHTINGS, *losses])} (a loss's name trains for it alone), or "
+        f"module:name of a liqe_jax.train.weighting.Weighting; got {name!r}."
+    )

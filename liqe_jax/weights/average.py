@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
 
@@ -65,9 +64,9 @@ def averaged(models: Sequence[Checkpoint], shares: Sequence[float] | None = None
 
 def _check_alike(first: Checkpoint, other: Checkpoint) -> None:
     names = f"{first.provenance.name} and {other.provenance.name}"
-    if first.config != other.config:
-        raise ModelError(f"{names} have different shapes: {first.config}, {other.config}. Give models of one shape.")
-    vocabularies = [(model.tokenizer or Tokenizer.default()).vocab for model in (first, other)]
+    if first.encoder != other.encoder:
+        raise ModelError(f"{names} have different shapes: {first.encoder}, {other.encoder}. Give models of one shape.")
+    vocabularies = [(model.tokenizer or first.encoder.tokenizer_class.default()).vocab for model in (first, other)]
     if vocabularies[0] != vocabularies[1]:
         raise ModelError(f"{names} have different vocabularies. Give models of one tokenizer.")
 

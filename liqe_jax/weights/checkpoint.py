@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jaxtyping import Float
 
+from liqe_jax.encoders.base import Encoder
+from liqe_jax.encoders.find import encoder_of
 from liqe_jax.errors import ModelError
-from liqe_jax.model.clip import param_shapes
-from liqe_jax.model.config import CLIPConfig
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.files import read_json
@@ -27,10 +27,10 @@ class Checkpoint:
 
     Attributes:
       flat: parameter path, joined with slashes -> float32 array.
-      config: the shape of the model.
-      tasks: attributes and sentences; None where the file does not say (a plain CLIP).
+      encoder: the architecture.
+      tasks: attributes and sentences; None where the file does not say, as a plain CLIP's.
       provenance: where it comes from.
-      tokenizer: for `tasks`; None stands for CLIP's own.
+      tokenizer: for `tasks`; None stands for the encoder's default.
       text_features: unit features [K, D] of the prompts, where the file holds them.
       source_dtypes: how many arrays of the file had which type.
       preprocess: preset that images are prepared with where nobody names another; LIQE's where the file does not say.
@@ -38,7 +38,7 @@ class Checkpoint:
     """
 
     flat: Flat
-    config: CLIPConfig
+    encoder: Encoder
     provenance: Provenance
     tasks: TaskSet | None = None
     tokenizer: Tokenizer | None = None
@@ -60,7 +60,7 @@ class Checkpoint:
         if self.features_of is None:
             return True
         before = self.features_of[1]
-        names = [name for name in self.flat.keys() | before.keys() if name.startswith("text_")]
+        names = [name for name in self.flat.keys() | before.keys() if self.encoder.is_text(name)]
         # Arrays are the same objects where nobody tuned them, so that this costs nothing.
         return all(
             name in self.flat
@@ -71,7 +71,7 @@ class Checkpoint:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as the nested dictionary that `liqe_jax.model` takes."""
+        """The parameters as the nested dictionary that encoders take."""
         return unflatten_dict(self.flat, sep="/")
 
     @property
@@ -80,41 +80,29 @@ class Checkpoint:
         return sum(array.size for array in self.flat.values())
 
 
-def read_config(path: Path) -> CLIPConfig:
+def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encoder:
     """Reads a model folder's `config.json`.
 
+    Args:
+      path: of the file.
+      encoder: the class of an encoder that is not part of this package.
+
     Raises:
-      ModelError: damaged, or not that of a CLIP.
+      ModelError: damaged, or its encoder is unknown.
     """
+    content = read_json(path)
+    # Early CLIP checkpoints do not name their type.
+    found = encoder_of(str(content.get("model_type", "clip")), encoder)
     try:
-        return CLIPConfig.from_hugging_face(read_json(path))
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} describes no CLIP ({error}). Download the folder again.") from error
+        return found.from_config(content)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} describes no {found.name} ({error!r}). Download the folder again.") from error
 
 
-def check_against_config(flat: Flat, config: CLIPConfig, where: str) -> None:
-    """Compares parameters with a configuration.
+def check_against_encoder(flat: Flat, encoder: Encoder, where: str) -> None:
+    """Compares the names and shapes of parameters with those of an architecture.
 
     Raises:
-      ModelError: names or shapes differ; the message shows both sides.
+      ModelError: they differ; the message shows both sides.
     """
-    sizes = {
-        **{f"{name} {key}": size for name in ("vision", "text") for key, size in vars(getattr(config, name)).items()},
-        **vars(config),
-    }
-    wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
-    # Every block has arrays of its own; a damaged number would list names without end.
-    wrong += [f"{name} layers {n}" for name in ("vision", "text") if (n := getattr(config, name).layers) > len(flat)]
-    if wrong:
-        raise ModelError(f"The configuration of {where} describes no model that its {len(flat)} arrays fit: {wrong}.")
-    # Tracing one block per tower and repeating its shapes takes a tenth of the time of all.
-    towers = {f"{name}_model": getattr(config, name) for name in ("vision", "text")}
-    single = dataclasses.replace(
-        config, **{name: dataclasses.replace(getattr(config, name), layers=1) for name in ("vision", "text")}
-    )
-    expected: dict[str, tuple[int, ...]] = {}
-    for name, leaf in flatten_dict(param_shapes(single), sep="/").items():
-        tower, block, rest = name.partition("/encoder/layers/0/")
-        copies = range(towers[tower].layers) if block else ()
-        expected |= {f"{tower}/encoder/layers/{layer}/{rest}": leaf.shape for layer in copies} or {name: leaf.shape}
-    check_shapes(flat, expected, where)
+    check_shapes(flat, encoder.param_shapes(len(flat)), where)

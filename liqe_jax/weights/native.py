@@ -1,7 +1,7 @@
-"""Our own format: a Hugging Face CLIP folder with a manifest.
+"""Our own format: a Hugging Face folder with a manifest.
 
-    config.json, model.safetensors    as transformers' CLIPModel reads them
-    vocab.json, merges.txt            the tokenizer
+    config.json, model.safetensors    as transformers reads them, for encoders that it has
+    tokenizer files                   vocab.json and merges.txt for CLIP
     text_features.safetensors         unit features of the prompts
     liqe.json                         task set, provenance, preset, and the sha256 of the other files
 
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
-from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json, write_safetensors
 from liqe_jax.weights.layouts import cast, from_flax, to_flax
 from liqe_jax.weights.provenance import Provenance
@@ -34,7 +34,7 @@ from liqe_jax.weights.provenance import Provenance
 MANIFEST = "liqe.json"
 WEIGHTS = "model.safetensors"
 TEXT_FEATURES = "text_features.safetensors"
-FILES = ("config.json", WEIGHTS, TEXT_FEATURES, "vocab.json", "merges.txt")
+FILES = ("config.json", WEIGHTS, TEXT_FEATURES)
 FORMAT: dict[str, Any] = {"name": "liqe_jax", "version": 1}
 
 
@@ -58,11 +58,11 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
     folder = Path(folder)
     if checkpoint.tasks is None or checkpoint.text_features is None:
         raise ModelError("Our own format needs a task set and its text features; give the task set (--tasks joint).")
-    expected_shape = (len(checkpoint.tasks.prompts), checkpoint.config.projection_dim)
+    expected_shape = (len(checkpoint.tasks.prompts), checkpoint.encoder.projection_dim)
     if checkpoint.text_features.shape != expected_shape:
         raise ModelError(
             f"The text features have shape {checkpoint.text_features.shape}; the task set and the model make "
-            f"{expected_shape}. Compute them again with liqe_jax.scoring.load.with_text_features."
+            f"{expected_shape}. Compute them again with liqe_jax.weights.open.with_text_features."
         )
     if not checkpoint.features_fit:
         raise ModelError(
@@ -82,10 +82,11 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         partial = Path(scratch) / "model"
         partial.mkdir()
-        state = from_flax(cast(checkpoint.flat, dtype), "hugging_face")
+        encoder = checkpoint.encoder
+        state = from_flax(cast(checkpoint.flat, dtype), type(encoder), encoder.stored_layout)
         write_safetensors(partial / WEIGHTS, state, {"format": "pt"})
-        write_json(partial / "config.json", checkpoint.config.to_hugging_face())
-        (checkpoint.tokenizer or Tokenizer.default()).save(partial)
+        write_json(partial / "config.json", encoder.to_config())
+        (checkpoint.tokenizer or encoder.tokenizer_class.default()).save(partial)
         weights_sha256 = sha256_of_file(partial / WEIGHTS)
         write_safetensors(
             partial / TEXT_FEATURES,
@@ -107,8 +108,12 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
         )  # fails where another process has put one meanwhile; shutil.move would nest ours in it
 
 
-def read_native(folder: str | os.PathLike) -> Checkpoint:
+def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
     """Reads and verifies a folder that `write_native` wrote.
+
+    Args:
+      folder: of the model.
+      encoder: class or import path of an encoder that is not part of this package.
 
     Raises:
       ModelError: a file is missing, cut or altered; the format or the preset is newer than this
@@ -140,11 +145,11 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
             raise TypeError(f"the preset is {preprocess!r}.")
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
-    config = read_config(folder / "config.json")
-    flat = to_flax(state, "hugging_face", str(folder / WEIGHTS))
-    check_against_config(flat, config, str(folder))
+    architecture = read_config(folder / "config.json", encoder)
+    flat = to_flax(state, type(architecture), architecture.stored_layout, str(folder / WEIGHTS))
+    check_against_encoder(flat, architecture, str(folder))
     features = _read_features(folder, manifest["sha256"].get(WEIGHTS, ""), tasks)
-    expected_shape = (len(tasks.prompts), config.projection_dim)
+    expected_shape = (len(tasks.prompts), architecture.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
     if preprocess not in PRESETS:
@@ -152,8 +157,8 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
             f"{folder / MANIFEST} asks for the preset {preprocess!r}; this version has {', '.join(PRESETS)}. Update "
             "liqe_jax."
         )
-    tokenizer = Tokenizer.from_folder(folder)
-    return Checkpoint(flat, config, provenance, tasks, tokenizer, features, preprocess=preprocess)
+    tokenizer = architecture.tokenizer_from(folder)
+    return Checkpoint(flat, architecture, provenance, tasks, tokenizer, features, preprocess=preprocess)
 
 
 def _manifest(folder: Path) -> dict:

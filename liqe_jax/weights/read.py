@@ -13,12 +13,12 @@ import numpy as np
 from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict
 
+from liqe_jax.encoders.base import Encoder
+from liqe_jax.encoders.find import encoder_class, recognise, signatures
 from liqe_jax.errors import ModelError
-from liqe_jax.model.config import CLIPConfig
-from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
-from liqe_jax.weights.layouts import LAYOUTS, infer_config, recognise, to_flax
+from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
 from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.torch_reader import read_torch
@@ -38,31 +38,35 @@ _WRAPPERS = ("model_state_dict", "params", "state_dict")
 _PREFIXES = ("clip_model.", "module.")
 
 
-def read_model(path: str | os.PathLike) -> Checkpoint:
+def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
     """Reads a model folder or weight file.
 
-    Folders: our own format, or a Hugging Face CLIP folder. Files: `.pt`, `.pth`, `.bin`
+    Folders: our own format, or a Hugging Face folder of a known encoder. Files: `.pt`, `.pth`, `.bin`
     (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either) and
-    `.msgpack` (Flax). A `config.json` beside a file is used where it says that it is a CLIP's;
+    `.msgpack` (Flax). A `config.json` beside a file is used where it describes the same kind of encoder;
     otherwise the architecture is read off the shapes.
 
+    Args:
+      path: folder or file.
+      encoder: class or import path of an encoder that is not part of this package.
+
     Raises:
-      ModelError: something is missing, damaged, or no CLIP.
+      ModelError: something is missing or damaged, or the encoder is unknown.
     """
     path = Path(path)
     if not path.exists():
         raise ModelError(f"No model at {path}. Give a model folder, a weight file, or a known name.")
     if path.is_dir():
         if (path / MANIFEST).exists():
-            return read_native(path)
+            return read_native(path, encoder)
         for name in HUGGING_FACE_WEIGHTS:
             if (path / name).exists():
-                return _read_file(path / name, path.resolve().name, in_model_folder=True)
+                return _read_file(path / name, path.resolve().name, True, encoder)
         raise ModelError(
             f"{path} holds no weights. Expected {MANIFEST} (a liqe_jax model) or config.json with one of "
             f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {_contents(path)}."
         )
-    return _read_file(path, path.resolve().stem, in_model_folder=False)
+    return _read_file(path, path.resolve().stem, False, encoder)
 
 
 def _contents(folder: Path) -> str:
@@ -70,33 +74,39 @@ def _contents(folder: Path) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "an empty folder"
 
 
-def _read_file(path: Path, name: str, in_model_folder: bool) -> Checkpoint:
+def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] | str | None) -> Checkpoint:
     one_file = not path.name.endswith(".index.json")
     # Both take a second for the 600 MB of LIQE.pt, and neither needs the interpreter for most of it.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256_of_file, path) if one_file else None
         state, notes = _unwrap(_read_arrays(path), path)
-    layout = recognise(state)
-    if layout is None:
+    dtypes = collections.Counter(str(array.dtype) for array in state.values())
+    kind, layout = (encoder_class(own), None) if own is not None else _recognised(state, path)
+    stated = _config_beside(path, in_model_folder, kind)
+    flat = to_flax(state, kind, layout, str(path))
+    encoder = stated
+    if encoder is None:
+        try:
+            encoder = kind.from_weights(flat)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ModelError(f"{path} has arrays of shapes or names that no {kind.name} has ({error!r}).") from error
+    check_against_encoder(flat, encoder, str(path))
+    provenance = Provenance(name, path.name, digest.result() if digest else "", notes=notes)
+    tokenizer = kind.tokenizer_from(path.parent) if stated else None
+    return Checkpoint(
+        flat, encoder, provenance, tokenizer=tokenizer, source_dtypes=dict(dtypes), preprocess=kind.preprocess
+    )
+
+
+def _recognised(state: Mapping[str, np.ndarray], path: Path) -> tuple[type[Encoder], str]:
+    found = recognise(state)
+    if found is None:
         examples = ", ".join(list(state)[:5]) or "nothing"
         raise ModelError(
-            f"{path} holds no CLIP with a vision transformer: none of "
-            f"{', '.join(form.signature for form in LAYOUTS.values())} is among its {len(state)} arrays ({examples}, "
-            "...)."
+            f"{path} holds no model that liqe_jax knows: none of {', '.join(signatures())} is among its {len(state)} "
+            f"arrays ({examples}, ...). CLIP needs a vision transformer; name an encoder of your own (encoder=...)."
         )
-    dtypes = collections.Counter(str(array.dtype) for array in state.values())
-    flat = to_flax(state, layout, str(path))
-    stated = _config_beside(path, in_model_folder)
-    config = stated
-    if config is None:
-        try:
-            config = infer_config(flat)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ModelError(f"{path} has arrays of shapes or names that no CLIP has ({error!r}).") from error
-    check_against_config(flat, config, str(path))
-    provenance = Provenance(name, path.name, digest.result() if digest else "", notes=notes)
-    tokenizer = Tokenizer.from_folder(path.parent) if stated else None
-    return Checkpoint(flat, config, provenance, tokenizer=tokenizer, source_dtypes=dict(dtypes))
+    return found
 
 
 def _read_arrays(path: Path) -> Mapping[str, Any]:
@@ -135,20 +145,22 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{path} cannot be read as Flax msgpack ({error}). Download it again.") from error
 
 
-def _config_beside(path: Path, in_model_folder: bool) -> CLIPConfig | None:
-    """What `config.json` beside a weight file says; beside a single file it may be anything's, which is ignored."""
+def _config_beside(path: Path, in_model_folder: bool, kind: type[Encoder]) -> Encoder | None:
+    """What `config.json` beside a weight file says; beside a single file it may describe anything, and is ignored."""
     config = path.parent / "config.json"
-    if not config.exists() or not (in_model_folder or _is_of_clip(config)):
+    if not config.exists() or not (in_model_folder or _describes(config, kind)):
         return None
-    return read_config(config)
+    return read_config(config, kind)
 
 
-def _is_of_clip(config: Path) -> bool:
+def _describes(config: Path, kind: type[Encoder]) -> bool:
     try:
         content = read_json(config)
     except ModelError:
         return False
-    return content.get("model_type") == "clip" or {"vision_config", "text_config"} <= content.keys()
+    if "model_type" in content:
+        return content["model_type"] == kind.name
+    return {"vision_config", "text_config"} <= content.keys()
 
 
 def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

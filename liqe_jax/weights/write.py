@@ -15,10 +15,9 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
 
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import write_json, write_safetensors
-from liqe_jax.weights.layouts import Flat, cast, from_flax, infer_config
+from liqe_jax.weights.layouts import Flat, cast, from_flax
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.torch_writer import write_torch
 
@@ -40,7 +39,7 @@ def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
 
 
 def _stored(checkpoint: Checkpoint, layout: str, dtype: str) -> Flat:
-    return from_flax(cast(checkpoint.flat, dtype), layout)
+    return from_flax(cast(checkpoint.flat, dtype), type(checkpoint.encoder), layout)
 
 
 def _openai_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
@@ -63,8 +62,8 @@ def _openai_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
 def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Callable[[Path], object]) -> None:
     path.mkdir(parents=True)
     write_weights(path)
-    write_json(path / "config.json", checkpoint.config.to_hugging_face())
-    (checkpoint.tokenizer or Tokenizer.default()).save(path)
+    write_json(path / "config.json", checkpoint.encoder.to_config())
+    (checkpoint.tokenizer or checkpoint.encoder.tokenizer_class.default()).save(path)
 
 
 def _hf_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
@@ -102,7 +101,20 @@ FORMATS: Mapping[str, Callable[[Path, Checkpoint, str], None]] = MappingProxyTyp
 )
 
 
-# Layouts whose readers infer the architecture from the shapes of the arrays.
+# The table of names that a format uses; an encoder without it cannot be written so.
+LAYOUT_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "hf-safetensors": "hugging_face",
+        "hf-pytorch": "hugging_face",
+        "hf-flax": "flax",
+        "openai-pt": "openai",
+        "openai-safetensors": "openai",
+        "pyiqa-pt": "openai",
+        "checkpoint-pt": "openai",
+    }
+)
+
+# Formats whose readers infer the architecture from the shapes of the arrays.
 _WITHOUT_CONFIG = ("openai-pt", "openai-safetensors", "pyiqa-pt", "checkpoint-pt")
 
 
@@ -140,16 +152,15 @@ def write_model(
         raise UsageError(f"Unknown format or dtype {form!r}, {dtype!r}; formats: {', '.join(FORMATS)}.")
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
-    if form != "liqe" and checkpoint.config.stem != "pixels":
+    encoder = checkpoint.encoder
+    if form != "liqe" and (LAYOUT_OF[form] not in encoder.layouts or getattr(encoder, "stem", "pixels") != "pixels"):
         raise ModelError(
-            f"The format {form} is for CLIP's own architecture, and this model's stem is {checkpoint.config.stem!r}. "
-            "Choose liqe."
+            f"The format {form} has no place for this model, whose encoder is {encoder.name}. Choose liqe."
         )
-    inferred = infer_config(checkpoint.flat)
-    if form in _WITHOUT_CONFIG and inferred != checkpoint.config:
+    if form in _WITHOUT_CONFIG and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
         raise ModelError(
-            f"The format {form} has no configuration; whoever reads it takes heads to be 64 wide and the activation to "
-            f"be QuickGELU. This model would come back as {inferred} instead of {checkpoint.config}. Choose liqe or "
+            f"The format {form} has no configuration; its readers take heads to be 64 wide and the activation to "
+            f"be QuickGELU. This model would come back as {inferred} instead of {encoder}. Choose liqe or "
             "one of the hf- formats."
         )
     try:

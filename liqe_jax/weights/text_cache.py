@@ -34,7 +34,7 @@ def entry(folder: str | os.PathLike, checkpoint: Checkpoint, tasks: TaskSet) -> 
     source = checkpoint.provenance.source_sha256
     if not source or checkpoint.tokenizer is not None:
         return None
-    key = json.dumps([source, tasks.prompts, checkpoint.config.to_hugging_face()], sort_keys=True)
+    key = json.dumps([source, tasks.prompts, checkpoint.encoder.to_config()], sort_keys=True)
     return Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
 
@@ -44,7 +44,7 @@ def read(path: Path, tasks: TaskSet, checkpoint: Checkpoint) -> Float[np.ndarray
         features = read_safetensors(path)[_NAME]
     except (ModelError, KeyError):
         return None
-    wanted = (len(tasks.prompts), checkpoint.config.projection_dim)
+    wanted = (len(tasks.prompts), checkpoint.encoder.projection_dim)
     return features if features.shape == wanted and np.isfinite(features).all() else None
 
 

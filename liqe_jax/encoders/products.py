@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from liqe_jax.model.arrays import AnyArray
+from liqe_jax.encoders.arrays import AnyArray
 
 
 def _exactly(*operands: AnyArray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ in any order. Narrow products, normalisations, softmax, activations and the resi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,8 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, Num
 
 from liqe_jax.errors import UsageError
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
+from liqe_jax.encoders.arrays import AnyArray
 
 _LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
 _MIDDLE = 128  # what makes a signed number of a byte
@@ -105,13 +105,13 @@ def quantised_kernel(
     if kernel.dtype != jnp.int8:
         raise UsageError(
             f"Products of int8 need kernels of int8; these are {kernel.dtype}. "
-            "Give the parameters to liqe_jax.model.int8.quantise first."
+            "Give the parameters to liqe_jax.encoders.int8.quantise first."
         )
     return kernel, module.param("kernel_scale", nn.initializers.ones, shape[-1:])
 
 
 class BytePatchEmbedding(nn.Module):
-    """`clip.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
+    """`clip_towers.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
 
     Normalisation is part of the kernel and of `offset`. Pixels that are not integers are rounded.
     """
@@ -131,23 +131,15 @@ class BytePatchEmbedding(nn.Module):
         return sums.astype(jnp.float32) * scale + offset
 
 
-def quantise(params: dict[str, Any], stem: str) -> dict[str, Any]:
-    """A CLIP's parameters for `dtype` int8, NumPy's arrays; a quarter of the size.
+def quantise(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with int8 kernels, NumPy arrays; a quarter of the size.
 
     Args:
-      params: parameters of `clip.CLIP`, floating.
-      stem: `CLIPConfig.stem`; that of frequencies, whose input has no common scale, keeps its kernel, as do products
-        that are narrow.
+      params: floating. Narrow products and everything that is not a kernel of a matrix product stay floating.
     """
-
-    def walk(tree: dict[str, Any], name: str) -> dict[str, Any]:
-        if name == "patch_embedding":
-            return _byte_kernel(np.asarray(tree["kernel"], np.float32)) if stem == "pixels" else tree
-        if "kernel" in tree and not is_narrow(*tree["kernel"].shape):
-            return {**tree, **_rounded(np.asarray(tree["kernel"], np.float32))}
-        return {key: walk(value, key) if isinstance(value, dict) else value for key, value in tree.items()}
-
-    return walk(params, "")
+    if "kernel" in params and np.ndim(params["kernel"]) == 2 and not is_narrow(*params["kernel"].shape):
+        return {**params, **_rounded(np.asarray(params["kernel"], np.float32))}
+    return {key: quantise(value) if isinstance(value, dict) else value for key, value in params.items()}
 
 
 def _rounded(kernel: Float[np.ndarray, "*i o"]) -> dict[str, np.ndarray]:
@@ -157,8 +149,18 @@ def _rounded(kernel: Float[np.ndarray, "*i o"]) -> dict[str, np.ndarray]:
     return {"kernel": np.round(steps).astype(np.int8), "kernel_scale": scale}
 
 
-def _byte_kernel(kernel: Float[np.ndarray, "S S 3 W"]) -> dict[str, np.ndarray]:
-    """((p / 255 - mean) / std) k = (p - 128) k / (255 std) + (128 / 255 - mean) k / std, summed over pixels p."""
-    mean, std = np.asarray(PIXEL_MEAN)[:, None], np.asarray(PIXEL_STD)[:, None]
+def byte_kernel(
+    kernel: Float[AnyArray, "S S 3 W"], pixel_mean: Sequence[float], pixel_std: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """A patch embedding's parameters for `BytePatchEmbedding`, with the normalisation of pixels in them.
+
+    ((p / 255 - mean) / std) k = (p - 128) k / (255 std) + (128 / 255 - mean) k / std, summed over pixels p.
+
+    Args:
+      kernel: of normalised pixels.
+      pixel_mean, pixel_std: of RGB in [0, 1].
+    """
+    kernel = np.asarray(kernel, np.float32)
+    mean, std = np.asarray(pixel_mean)[:, None], np.asarray(pixel_std)[:, None]
     offset = (kernel * ((_MIDDLE / 255 - mean) / std)).sum((0, 1, 2))
     return {**_rounded((kernel / (255 * std)).astype(np.float32)), "offset": offset.astype(np.float32)}

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.products import einsum, matmul
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.products import einsum, matmul
 
 BLOCK = 8  # pixels; that of JPEG, whose traces are then clearest
 

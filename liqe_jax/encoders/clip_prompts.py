@@ -9,41 +9,34 @@ rows in which each token attends to its ancestors only. LIQE's 495 sentences of 
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Int
 
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import Prompts
 from liqe_jax.errors import UsageError
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.clip import CLIP, Params
-from liqe_jax.model.config import CLIPConfig
 
 # Longer rows repeat fewer prefixes but pay more for attention, which is quadratic in a row.
 # LIQE's prompts take 9 rows of 251 tokens: 2,259, against 2,203 if nothing were repeated.
 ROW_LENGTH = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class PackedPrompts:
-    """Prompts packed into B rows of L tokens; plain numpy, so it can be a jit constant.
+class PackedRows(NamedTuple):
+    """Prompts packed into B rows of L tokens.
 
     Attributes:
       token_ids, positions: the tokens and their places in their sentences. Padding is token 0
-        at position 0, attends to itself, and is attended to by nobody else.
+        at position 0. It attends to itself, and no other token attends to it.
       mask: mask[b, i, j] is true where token i of row b attends to token j.
-      read: which tokens of each row end a prompt, padded with 0.
-      order: prompt k is entry order[k] of the flattened [B * R] outputs.
+      ends: indices of the end-of-text tokens of each row, padded with 0.
     """
 
-    token_ids: Int[np.ndarray, "B L"]
-    positions: Int[np.ndarray, "B L"]
-    mask: Bool[np.ndarray, "B L L"]
-    read: Int[np.ndarray, "B R"]
-    order: Int[np.ndarray, " K"]
+    token_ids: Int[AnyArray, "B L"]
+    positions: Int[AnyArray, "B L"]
+    mask: Bool[AnyArray, "B L L"]
+    ends: Int[AnyArray, "B R"]
 
 
 def _until_end(token_ids: Int[np.ndarray, "K C"], eos_token_id: int) -> list[tuple[int, ...]]:
@@ -59,7 +52,7 @@ def _until_end(token_ids: Int[np.ndarray, "K C"], eos_token_id: int) -> list[tup
     return sentences
 
 
-def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_length: int = ROW_LENGTH) -> PackedPrompts:
+def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_length: int = ROW_LENGTH) -> Prompts:
     """Packs prompts so that those in one row share their common prefixes.
 
     Args:
@@ -93,15 +86,15 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
             if len(prefix) > 1:
                 mask[b, column] |= mask[b, row[prefix[:-1]]]
     ends = [sorted({column for row, column in place.values() if row == b}) for b in range(len(rows))]
-    read = np.zeros((len(rows), max(map(len, ends))), np.int32)
+    padded = np.zeros((len(rows), max(map(len, ends))), np.int32)
     for b, columns in enumerate(ends):
-        read[b, : len(columns)] = columns
-    slot = {(b, column): b * read.shape[1] + r for b, columns in enumerate(ends) for r, column in enumerate(columns)}
+        padded[b, : len(columns)] = columns
+    slot = {(b, column): b * padded.shape[1] + r for b, columns in enumerate(ends) for r, column in enumerate(columns)}
     order = np.asarray([slot[place[sentence]] for sentence in sentences], np.int32)
-    return PackedPrompts(ids, positions, mask, read, order)
+    return Prompts(PackedRows(ids, positions, mask, padded), order)
 
 
-def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> PackedPrompts:
+def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> Prompts:
     """Packs prompts into rows that divide evenly among devices, with the least work for each.
 
     Args:
@@ -113,58 +106,18 @@ def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devic
     tokens = sum(map(len, set(_until_end(token_ids, eos_token_id))))
     candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)
 
-    def cost(packed: PackedPrompts) -> int:
+    def cost(packed: Prompts) -> int:
         # Per token 24 W^2 operations in products with weights and 4 L W in attention.
-        rows, length = packed.token_ids.shape
+        rows, length = packed.rows.token_ids.shape
         return -(-rows // devices) * length * (6 * width + length)
 
     packed = min((pack_prompts(token_ids, eos_token_id, length) for length in candidates), key=cost)
-    rows, length = packed.token_ids.shape
+    rows, length = packed.rows.token_ids.shape
     missing = -rows % devices
 
     def pad(array: np.ndarray) -> np.ndarray:
         return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
-    mask = pad(packed.mask)
-    mask[rows:] = np.eye(length, dtype=bool)
-    return PackedPrompts(pad(packed.token_ids), pad(packed.positions), mask, pad(packed.read), packed.order)
-
-
-def encode_rows(
-    params: Params,
-    token_ids: Int[AnyArray, "B L"],
-    positions: Int[AnyArray, "B L"],
-    mask: Bool[AnyArray, "B L L"],
-    read: Int[AnyArray, "B R"],
-    *,
-    config: CLIPConfig,
-    dtype: DTypeLike = jnp.float32,
-    remat: bool = False,
-) -> Float[Array, "B R D"]:
-    """Unit features of the tokens that `read` names in rows of packed prompts, any rows of them."""
-    rows = map(jnp.asarray, (token_ids, positions, mask, read))
-    return jnp.asarray(CLIP(config, dtype, remat).apply({"params": params}, *rows, method=CLIP.text_features))
-
-
-def encode_prompts(
-    params: Params, packed: PackedPrompts, config: CLIPConfig, dtype: DTypeLike = jnp.float32
-) -> Float[Array, "K D"]:
-    """Unit text features of packed prompts; differentiable with respect to `params`."""
-    features_BxRxD = encode_rows(
-        params, packed.token_ids, packed.positions, packed.mask, packed.read, config=config, dtype=dtype
-    )
-    return features_BxRxD.reshape(-1, config.projection_dim)[packed.order]
-
-
-def encode_prompts_plainly(
-    params: Params, token_ids: Int[AnyArray, "K C"], config: CLIPConfig, dtype: DTypeLike = jnp.float32
-) -> Float[Array, "K D"]:
-    """The same features the long way: every position of every prompt. The oracle in tests."""
-    token_ids = jnp.asarray(token_ids)
-    length = token_ids.shape[1]
-    positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
-    mask = jnp.tril(jnp.ones((1, length, length), bool))
-    read = jnp.argmax(token_ids == config.eos_token_id, axis=1)[:, None]
-    apply = functools.partial(CLIP(config, dtype).apply, method=CLIP.text_features)
-    features_Kx1xD = jnp.asarray(apply({"params": params}, token_ids, positions, mask, read))
-    return features_Kx1xD[:, 0]
+    padded = PackedRows(*map(pad, packed.rows))
+    padded.mask[rows:] = np.eye(length, dtype=bool)
+    return Prompts(padded, packed.order)

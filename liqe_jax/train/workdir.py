@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from etils import epath
@@ -15,16 +16,31 @@ from liqe_jax.train.hosts import on_first, which
 
 # Beside the checkpoints: the settings of the run, and the names of its losses.
 CONFIG_FILE = "config.json"
-TERMS = "terms"
+LOSSES = "terms"
+
+# Of the form of a training state; states of other versions cannot be read.
+VERSION, FORMAT = 2, "format"
 
 # Settings that decide what a state consists of; all others may change when a run goes on.
-SHAPING = ("init", "architecture", "tasks", "losses", "weighting", "freeze", TERMS)
+SHAPING = (
+    "init",
+    "encoder",
+    "architecture",
+    "tasks",
+    "losses",
+    "weighting",
+    "freeze",
+    "train_only",
+    "optimizer",
+    "ema_decay",
+    LOSSES,
+)
 
 # Seconds between looks for a file that another host wrote: NFS shows it after 30 at the latest.
 WAITS = (1, 2, 4, 8, 15)
 
 
-def settle_in(workdir: str, config: ConfigDict, terms: Sequence[str]) -> None:
+def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> None:
     """Takes a working directory for this run: checks what is there, and writes the settings.
 
     The first process alone reads and writes, since the others would read what it is writing.
@@ -32,13 +48,13 @@ def settle_in(workdir: str, config: ConfigDict, terms: Sequence[str]) -> None:
     Args:
       workdir: local or gs://.
       config: the run's.
-      terms: names of its losses, which may be of one's own.
+      losses: their names.
 
     Raises:
       UsageError: the folder holds another run, its settings cannot be read, or the processes do not share it.
     """
     folder = epath.Path(workdir)
-    content = {**json.loads(config.to_json()), TERMS: list(terms)}
+    content = {**json.loads(config.to_json()), LOSSES: list(losses), FORMAT: VERSION}
 
     def take() -> str:
         check_same_run(folder, content)
@@ -63,7 +79,7 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
 
     Args:
       folder: the run's.
-      now: the settings and `TERMS`, as JSON has them.
+      now: the settings and `LOSSES`, as JSON has them.
 
     Raises:
       UsageError: names the settings that differ, or says that they cannot be read.
@@ -78,19 +94,28 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
             f"{written} holds no settings of a run ({error}): it was damaged, or cut off when a run was killed. If you "
             "give the settings that the run had, remove that file to go on; else choose another --workdir."
         ) from error
+    if before.get(FORMAT) != VERSION:
+        raise UsageError(
+            f"{folder} holds the checkpoints of another version of liqe_jax, whose training states have another form. "
+            "Choose another --workdir; with --config.init set to a model in that one, a run starts from its weights."
+        )
     # What an older version did not write is not compared.
     if differing := [key for key in SHAPING if key in before and _shape(key, before[key]) != _shape(key, now[key])]:
-        named = {key: "the list of losses" if key == TERMS else f"config.{key}" for key in differing}
-        told = ", ".join(f"{name} was {before[key]!r} and is {now[key]!r}" for key, name in named.items())
+        named = {key: "the list of losses" if key == LOSSES else f"config.{key}" for key in differing}
+        changes = ", ".join(f"{name} was {_shape(key, before[key])!r} and is {_shape(key, now[key])!r}" for key, name in named.items())
         raise UsageError(
-            f"{folder} holds the checkpoints of another run: {told}. Choose another --workdir, remove that one, or "
+            f"{folder} holds the checkpoints of another run: {changes}. Choose another --workdir, remove that one, or "
             "give the same settings to go on."
         )
 
 
-def _shape(key: str, value: object) -> object:
-    """What a setting says of the state: the order of what is frozen says nothing."""
-    return sorted(value) if key == "freeze" and isinstance(value, list) else value
+def _shape(key: str, value: Any) -> object:
+    """What a setting says of the state: of the optimizer its name, of averages whether there are any."""
+    if key in ("freeze", "train_only") and isinstance(value, list):
+        return sorted(value)
+    if key == "optimizer" and isinstance(value, dict):
+        return value.get("name")
+    return bool(value) if key == "ema_decay" else value
 
 
 def _is_there(path: epath.Path, text: str) -> bool:

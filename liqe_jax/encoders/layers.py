@@ -1,8 +1,7 @@
-"""The transformer that both CLIP towers are made of.
+"""The transformer that the towers of CLIP and SigLIP are made of.
 
-Letters in the annotations of this folder: B images or rows, P patches of an image, L tokens
-of a row, R tokens whose output is read, W width of a tower, D length of the common
-embedding, K prompts. Parameter names are those of transformers' FlaxCLIPModel.
+Letters beside those of `base.py`: R tokens of a row whose output is used. Parameter names are those of transformers'
+FlaxCLIPModel.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from liqe_jax.model.arrays import AnyArray
-from liqe_jax.model.config import TowerConfig
-from liqe_jax.model.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
-from liqe_jax.model.products import einsum, matmul
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
+from liqe_jax.encoders.products import einsum, matmul
 
 
 @jax.custom_vjp
@@ -223,7 +222,7 @@ class MLP(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A pre-norm block. Tokens outside `read` are attended to but not carried on."""
+    """A pre-norm block. Tokens outside `output_at` are attended to but have no output."""
 
     config: TowerConfig
     dtype: DTypeLike
@@ -233,16 +232,16 @@ class EncoderLayer(nn.Module):
         self,
         x: Float[Array, "B L W"],
         mask: Bool[Array, "#B L L"] | None,
-        read: Int[Array, "B R"] | None = None,
+        output_at: Int[Array, "B R"] | None = None,
     ) -> Float[Array, "B _ W"]:
         normed = LayerNorm(self.config.layer_norm_eps, name="layer_norm1")(x)
         queries = normed
-        if read is not None:
-            x = jnp.take_along_axis(x, read[..., None], axis=1)
-            queries = jnp.take_along_axis(normed, read[..., None], axis=1)
+        if output_at is not None:
+            x = jnp.take_along_axis(x, output_at[..., None], axis=1)
+            queries = jnp.take_along_axis(normed, output_at[..., None], axis=1)
             if mask is not None:
-                rows = jnp.broadcast_to(mask, (read.shape[0], *mask.shape[1:]))
-                mask = jnp.take_along_axis(rows, read[..., None], axis=1)
+                rows = jnp.broadcast_to(mask, (output_at.shape[0], *mask.shape[1:]))
+                mask = jnp.take_along_axis(rows, output_at[..., None], axis=1)
         x = x + Attention(self.config.heads, self.dtype, name="self_attn")(queries, normed, mask)
         normed = LayerNorm(self.config.layer_norm_eps, name="layer_norm2")(x)
         return x + MLP(self.config, self.dtype, name="mlp")(normed)
@@ -260,18 +259,18 @@ class Layers(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, read: Int[Array, "B R"]
+        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, output_at: Int[Array, "B R"]
     ) -> Float[Array, "B R W"]:
         block = nn.remat(EncoderLayer) if self.remat else EncoderLayer
         for index in range(self.config.layers):
-            # Only the tokens that are read need the last block's output; for a ViT-B/32 that
+            # Only the tokens whose output is used need the last block's output; for a ViT-B/32 that
             # leaves out one fourteenth of all arithmetic, and changes no result.
             last = index == self.config.layers - 1
-            x = block(self.config, self.dtype, name=str(index))(x, mask, read if last else None)
+            x = block(self.config, self.dtype, name=str(index))(x, mask, output_at if last else None)
         return x
 
 
-class Encoder(nn.Module):
+class Transformer(nn.Module):
     """A level of naming that FlaxCLIPModel's tree has and the arithmetic does not need."""
 
     config: TowerConfig
@@ -280,6 +279,6 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, read: Int[Array, "B R"]
+        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, output_at: Int[Array, "B R"]
     ) -> Float[Array, "B R W"]:
-        return Layers(self.config, self.dtype, self.remat, name="layers")(x, mask, read)
+        return Layers(self.config, self.dtype, self.remat, name="layers")(x, mask, output_at)

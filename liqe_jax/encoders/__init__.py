@@ -1,0 +1,1 @@
+"""Encoders: what turns crops and sentences into features of one space, one implementation per file."""

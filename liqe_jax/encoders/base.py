@@ -1,0 +1,194 @@
+"""What LIQE needs of a model: one image encoder and one text encoder with a common space.
+
+`predict`, the training step, scoring, evaluation and export know this class and no implementation of it. An encoder is
+a frozen dataclass of sizes and names: all numbers are in its parameters, and it is a static argument under `jit`.
+
+Letters in the annotations of this folder: P crops of an image, H side of a crop in pixels, D length of a feature,
+K sentences, B rows of tokens, L tokens of a row, R features of a row, W width of a tower.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num
+
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.layout import Layout
+from liqe_jax.encoders.products import matmul
+from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.text.tokenizer import Tokenizer
+
+Params = dict[str, Any]  # nested; leaves are arrays
+
+
+class Prompts(NamedTuple):
+    """Sentences as an encoder takes them; plain NumPy, so it can be a constant under `jit`.
+
+    Attributes:
+      rows: pytree of arrays with a leading axis B; a device can encode any part of the rows.
+      order: sentence k is entry order[k] of the flattened outputs [B * R].
+    """
+
+    rows: Any
+    order: Int[np.ndarray, " K"]
+
+
+class Encoder(abc.ABC):
+    """An image encoder and a text encoder with a common space.
+
+    Implementations are frozen dataclasses. `examples/own_encoder.py` is a complete one.
+
+    Attributes:
+      name: of the architecture; `model_type` in config.json.
+      image_size: side of the square crops that it takes, pixels.
+      projection_dim: D, length of a feature.
+      layouts: tables of weight names, by name of the layout.
+      stored_layout: the layout of our own format; None stores our own names.
+      tokenizer_class: reads and writes the tokenizer's files.
+      preprocess: name of the preset that suits it, where a model does not name one.
+      frozen: names of parameters that training never changes.
+      head: names, or prefixes of names, of parameters that `logits` uses and that can be trained.
+    """
+
+    name: ClassVar[str]
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({})
+    stored_layout: ClassVar[str | None] = None
+    tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
+    preprocess: ClassVar[str] = "paper"
+    # train_unique_clip_weight.py of the reference: `logit_scale.requires_grad = False`.
+    frozen: ClassVar[tuple[str, ...]] = ("logit_scale",)
+    head: ClassVar[tuple[str, ...]] = ()
+
+    image_size: int
+    projection_dim: int
+
+    @abc.abstractmethod
+    def init_params(self, key: Array) -> Params:
+        """Random float32 parameters: a nested dictionary."""
+
+    @abc.abstractmethod
+    def image_features(
+        self,
+        params: Params,
+        crops: Num[AnyArray, "*batch H H 3"],
+        dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
+    ) -> Float[Array, "*batch D"]:
+        """Unit features of crops.
+
+        Args:
+          params: nested parameters.
+          crops: RGB, 0 to 255, uint8 or floating; any leading axes. Normalisation happens inside.
+          dtype: operand type of the matrix products; sums and outputs are float32.
+          remat: keep little for the backward pass and compute it again.
+        """
+
+    @abc.abstractmethod
+    def prompts(self, sentences: Sequence[str], tokenizer: Tokenizer | None = None, devices: int = 1) -> Prompts:
+        """Sentences, tokenized and packed into rows that divide evenly among `devices`.
+
+        Args:
+          sentences: K of them.
+          tokenizer: the model's own; None stands for `tokenizer_class.default()`.
+          devices: the number of rows is a multiple of it.
+
+        Raises:
+          UsageError: a sentence has too many tokens.
+          ModelError: the tokenizer does not fit the vocabulary.
+        """
+
+    @abc.abstractmethod
+    def text_features(
+        self, params: Params, rows: Any, dtype: DTypeLike = jnp.float32, remat: bool = False
+    ) -> Float[Array, "B R D"]:
+        """Unit features of rows of `prompts`, or of a part of them."""
+
+    def logits(
+        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+    ) -> Float[Array, "*batch K"]:
+        """Cosines of unit features, times the exponential of the parameter `logit_scale`."""
+        return jnp.exp(params["logit_scale"]) * matmul(image_features, text_features.T)
+
+    def encode_prompts(
+        self, params: Params, prompts: Prompts, dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "K D"]:
+        """Unit text features of all sentences; differentiable with respect to `params`."""
+        features_BxRxD = self.text_features(params, jax.tree.map(jnp.asarray, prompts.rows), dtype)
+        return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
+
+    def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter, names joined with slashes.
+
+        Args:
+          arrays: how many the file holds; an encoder whose number of blocks is larger can refuse to list them.
+
+        Raises:
+          ModelError: the sizes describe no such model.
+        """
+        del arrays
+        shapes = jax.eval_shape(self.init_params, jax.random.key(0))
+        return {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
+
+    def is_text(self, name: str) -> bool:
+        """Whether a parameter decides text features, which are computed again when it changes."""
+        return name.startswith("text_")
+
+    def quantise(self, params: Params) -> Params:
+        """Parameters for `dtype` int8.
+
+        Raises:
+          UsageError: the encoder has no products of int8.
+        """
+        raise UsageError(f"The encoder {self.name} has no int8 form. Choose float32 or bfloat16.")
+
+    @abc.abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """A JSON-ready `config.json` whose `model_type` is `name`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The inverse of `to_config`.
+
+        Raises:
+          ModelError, TypeError, ValueError: the content describes no such model.
+        """
+
+    @classmethod
+    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Self:
+        """The architecture of a bare weight file, read off the shapes of its arrays.
+
+        Raises:
+          ModelError: shapes do not tell it.
+        """
+        raise ModelError(f"A file of a {cls.name} needs a config.json beside it. Give the whole model folder.")
+
+    @classmethod
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Self:
+        """The encoder of a random start.
+
+        Args:
+          sizes: `config.architecture` of a training run.
+          tokenizer: its vocabulary sets the size of the token embedding.
+        """
+        return cls.from_config({**sizes, "vocab_size": len(tokenizer.vocab)})
+
+    @classmethod
+    def tokenizer_from(cls, folder: Path) -> Tokenizer | None:
+        """The tokenizer in a model folder; None where there is none."""
+        return cls.tokenizer_class.from_folder(folder)
+
+
+def unit(features: Float[AnyArray, "... D"]) -> Float[Array, "... D"]:
+    """Features divided by their Euclidean norm."""
+    return features / jnp.linalg.norm(features, axis=-1, keepdims=True)

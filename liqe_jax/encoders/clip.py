@@ -1,0 +1,159 @@
+"""CLIP with a vision transformer: OpenAI's and LAION's models, and LIQE's own weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num
+
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import Encoder, Params, Prompts
+from liqe_jax.encoders.clip_names import LAYOUTS
+from liqe_jax.encoders.clip_prompts import PackedRows, pack_for_devices, pack_prompts
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, CLIPConfig, CLIPTowers
+from liqe_jax.encoders.int8 import byte_kernel, quantise
+from liqe_jax.encoders.layout import Layout, count_blocks
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.errors import ModelError
+from liqe_jax.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIP(CLIPConfig, Encoder):
+    """CLIP behind the interface of `Encoder`; sizes are those of `CLIPConfig`.
+
+    The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack` files load as they are.
+    """
+
+    name: ClassVar[str] = "clip"
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
+    stored_layout: ClassVar[str | None] = "hugging_face"
+
+    def init_params(self, key: Array) -> Params:
+        """Random float32 parameters."""
+        crop = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.uint8)
+        token_ids = jnp.zeros((1, min(8, self.context_length)), jnp.int32)
+        return CLIPTowers(self).init(key, crop, token_ids)["params"]
+
+    def image_features(
+        self,
+        params: Params,
+        crops: Num[AnyArray, "*batch H H 3"],
+        dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
+    ) -> Float[Array, "*batch D"]:
+        """Unit features of crops, RGB in 0..255 with sides `image_size`."""
+        flat = crops.reshape(-1, *crops.shape[-3:])
+        if flat.shape[0] == 0:  # XLA's shapes of nothing are ambiguous
+            return jnp.zeros((*crops.shape[:-3], self.projection_dim), jnp.float32)
+        apply = functools.partial(CLIPTowers(self, dtype, remat).apply, method=CLIPTowers.image_features)
+        return jnp.asarray(apply({"params": params}, flat)).reshape(*crops.shape[:-3], -1)
+
+    def prompts(self, sentences: Sequence[str], tokenizer: Tokenizer | None = None, devices: int = 1) -> Prompts:
+        """Packed prompts that share prefixes (`clip_prompts`)."""
+        token_ids = self.token_ids(sentences, tokenizer)
+        if devices == 1:
+            return pack_prompts(token_ids, self.eos_token_id)
+        return pack_for_devices(token_ids, self.eos_token_id, devices, self.text.width)
+
+    def token_ids(self, sentences: Sequence[str], tokenizer: Tokenizer | None = None) -> Int[np.ndarray, "K C"]:
+        """Token ids, padded with 0 to `context_length`.
+
+        Raises:
+          UsageError: a sentence has too many tokens.
+          ModelError: the tokenizer's ids do not fit the vocabulary.
+        """
+        token_ids = (tokenizer or Tokenizer.default())(sentences, self.context_length)
+        if token_ids.max() >= self.vocab_size:
+            raise ModelError(
+                f"The tokenizer gives ids up to {token_ids.max()}, and the model's vocabulary has {self.vocab_size} "
+                "tokens. Put the model's own vocab.json and merges.txt beside its config.json."
+            )
+        return token_ids
+
+    def text_features(
+        self, params: Params, rows: PackedRows, dtype: DTypeLike = jnp.float32, remat: bool = False
+    ) -> Float[Array, "B R D"]:
+        """Unit features of the sentences that end in these rows."""
+        apply = functools.partial(CLIPTowers(self, dtype, remat).apply, method=CLIPTowers.text_features)
+        return jnp.asarray(apply({"params": params}, *map(jnp.asarray, rows)))
+
+    def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter; refuses sizes below 1 and more blocks than the file has arrays."""
+        sizes = {
+            **{f"{n} {key}": size for n in ("vision", "text") for key, size in vars(getattr(self, n)).items()},
+            **vars(self),
+        }
+        wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
+        # Every block has arrays of its own; a damaged number would list names without end.
+        wrong += [f"{n} layers {getattr(self, n).layers}" for n in ("vision", "text") if getattr(self, n).layers > arrays]
+        if wrong:
+            raise ModelError(f"The configuration describes no model that {arrays} arrays fit: {wrong}.")
+        # Tracing one block per tower and repeating its shapes takes a tenth of the time of all.
+        towers = {f"{name}_model": getattr(self, name) for name in ("vision", "text")}
+        single = dataclasses.replace(
+            self, **{name: dataclasses.replace(getattr(self, name), layers=1) for name in ("vision", "text")}
+        )
+        shapes: dict[str, tuple[int, ...]] = {}
+        traced = jax.eval_shape(single.init_params, jax.random.key(0))
+        for name, leaf in flatten_dict(traced, sep="/").items():
+            tower, block, rest = name.partition("/encoder/layers/0/")
+            copies = range(towers[tower].layers) if block else ()
+            shapes |= {f"{tower}/encoder/layers/{layer}/{rest}": leaf.shape for layer in copies} or {name: leaf.shape}
+        return shapes
+
+    def quantise(self, params: Params) -> Params:
+        """Parameters with int8 kernels; normalisation of pixels becomes a part of the patch embedding.
+
+        The stem of frequencies keeps its kernel, since its input has no common scale.
+        """
+        kernel = params["vision_model"]["embeddings"]["patch_embedding"]["kernel"]
+        quantised = quantise(params)
+        if self.stem == "pixels":
+            embedding = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
+            quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
+        return quantised
+
+    @classmethod
+    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Self:
+        """Reads the architecture off the shapes of a complete set of parameters.
+
+        Shapes do not tell the number of heads, the activation or LayerNorm's epsilon; those are
+        OpenAI's: width / 64, QuickGELU, 1e-5 (openai/CLIP, clip/model.py:254-275).
+        """
+
+        def tower(prefix: str) -> TowerConfig:
+            hidden, mlp = flat[f"{prefix}/encoder/layers/0/mlp/fc1/kernel"].shape
+            layers = count_blocks(rf"{prefix}/encoder/layers/(\d+)/", flat, "The model")
+            return TowerConfig(width=hidden, layers=layers, heads=max(hidden // 64, 1), mlp_width=mlp)
+
+        patch_size = flat["vision_model/embeddings/patch_embedding/kernel"].shape[0]
+        tokens = flat["vision_model/embeddings/position_embedding/embedding"].shape[0]
+        vocab_size = flat["text_model/embeddings/token_embedding/embedding"].shape[0]
+        return cls(
+            vision=tower("vision_model"),
+            text=tower("text_model"),
+            image_size=round((tokens - 1) ** 0.5) * patch_size,
+            patch_size=patch_size,
+            vocab_size=vocab_size,
+            context_length=flat["text_model/embeddings/position_embedding/embedding"].shape[0],
+            eos_token_id=vocab_size - 1,
+            projection_dim=flat["visual_projection/kernel"].shape[1],
+        )
+
+    @classmethod
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Self:
+        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
+        towers = {name: TowerConfig(**sizes[name]) for name in ("vision", "text")}
+        others = {name: size for name, size in sizes.items() if name not in towers}
+        vocabulary = {"vocab_size": len(tokenizer.vocab), "eos_token_id": max(tokenizer.vocab.values())}
+        return cls(**towers, **others, **vocabulary)

@@ -1,0 +1,311 @@
+"""CLIP's towers in Flax: a ViT and a causal text transformer that share an embedding space.
+
+The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack`
+files load as they are (the misspelt `pre_layrnorm` is theirs). Inputs of the vision tower are
+bytes or bytes as floats, 0 to 255: normalisation happens here, on the device, so that what
+travels there is a quarter of the size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Self
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import unit
+from liqe_jax.encoders.int8 import BytePatchEmbedding, float_dtype, is_int8
+from liqe_jax.encoders.layers import Dense, LayerNorm, Transformer, dot
+from liqe_jax.encoders.stem import frequency_features, stem_features
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.errors import ModelError
+
+# CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# What the vision tower starts from (`stem.py`): pixels, as CLIP does, or frequencies.
+STEMS = ("pixels", "frequencies")
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIPConfig:
+    """Sizes of both towers and of what joins them.
+
+    Attributes:
+      vision, text: the two transformers.
+      image_size: side of the square input, pixels.
+      patch_size: side of a ViT patch, which becomes one token, pixels.
+      vocab_size, context_length: of the text tower.
+      eos_token_id: the token whose feature stands for the sentence.
+      projection_dim: D, length of a feature.
+      stem: what the vision tower is given of every ViT patch, one of `STEMS`.
+    """
+
+    vision: TowerConfig
+    text: TowerConfig
+    image_size: int = 224
+    patch_size: int = 32
+    vocab_size: int = 49408
+    context_length: int = 77
+    eos_token_id: int = 49407
+    projection_dim: int = 512
+    stem: str = "pixels"
+
+    def __post_init__(self) -> None:
+        if self.stem not in STEMS:
+            raise ModelError(f"stem must be one of {', '.join(STEMS)}; got {self.stem!r}. Correct config.json.")
+        if self.stem == "frequencies" and (self.patch_size < 8 or self.patch_size & (self.patch_size - 1)):
+            raise ModelError(f"The stem of frequencies takes patch_size 8, 16, 32, ...; got {self.patch_size}.")
+        if self.image_size % self.patch_size:
+            raise ModelError(
+                f"image_size must be a multiple of patch_size; got {self.image_size} and {self.patch_size}. "
+                "Correct vision_config in the model's config.json."
+            )
+
+    @property
+    def vision_tokens(self) -> int:
+        """Tokens of one input: the grid and the class token."""
+        return (self.image_size // self.patch_size) ** 2 + 1
+
+    def to_config(self) -> dict[str, Any]:
+        """The `config.json` that transformers' CLIPModel reads."""
+
+        def tower(config: TowerConfig) -> dict[str, Any]:
+            return {
+                "hidden_size": config.width,
+                "num_hidden_layers": config.layers,
+                "num_attention_heads": config.heads,
+                "intermediate_size": config.mlp_width,
+                "hidden_act": config.activation,
+                "layer_norm_eps": config.layer_norm_eps,
+                "projection_dim": self.projection_dim,
+            }
+
+        return {
+            "architectures": ["CLIPModel"],
+            "model_type": "clip",
+            "projection_dim": self.projection_dim,
+            "text_config": {
+                "model_type": "clip_text_model",
+                **tower(self.text),
+                "vocab_size": self.vocab_size,
+                "max_position_embeddings": self.context_length,
+                "bos_token_id": self.eos_token_id - 1,
+                "eos_token_id": self.eos_token_id,
+            },
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                **tower(self.vision),
+                "image_size": self.image_size,
+                "patch_size": self.patch_size,
+                "num_channels": 3,
+                **({} if self.stem == "pixels" else {"stem": self.stem}),
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Reads the `config.json` of a CLIP checkpoint; absent keys take transformers' defaults.
+
+        Raises:
+          ModelError: the file describes something else than a CLIP with a ViT.
+        """
+        if config.get("model_type", "clip") != "clip":
+            raise ModelError(
+                f"config.json says model_type {config['model_type']!r}; expected 'clip'. "
+                "Give the folder of a CLIP checkpoint (CLIPModel)."
+            )
+        # Files written by early versions nest the towers under *_config_dict.
+        vision = config.get("vision_config") or config.get("vision_config_dict") or {}
+        text = config.get("text_config") or config.get("text_config_dict") or {}
+        if vision.get("num_channels", 3) != 3:
+            raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
+
+        def tower(section: Mapping[str, Any], width: int, heads: int, mlp_width: int) -> TowerConfig:
+            return TowerConfig(
+                width=int(section.get("hidden_size", width)),
+                layers=int(section.get("num_hidden_layers", 12)),
+                heads=int(section.get("num_attention_heads", heads)),
+                mlp_width=int(section.get("intermediate_size", mlp_width)),
+                activation=str(section.get("hidden_act", "quick_gelu")),
+                layer_norm_eps=float(section.get("layer_norm_eps", 1e-5)),
+            )
+
+        vocab_size = int(text.get("vocab_size", 49408))
+        eos_token_id = text.get("eos_token_id", 49407)
+        # Checkpoints converted before transformers 4.30 say 2 and mean "the highest id", which
+        # is where CLIP's vocabulary puts its end-of-text token.
+        if eos_token_id is None or eos_token_id == 2 or eos_token_id >= vocab_size:
+            eos_token_id = vocab_size - 1
+        return cls(
+            vision=tower(vision, 768, 12, 3072),
+            text=tower(text, 512, 8, 2048),
+            image_size=int(vision.get("image_size", 224)),
+            patch_size=int(vision.get("patch_size", 32)),
+            vocab_size=vocab_size,
+            context_length=int(text.get("max_position_embeddings", 77)),
+            eos_token_id=int(eos_token_id),
+            projection_dim=int(config.get("projection_dim", 512)),
+            stem=str(vision.get("stem", "pixels")),
+        )
+
+
+def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
+    """RGB in 0..255 to CLIP's normalised pixels, float32, with torchvision's order of operations."""
+    return (jnp.asarray(pixels, jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution whose stride is its size, written as the product that it is."""
+
+    features: int
+    patch_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+        size, side = self.patch_size, pixels.shape[1] // self.patch_size
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
+        patches = pixels.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
+        flat = patches.reshape(-1, side * side, size * size * 3)
+        return dot(flat, kernel.reshape(-1, self.features), self.dtype)
+
+
+class FrequencyEmbedding(nn.Module):
+    """The same for `stem.frequency_features`; its kernel is that of a convolution over ViT patches."""
+
+    features: int
+    patch_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
+        shape = (1, 1, stem_features(self.patch_size), self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return dot(frequency_features(pixels, self.patch_size), kernel[0, 0], float_dtype(self.dtype))
+
+
+class VisionEmbeddings(nn.Module):
+    """Class token, projected ViT patches and learned positions."""
+
+    config: CLIPConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
+        width, size = self.config.vision.width, self.config.patch_size
+        if self.config.stem == "frequencies":
+            patches = FrequencyEmbedding(width, size, self.dtype, name="patch_embedding")(pixels)
+        elif is_int8(self.dtype):
+            patches = BytePatchEmbedding(width, size, name="patch_embedding")(pixels)
+        else:
+            patches = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))
+        class_token = self.param("class_embedding", nn.initializers.normal(0.02), (width,))
+        class_tokens = jnp.broadcast_to(class_token.astype(jnp.float32), (pixels.shape[0], 1, width))
+        positions = nn.Embed(self.config.vision_tokens, width, name="position_embedding").embedding
+        return jnp.concatenate([class_tokens, patches], axis=1) + positions.astype(jnp.float32)
+
+
+class VisionTower(nn.Module):
+    """Pixels, 0..255, to the class token's output."""
+
+    config: CLIPConfig
+    dtype: DTypeLike
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
+        eps = self.config.vision.layer_norm_eps
+        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
+        x = LayerNorm(eps, name="pre_layrnorm")(x)
+        class_token = jnp.zeros((x.shape[0], 1), jnp.int32)
+        x = Transformer(self.config.vision, self.dtype, self.remat, name="encoder")(x, None, class_token)
+        return LayerNorm(eps, name="post_layernorm")(x[:, 0])
+
+
+class TextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    config: CLIPConfig
+
+    @nn.compact
+    def __call__(self, token_ids: Int[AnyArray, "B L"], positions: Int[AnyArray, "B L"]) -> Float[Array, "B L W"]:
+        width = self.config.text.width
+        tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
+        return tokens + nn.Embed(self.config.context_length, width, name="position_embedding")(positions)
+
+
+class TextTower(nn.Module):
+    """Token ids to the outputs of the tokens at `ends`.
+
+    `positions` and `mask` are arguments, since prompts that share a prefix travel packed in
+    one row (see `clip_prompts.py`); the plain form is `arange` and a lower triangle.
+    """
+
+    config: CLIPConfig
+    dtype: DTypeLike
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self,
+        token_ids: Int[AnyArray, "B L"],
+        positions: Int[AnyArray, "B L"],
+        mask: Bool[AnyArray, "#B L L"],
+        ends: Int[AnyArray, "B R"],
+    ) -> Float[Array, "B R W"]:
+        x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
+        x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(x, jnp.asarray(mask), jnp.asarray(ends))
+        return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
+
+
+class CLIPTowers(nn.Module):
+    """Both towers, their projections and the logit scale.
+
+    `dtype` is the type of the operands of matrix products: float32, bfloat16, or int8 (for
+    parameters that have been through `int8.quantise`; not differentiable). Sums, normalisations,
+    softmax and outputs are float32 in any case. `remat` trades time for memory in backward
+    passes and changes no value.
+    """
+
+    config: CLIPConfig
+    dtype: DTypeLike = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        self.vision_model = VisionTower(self.config, self.dtype, self.remat)
+        self.text_model = TextTower(self.config, self.dtype, self.remat)
+        self.visual_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
+        self.text_projection = Dense(self.config.projection_dim, self.dtype, use_bias=False)
+        # OpenAI's initial temperature, 1 / 0.07 (openai/CLIP, clip/model.py:295).
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(jnp.log(1 / 0.07)), ())
+
+    def image_features(self, crops: Num[AnyArray, "B H H 3"]) -> Float[Array, "B D"]:
+        """Unit features of crops with RGB values in 0..255."""
+        return unit(self.visual_projection(self.vision_model(crops)))
+
+    def text_features(
+        self,
+        token_ids: Int[AnyArray, "B L"],
+        positions: Int[AnyArray, "B L"],
+        mask: Bool[AnyArray, "#B L L"],
+        ends: Int[AnyArray, "B R"],
+    ) -> Float[Array, "B R D"]:
+        """Unit features of the tokens at `ends`."""
+        return unit(self.text_projection(self.text_model(token_ids, positions, mask, ends)))
+
+    def __call__(self, crops: Num[AnyArray, "B H H 3"], token_ids: Int[AnyArray, "K L"]) -> Array:
+        """Touches every parameter; for `init` only."""
+        length = token_ids.shape[1]
+        positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
+        ends = jnp.full((token_ids.shape[0], 1), length - 1)
+        mask = jnp.tril(jnp.ones((1, length, length), bool))
+        text = self.text_features(token_ids, positions, mask, ends)[:, 0]
+        return jnp.exp(self.logit_scale) * self.image_features(crops) @ text.T

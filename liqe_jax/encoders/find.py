@@ -1,0 +1,75 @@
+"""Encoders by name. Those of this package are found in a table; anyone else's is named by its user."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from liqe_jax.encoders.base import Encoder
+from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.imports import load_object
+
+# `model_type` in config.json -> class.
+ENCODERS: Mapping[str, str] = MappingProxyType(
+    {
+        "clip": "liqe_jax.encoders.clip:CLIP",
+    }
+)
+
+
+def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
+    """The class that is meant: itself, a name in `ENCODERS`, or `module:Class`.
+
+    Raises:
+      UsageError: there is no such class, or it is not an encoder.
+    """
+    found = encoder
+    if isinstance(encoder, str):
+        if encoder not in ENCODERS and ":" not in encoder:
+            raise UsageError(
+                f"No encoder {encoder!r}. Known are {', '.join(ENCODERS)}; name your own as module:Class or "
+                "file.py:Class."
+            )
+        found = load_object(ENCODERS.get(encoder, encoder), "The encoder")
+    if not (inspect.isclass(found) and issubclass(found, Encoder)):
+        raise UsageError(f"An encoder is a subclass of liqe_jax.encoders.base.Encoder; got {found!r}.")
+    return found
+
+
+def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> type[Encoder]:
+    """The class for a model's `model_type`. A file never makes us import anything: its user has to name that.
+
+    Args:
+      model_type: of config.json.
+      encoder: class or import path that the user gives.
+
+    Raises:
+      ModelError: it is not an encoder of this package and none is given, or another one is given.
+    """
+    if encoder is not None:
+        chosen = encoder_class(encoder)
+        if chosen.name != model_type:
+            raise ModelError(f"The model's encoder is {model_type!r}; the one that you name is {chosen.name!r}.")
+        return chosen
+    if model_type not in ENCODERS:
+        raise ModelError(
+            f"The model's encoder is {model_type!r}, and liqe_jax has {', '.join(ENCODERS)}. If it is your own, name "
+            "its class: encoder=... in Python, --encoder module:Class or file.py:Class on the command line."
+        )
+    return encoder_class(model_type)
+
+
+def recognise(names: Iterable[str]) -> tuple[type[Encoder], str] | None:
+    """The encoder and the layout that have arrays of these names, or None."""
+    names = set(names)
+    for encoder in map(encoder_class, ENCODERS):
+        for layout, table in encoder.layouts.items():
+            if table.signature in names:
+                return encoder, layout
+    return None
+
+
+def signatures() -> list[str]:
+    """A name of each layout that can be recognised, for messages."""
+    return [table.signature for encoder in map(encoder_class, ENCODERS) for table in encoder.layouts.values()]

@@ -1,0 +1,72 @@
+"""Objects named on the command line or in a configuration: `module:name`, or `path/to/file.py:name`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from liqe_jax.errors import UsageError
+
+
+def is_import_path(name: object) -> bool:
+    """Whether `name` has the form `module:name` or `file.py:name`."""
+    return isinstance(name, str) and bool(name.rpartition(":")[0]) and name.rpartition(":")[2].isidentifier()
+
+
+def load_object(path: str, what: str) -> Any:
+    """Imports an object by name. This runs the code of its module, so only users name such paths, never files.
+
+    Args:
+      path: `module:name`, where Python finds the module, or `file.py:name`.
+      what: what it is needed for, for messages, such as "config.losses".
+
+    Raises:
+      UsageError: the path is malformed, the module cannot be imported, or it has no such name.
+    """
+    module_name, _, name = path.rpartition(":")
+    if not is_import_path(path):
+        raise UsageError(f"{what} must have the form module:name or file.py:name; got {path!r}.")
+    try:
+        module = _module_of_file(Path(module_name)) if module_name.endswith(".py") else _module(module_name)
+    except Exception as error:  # the module's own code may raise anything
+        raise UsageError(
+            f"{what} names {path!r}, and {module_name} cannot be imported ({type(error).__name__}: {error}). Check the "
+            "path, and that the module imports by itself."
+        ) from error
+    if not hasattr(module, name):
+        raise UsageError(f"{what} names {path!r}, and {module_name} has no {name!r}.")
+    return getattr(module, name)
+
+
+def _module(name: str) -> Any:
+    # A script's own folder is on Python's path; the folder that a command is started in may not be.
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        if added:
+            sys.path.remove(folder)
+
+
+def _module_of_file(path: Path) -> Any:
+    name = f"liqe_jax_user_{path.resolve().stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path.resolve()):
+        return loaded  # one class, however often it is named
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(f"no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,176 @@
+"""The forward pass on all local devices: from a stream of decoded images to predictions in the same order.
+
+The scorer, validation during training and the evaluation protocol all use it. It keeps nothing that depends on the
+images it has seen.
+
+Letters: B images of a batch, P crops of an image, S side of a crop, K sentences, D length of a feature.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, UInt8
+
+from liqe_jax.encoders.base import Encoder, Params
+from liqe_jax.model.head import Prediction
+from liqe_jax.model.predict import predict
+from liqe_jax.tasks import TaskSet
+
+Item = TypeVar("Item")
+
+# A run of items without crops, such as images that could not be decoded, is passed on at this length.
+_MOST_WITHOUT_CROPS = 16
+
+# Crops per call where images have different numbers of them.
+CHUNK = 16
+
+
+class Weights(NamedTuple):
+    """What a forward pass needs, on the devices that it runs on.
+
+    Attributes:
+      params: nested parameters.
+      text_features: unit features of the sentences.
+    """
+
+    params: Params
+    text_features: Float[Array, "K D"]
+
+
+class PredictedBatch(NamedTuple, Generic[Item]):
+    """Some items of a stream.
+
+    Attributes:
+      items: in their order.
+      prediction: rows, NumPy arrays, of the items that have crops, in their order.
+    """
+
+    items: list[Item]
+    prediction: Prediction
+
+
+class Forward:
+    """`predict`, compiled for some devices of this process; images are spread over them.
+
+    Args:
+      encoder, tasks: what to compile for.
+      dtype: operand type of the matrix products.
+      devices: of this process.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: TaskSet, dtype: str, devices: Sequence[jax.Device]):
+        self.encoder, self.tasks, self.devices = encoder, tasks, tuple(devices)
+        mesh = Mesh(np.asarray(self.devices), ("images",))
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._spread = NamedSharding(mesh, PartitionSpec("images"))
+        self._predict = jax.jit(functools.partial(predict, encoder=encoder, tasks=tasks, dtype=jnp.dtype(dtype)))
+
+    def place(self, params: Params, text_features: Float[np.ndarray, "K D"] | Float[Array, "K D"]) -> Weights:
+        """Copies parameters and text features to all devices."""
+        return Weights(
+            jax.device_put(params, self._replicated),
+            jax.device_put(jnp.asarray(text_features, jnp.float32), self._replicated),
+        )
+
+    def batch_size(self, images_per_device: int = 0) -> int:
+        """Images per call; 0 takes one per CPU device and sixteen per other device.
+
+        One image is 750 tokens of a ViT-B/32, which is enough to keep a CPU busy.
+        """
+        default = 1 if self.devices[0].platform == "cpu" else 16
+        return len(self.devices) * (images_per_device or default)
+
+    def stream(
+        self,
+        weights: Weights,
+        items: Iterable[Item],
+        crops_of: Callable[[Item], UInt8[np.ndarray, "p S S 3"] | None],
+        *,
+        batch_size: int,
+        crops: int,
+    ) -> Iterator[PredictedBatch[Item]]:
+        """Predictions of a stream, batch by batch; one batch is computed while the next is gathered.
+
+        Args:
+          weights: from `place`.
+          items: consumed lazily.
+          crops_of: the crops of an item, at most `crops`; None for an item that has none and is passed on.
+          batch_size: images per call, a multiple of the number of devices.
+          crops: P; every call has this shape, and missing crops and images are padding.
+        """
+        running: tuple[list[Item], int, Prediction | None] | None = None
+        for slots in _batches(items, crops_of, batch_size):
+            ready = [array for _, array in slots if array is not None]
+            started = self._start(weights, ready, batch_size, crops) if ready else None
+            if running is not None:
+                yield self._finish(*running)
+            running = [item for item, _ in slots], len(ready), started
+        if running is not None:
+            yield self._finish(*running)
+
+    def by_crop(self, weights: Weights, crops: UInt8[np.ndarray, "P S S 3"]) -> Prediction:
+        """A prediction for every crop by itself, NumPy arrays, in calls of one shape."""
+        chunk = CHUNK * len(self.devices)
+        parts = []
+        for start in range(0, len(crops), chunk):
+            part = crops[start : start + chunk]
+            padded = np.zeros((chunk, 1, *part.shape[1:]), np.uint8)
+            padded[: len(part), 0] = part
+            out = self._predict(weights.params, jax.device_put(padded, self._spread), weights.text_features)
+            parts.append(_rows(out, len(part)))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _start(self, weights: Weights, ready: list[np.ndarray], batch_size: int, count: int) -> Prediction:
+        """Begins to compute; returns before it is done."""
+        padded = np.zeros((batch_size, count, *ready[0].shape[1:]), ready[0].dtype)
+        mask = np.zeros((batch_size, count), np.float32)
+        mask[len(ready) :, 0] = 1  # padding images: their results are dropped, but no 0 / 0
+        for slot, array in enumerate(ready):
+            padded[slot, : len(array)] = array
+            mask[slot, : len(array)] = 1
+        return self._predict(
+            weights.params,
+            jax.device_put(padded, self._spread),
+            weights.text_features,
+            crop_mask=jax.device_put(mask, self._spread),
+        )
+
+    def _finish(self, items: list[Item], count: int, started: Prediction | None) -> PredictedBatch[Item]:
+        return PredictedBatch(items, self._empty() if started is None else _rows(started, count))
+
+    def _empty(self) -> Prediction:
+        shape, zeros = self.tasks.shape, functools.partial(np.zeros, dtype=np.float32)
+        return Prediction(
+            zeros((0, int(np.prod(shape)))),
+            zeros((0, *shape)),
+            {a.name: zeros((0, len(a.labels))) for a in self.tasks.attributes},
+            {a.name: zeros((0,)) for a in self.tasks.attributes if a.values is not None},
+        )
+
+
+def _rows(prediction: Prediction, count: int) -> Any:
+    return jax.tree.map(lambda array: np.asarray(array)[:count], prediction)
+
+
+def _batches(
+    items: Iterable[Item], crops_of: Callable[[Item], np.ndarray | None], batch_size: int
+) -> Iterator[list[tuple[Item, np.ndarray | None]]]:
+    """Runs of items with at most `batch_size` that have crops; the others keep their places among them."""
+    slots: list[tuple[Item, np.ndarray | None]] = []
+    images = 0
+    for item in items:
+        slots.append((item, crops_of(item)))
+        images += slots[-1][1] is not None
+        # A long run of failures must not wait for an image that may never come.
+        if images == batch_size or len(slots) >= batch_size + _MOST_WITHOUT_CROPS:
+            yield slots
+            slots, images = [], 0
+    if slots:
+        yield slots

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from liqe_jax.data.crops import SPLIT, crop_pixels, crops_set, views_of_crops
-from liqe_jax.evaluate.metrics import plcc, srcc
+from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.model.predict import predict
 from liqe_jax.model.stem import frequency_features
 from liqe_jax.scoring.load import open_checkpoint, with_text_features

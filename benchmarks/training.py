@@ -318,9 +318,6 @@ def sharing(rounds: int) -> None:
         packed = pack_prompts(ids, 49407, length)
         rows, columns = packed.token_ids.shape
         forms[f"tree mask, {rows} rows of {columns}"] = lambda p, packed=packed: encode_prompts(p, packed, config)
-    from gathered_prompts import encode_by_ancestors
-
-    forms["ancestors gathered"] = lambda p: encode_by_ancestors(p, ids, config)
     probe = jax.random.normal(jax.random.key(1), (len(ids), config.projection_dim))
     steps = {}
     for name, form in forms.items():

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.data.decoding import patches_of, pixels_of, random_patches
-from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.sampling import Sampler, sampler_for, share
-from liqe_jax.data.training import MOST_REPLACEMENTS, Broken, training_batches
+from liqe_jax.data.reading.decoding import patches_of, pixels_of, random_patches
+from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
+from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
 

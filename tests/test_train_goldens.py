@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.data.decoding import patches_of
+from liqe_jax.data.reading.decoding import patches_of
 from liqe_jax.model.prompts import pack_for_devices
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer

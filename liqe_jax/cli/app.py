@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = read_tasks(arguments.tasks)
 
     # Imported after everything that can be said without it: JAX takes a second, Gradio two.
-    from liqe_jax.evaluate.extras import require
+    from liqe_jax.extras import require
 
     require("gradio", extra="app")
     from liqe_jax.app.serve import serve

@@ -16,8 +16,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
-from liqe_jax.data.evaluation import EvaluationBatch, evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.evaluation import EvaluationBatch, evaluation_batches
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.images.preprocess import PRESETS, Preset
 from liqe_jax.model.config import CLIPConfig

@@ -49,7 +49,7 @@ def check_eval_config(config: ConfigDict) -> None:
     Raises:
       UsageError: names the key, what it may be and what it was.
     """
-    from liqe_jax.evaluate.bootstrap import check_options
+    from liqe_jax.metrics.bootstrap import check_options
 
     known = default_eval_config()
     for section, expected in ((config, known), (config.get("bootstrap", {}), known.bootstrap)):

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from liqe_jax.data.sampling import share
-from liqe_jax.data.training import TrainingBatch, training_batches
+from liqe_jax.data.reading.sampling import share
+from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_folder, export_last, lost

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.named import is_crops, load_sets
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.metrics import FEWEST
+from liqe_jax.metrics.correlation import FEWEST
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.train.squares import with_squares
 

@@ -16,11 +16,11 @@ from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.evaluate.accuracy import top_k_recall
-from liqe_jax.evaluate.metrics import plcc, srcc
+from liqe_jax.data.reading.evaluation import evaluation_batches
 from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
+from liqe_jax.metrics.accuracy import top_k_recall
+from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.model.predict import predict
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.mapped import DEVICES, pmap_over

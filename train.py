@@ -13,7 +13,7 @@ from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.memory import restart_with_huge_pages, return_freed_memory
+from liqe_jax.train.memory import return_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and models; local or gs://.")
@@ -25,9 +25,8 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 def main(_: list[str]) -> None:
     """Flags, then the library."""
-    restart_with_huge_pages()
     return_freed_memory()
-    logging.set_verbosity(logging.WARNING)  # Orbax tells every one of its steps
+    logging.set_verbosity(logging.WARNING)  # Orbax logs every one of its steps
     if DISTRIBUTED.value or COORDINATOR.value:
         if jax.config.jax_platforms == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")

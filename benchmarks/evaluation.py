@@ -25,7 +25,8 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.evaluate.predictions import PredictionFile, row_of
 from liqe_jax.evaluate.predictor import make_judge, predict_set
 from liqe_jax.model.clip import init_params
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance
@@ -42,7 +43,7 @@ SIZES = {
 
 def random_model(tiny: bool) -> Model:
     """Random weights: time does not depend on them."""
-    config = CLIPConfig(*SIZES[tiny], projection_dim=32 if tiny else 512)
+    config = CLIP(*SIZES[tiny], projection_dim=32 if tiny else 512)
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
     text = np.random.default_rng(0).standard_normal((len(JOINT.prompts), config.projection_dim)).astype(np.float32)
     return Model(params, text / np.linalg.norm(text, axis=-1, keepdims=True), config, JOINT, Provenance("random"))
@@ -68,7 +69,7 @@ def jobs(model: Model, folder: Path) -> dict[str, Callable[[], None]]:
     """The two contenders."""
     files = sorted(folder.glob("*.jpg"))
     dataset = set_of(files)
-    judge = make_judge(model.config, model.tasks, model.dtype)
+    judge = make_judge(model.encoder, model.tasks, model.dtype)
 
     def score() -> None:
         assert sum(result.quality > 0 for result in model.score_many(files)) == len(files)

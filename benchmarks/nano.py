@@ -30,9 +30,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 from tqdm import tqdm
 
 import liqe_jax
-from liqe_jax.evaluate.metrics import plcc, srcc
-from liqe_jax.evaluate.ranktest import d_test, l_test, p_test
-from liqe_jax.evaluate.ranktest_run import LEVELS, PRISTINE, SIDE, Distort, Rendering, renderings
+from liqe_jax.compare.ranktest import d_test, l_test, p_test
+from liqe_jax.compare.ranktest_run import LEVELS, PRISTINE, SIDE, Distort, Rendering, renderings
+from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.opinion import mean_opinion
 

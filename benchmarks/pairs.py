@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from liqe_jax.data.crops import SPLIT, crop_pixels, crops_set, views_of_crops
-from liqe_jax.evaluate.metrics import plcc, srcc
+from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.model.predict import predict
 from liqe_jax.encoders.stem import frequency_features
 from liqe_jax.weights.open import open_checkpoint, with_text_features
@@ -57,7 +57,7 @@ def judge(model: Checkpoint, squares: Float[np.ndarray, "V C L F"]) -> tuple[np.
     """Scores [V] and the numbers of the most probable distortions [V]."""
     assert model.tasks is not None
     assert model.text_features is not None
-    function = jax.jit(functools.partial(predict, config=model.config, tasks=model.tasks))
+    function = jax.jit(functools.partial(predict, config=model.encoder, tasks=model.tasks))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), model.params)
     quality, distortion = [], []
     for start in range(0, len(squares), BATCH):
@@ -87,7 +87,7 @@ def main() -> None:
     for group, chosen in groups.items():
         if not len(chosen):
             continue
-        squares = squares_of(options.crops, views[chosen], models[0].config.patch_size)
+        squares = squares_of(options.crops, views[chosen], models[0].encoder.patch_size)
         opinion, label = crops.mos[first[chosen]], crops.distortion[first[chosen]]
         damaged = label >= 0
         for description, model in zip(options.models, models, strict=True):

@@ -13,14 +13,17 @@ D-test.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from liqe_jax.evaluate.metrics import plcc, srcc
-from liqe_jax.evaluate.ranktest import d_test, l_test, p_test
-from liqe_jax.synthetic.opinion_figures import read_scores
+from liqe_jax.compare.ranktest import d_test, l_test, p_test
+from liqe_jax.metrics.correlation import plcc, srcc
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.mos_table import read_scores
 
 SHIFT, NO_SHIFT = 18, 3  # type and level of the images that are as they were
 PHOTOGRAPHS, DRAWS = 33, 1000  # as many as benchmarks/nano.py has

@@ -79,7 +79,7 @@ def our_set(files: list[bytes]) -> object:
 
 def our_images(files: list[bytes]) -> Iterator[object]:
     """Ours, an item for each image."""
-    from liqe_jax.data.training import training_batches
+    from liqe_jax.data.reading.training import training_batches
 
     for batch in training_batches([our_set(files)], [8], split="all", seed=0, workers=1):
         yield from batch.patches
@@ -121,7 +121,7 @@ def compare(rounds: int) -> None:
 
 def memory(steps: int) -> None:
     """Resident memory of this process while batches are made."""
-    from liqe_jax.data.training import training_batches
+    from liqe_jax.data.reading.training import training_batches
 
     sets = [our_set(pictures("512x384 PNG"))]
     for step, _ in enumerate(training_batches(sets, [16], split="all", seed=0, steps=steps), 1):

@@ -33,12 +33,13 @@ def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     import numpy as np
 
     from liqe_jax.model.clip import init_params
-    from liqe_jax.model.config import CLIPConfig, TowerConfig
+    from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.scoring.model import Model
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.weights.provenance import Provenance
 
-    config = CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
     text = np.random.default_rng(0).standard_normal((495, 512)).astype(np.float32)
     text /= np.linalg.norm(text, axis=-1, keepdims=True)
@@ -48,7 +49,7 @@ def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     files = sorted(folder.glob("*.jpg"))
 
     def compute() -> float:
-        out = model._predict(model.params, patches, model.text_features, patch_mask=mask)
+        out = model._predict(model.params, patches, model.text_features, crop_mask=mask)
         return float(out.values["quality"][0])
 
     def from_files() -> float:

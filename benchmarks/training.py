@@ -37,7 +37,8 @@ def liqe_step(
     import numpy as np
 
     from liqe_jax.model.clip import param_shapes
-    from liqe_jax.model.config import CLIPConfig, TowerConfig
+    from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.model.prompts import pack_for_devices
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
@@ -46,9 +47,9 @@ def liqe_step(
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.step import Batch
 
-    config = CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     if small:
-        config = CLIPConfig(TowerConfig(64, 2, 2, 128), TowerConfig(64, 2, 2, 128), projection_dim=32)
+        config = CLIP(TowerConfig(64, 2, 2, 128), TowerConfig(64, 2, 2, 128), projection_dim=32)
     packed = pack_for_devices(Tokenizer.default()(JOINT.prompts), config.eos_token_id, devices, config.text.width)
     groups = min(images // 2, 6)
     plan = Plan(
@@ -92,13 +93,13 @@ def torch_step(images: int) -> Callable[[], float]:
     """The reference's step with transformers' CLIPModel."""
     import numpy as np
     import torch
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import CLIP, CLIPModel
 
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
     torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig()).eval()
+    model = CLIPModel(CLIP()).eval()
     model.logit_scale.requires_grad = False
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-6, weight_decay=1e-3)
     token_ids = torch.as_tensor(Tokenizer.default()(JOINT.prompts), dtype=torch.long)
@@ -302,12 +303,13 @@ def sharing(rounds: int) -> None:
     import jax
 
     from liqe_jax.model.clip import init_params
-    from liqe_jax.model.config import CLIPConfig, TowerConfig
+    from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
-    config = CLIPConfig(TowerConfig(64, 1, 1, 64), TowerConfig(512, 12, 8, 2048))
+    config = CLIP(TowerConfig(64, 1, 1, 64), TowerConfig(512, 12, 8, 2048))
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)["text_model"]
     rest = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
     ids = Tokenizer.default()(JOINT.prompts)
@@ -318,9 +320,6 @@ def sharing(rounds: int) -> None:
         packed = pack_prompts(ids, 49407, length)
         rows, columns = packed.token_ids.shape
         forms[f"tree mask, {rows} rows of {columns}"] = lambda p, packed=packed: encode_prompts(p, packed, config)
-    from gathered_prompts import encode_by_ancestors
-
-    forms["ancestors gathered"] = lambda p: encode_by_ancestors(p, ids, config)
     probe = jax.random.normal(jax.random.key(1), (len(ids), config.projection_dim))
     steps = {}
     for name, form in forms.items():

@@ -57,13 +57,13 @@ if TYPE_CHECKING:
     from liqe_jax.images.preprocess import Preset as Preset
     from liqe_jax.model.predict import predict as predict
     from liqe_jax.scoring.load import load as load
-    from liqe_jax.weights.open import with_params as with_params
     from liqe_jax.scoring.model import Model as Model
     from liqe_jax.scoring.result import Failure as Failure
     from liqe_jax.scoring.result import QualityMap as QualityMap
     from liqe_jax.scoring.result import Score as Score
     from liqe_jax.tasks import Attribute as Attribute
     from liqe_jax.tasks import TaskSet as TaskSet
+    from liqe_jax.weights.open import with_params as with_params
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,8 @@ from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from liqe_jax.model.clip import init_params
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.scoring.load import load
 from liqe_jax.weights.open import with_text_features
 from liqe_jax.scoring.model import Model
@@ -47,7 +48,7 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 # CLIP's own vocabulary and input size, everything else as small as it goes: heads are 64 wide in
 # OpenAI's layout, and there should be more than one.
-TINY = CLIPConfig(
+TINY = CLIP(
     vision=TowerConfig(width=128, layers=2, heads=2, mlp_width=96),
     text=TowerConfig(width=128, layers=2, heads=2, mlp_width=64),
     projection_dim=24,

@@ -10,14 +10,15 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.model.head import Prediction, marginal
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
 from liqe_jax.weights.provenance import Provenance
 
 SESSIONS = tuple(str(session) for session in range(1, 11))
-CONFIG = CLIPConfig(TowerConfig(64, 1, 1, 64), TowerConfig(64, 1, 1, 64), projection_dim=8)
+CONFIG = CLIP(TowerConfig(64, 1, 1, 64), TowerConfig(64, 1, 1, 64), projection_dim=8)
 
 # Between neighbours, so that red, quality and MOS tell all images apart.
 STEP = 3
@@ -80,9 +81,9 @@ def fake_predict(kind: str):
     """Stands for `liqe_jax.model.predict.predict`: reads the answer from the pixels that count."""
     noise = jnp.asarray(np.random.default_rng(5).permutation(256), jnp.float32)
 
-    def predict(params, patches, text_features, *, config, tasks, patch_mask, dtype):
+    def predict(params, patches, text_features, *, config, tasks, crop_mask, dtype):
         pixels = patches.astype(jnp.float32).mean((2, 3))
-        colour = jnp.einsum("bpc,bp->bc", pixels, patch_mask) / patch_mask.sum(-1, keepdims=True)
+        colour = jnp.einsum("bpc,bp->bc", pixels, crop_mask) / crop_mask.sum(-1, keepdims=True)
         red = jnp.round(colour[:, 0])
         if kind == "reversed":
             red = 255 - red

@@ -18,7 +18,7 @@ from liqe_jax import Failure
 from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import KINDS
 from liqe_jax.synthetic.opinion import mean_opinion
-from liqe_jax.synthetic.opinion_figures import FILES, FOLDER
+from tools.mos_table import FILES, FOLDER
 from tools.nano_card import CARD
 
 from .test_enlarged import texture

@@ -21,19 +21,20 @@ import pytest
 from PIL import Image
 
 from liqe_jax.cli.main import main
-from liqe_jax.data import docs, examine
-from liqe_jax.data.evaluation import evaluation_batches
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.gather import gather
 from liqe_jax.data.labelled import PARTS, UNKNOWN
-from liqe_jax.data.labels import read_labels
 from liqe_jax.data.named import load_sets
-from liqe_jax.data.prepare import find_spec, prepare, verify
-from liqe_jax.data.sets import SPECS, kadid10k
-from liqe_jax.data.sidecar import find_prepared
-from liqe_jax.data.spec import SESSIONS, Options
-from liqe_jax.data.store import load_set
-from liqe_jax.data.training import Broken, training_batches
+from liqe_jax.data.prepare import examine
+from liqe_jax.data.prepare.gather import gather
+from liqe_jax.data.prepare.run import prepare
+from liqe_jax.data.prepare.verify import verify
+from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.data.reading.sidecar import find_prepared
+from liqe_jax.data.reading.store import load_set
+from liqe_jax.data.reading.training import Broken, training_batches
+from liqe_jax.data.sets import SPECS, docs, find_spec, kadid10k
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.liqe_labels import read_labels
+from liqe_jax.data.sets.spec import SESSIONS, Options
 from liqe_jax.errors import DataError
 from liqe_jax.images.preprocess import resize_short_side
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -144,7 +145,7 @@ def test_tfds_reads_the_records_by_itself(prepared):
 def test_a_builder_works_through_tfds_alone(originals, tmp_path):
     import tensorflow_datasets as tfds
 
-    import liqe_jax.data.builders  # noqa: F401
+    import liqe_jax.data.prepare.builders  # noqa: F401
 
     manual = tmp_path / "manual"
     shutil.copytree(originals / "clive", manual / "clive")
@@ -671,7 +672,7 @@ def test_killed_while_it_works(originals, tmp_path):
     """SIGKILL in the middle of examining; the second attempt reuses the first one's shrunk images."""
     script = (
         "import os, signal, sys\n"
-        "from liqe_jax.data import examine\n"
+        "from liqe_jax.data.prepare import examine\n"
         "decode, calls = examine.decode, []\n"
         "def dying(*a):\n"
         "    calls.append(1)\n"
@@ -732,7 +733,7 @@ def test_order_survives_when_tfds_sorts_on_disk(originals, tmp_path, monkeypatch
 
 
 def test_a_full_disk_is_said(originals, tmp_path, monkeypatch):
-    from liqe_jax.data import builders
+    from liqe_jax.data.prepare import builders
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -770,7 +771,7 @@ def test_records_in_any_order_from_threads_and_after_pickling(prepared):
 def test_several_files_of_records_are_one_sequence(prepared, tmp_path):
     from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-    from liqe_jax.data.store import Records
+    from liqe_jax.data.reading.store import Records
 
     path = next((prepared[0] / "tid2013" / "1.0.0").glob("*.array_record*"))
     records = ArrayRecordReader(str(path)).read_all()
@@ -897,5 +898,5 @@ def test_pages_in_the_repository_are_those_of_the_builders(tmp_path):
     assert sorted(path.name for path in committed.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
     for path in tmp_path.iterdir():
         assert (committed / path.name).read_text("utf-8") == path.read_text("utf-8"), (
-            "run: python -m liqe_jax.data.docs docs/datasets"
+            "run: python -m liqe_jax.data.sets.docs docs/datasets"
         )

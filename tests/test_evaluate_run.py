@@ -19,9 +19,9 @@ import pytest
 from configs import eval_liqe
 from liqe_jax import load
 from liqe_jax.data.generated import generated_set
-from liqe_jax.evaluate.metrics import srcc
 from liqe_jax.evaluate.predictor import predict_set
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.metrics.correlation import srcc
 
 ROOT = Path(__file__).parent.parent
 

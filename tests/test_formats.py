@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.model.clip import encode_image, param_shapes
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.model.prompts import encode_prompts_plainly
 from liqe_jax.weights.open import with_text_features
 from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD, QUALITY_ONLY
@@ -49,7 +50,7 @@ def tower(width: int, heads: int, activation: str = "quick_gelu") -> TowerConfig
     return TowerConfig(width=width, layers=2, heads=heads, mlp_width=width + 16, activation=activation)
 
 
-def random_checkpoint(config: CLIPConfig, seed: int = 0) -> Checkpoint:
+def random_checkpoint(config: CLIP, seed: int = 0) -> Checkpoint:
     """A model for `config` with no parameter at zero or one; its text features are random too."""
     rng = np.random.default_rng(seed)
     shapes = flatten_dict(param_shapes(config), sep="/")
@@ -58,7 +59,7 @@ def random_checkpoint(config: CLIPConfig, seed: int = 0) -> Checkpoint:
     return Checkpoint(flat, config, Provenance("random"), QUALITY_ONLY, text_features=features)
 
 
-SMALL = CLIPConfig(
+SMALL = CLIP(
     vision=TowerConfig(width=128, layers=3, heads=2, mlp_width=160),
     text=TowerConfig(width=64, layers=2, heads=1, mlp_width=96),
     image_size=96,
@@ -94,7 +95,7 @@ def test_every_format_comes_back_unchanged(folders: Path, checkpoint: Checkpoint
     got = read_model(destination(folders / form, form))
     assert_same(got.flat, checkpoint.flat)
     if form not in SUFFIXES:  # folders have a config.json
-        assert got.config == checkpoint.config
+        assert got.encoder == checkpoint.encoder
         assert got.tokenizer is not None
         assert got.tokenizer.vocab == Tokenizer.default().vocab
         assert got.tokenizer.merges == Tokenizer.default().merges
@@ -230,11 +231,11 @@ def test_reads_the_references_training_checkpoints(tmp_path: Path, checkpoint: C
 # transformers
 
 CONFIGS = {
-    "quick_gelu": CLIPConfig(vision=tower(64, 2), text=tower(32, 2), projection_dim=24),
-    "gelu": CLIPConfig(vision=tower(64, 2, "gelu"), text=tower(32, 4, "gelu"), projection_dim=24),
-    "mixed": CLIPConfig(vision=tower(32, 4, "gelu"), text=tower(48, 3), projection_dim=32),
-    "b16": CLIPConfig(vision=tower(48, 3), text=tower(32, 2), patch_size=16, projection_dim=32),
-    "l14-336": CLIPConfig(vision=tower(32, 2), text=tower(32, 1), image_size=336, patch_size=14, projection_dim=16),
+    "quick_gelu": CLIP(vision=tower(64, 2), text=tower(32, 2), projection_dim=24),
+    "gelu": CLIP(vision=tower(64, 2, "gelu"), text=tower(32, 4, "gelu"), projection_dim=24),
+    "mixed": CLIP(vision=tower(32, 4, "gelu"), text=tower(48, 3), projection_dim=32),
+    "b16": CLIP(vision=tower(48, 3), text=tower(32, 2), patch_size=16, projection_dim=32),
+    "l14-336": CLIP(vision=tower(32, 2), text=tower(32, 1), image_size=336, patch_size=14, projection_dim=16),
 }
 
 
@@ -290,10 +291,10 @@ def test_reads_what_transformers_saves(tmp_path: Path, folders: Path, checkpoint
     if form == "save_pretrained":
         model.save_pretrained(tmp_path / "saved")
     else:
-        model.config.save_pretrained(tmp_path / "saved")
+        model.encoder.save_pretrained(tmp_path / "saved")
         torch.save(model.state_dict(), tmp_path / "saved" / form)
     got = read_model(tmp_path / "saved")
-    assert got.config == checkpoint.config
+    assert got.encoder == checkpoint.encoder
     assert_same(got.flat, checkpoint.flat)
 
 
@@ -487,7 +488,7 @@ def test_a_config_beside_a_file_is_used(tmp_path: Path, small: Checkpoint) -> No
     other = dataclasses.replace(SMALL, vision=dataclasses.replace(SMALL.vision, heads=4, activation="gelu"))
     write_torch(tmp_path / "model.pt", from_flax(small.flat, "openai"))
     assert read_model(tmp_path / "model.pt").config == SMALL
-    (tmp_path / "config.json").write_text(json.dumps(other.to_hugging_face()))
+    (tmp_path / "config.json").write_text(json.dumps(other.to_config()))
     assert read_model(tmp_path / "model.pt").config == other
 
 

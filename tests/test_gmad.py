@@ -12,10 +12,9 @@ from PIL import Image
 from scipy.special import ndtri
 
 from liqe_jax.cli.main import main
-from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.gmad import compete, default_tolerance, extremes, level_sets
-from liqe_jax.evaluate.gmad_page import side_by_side
-from liqe_jax.evaluate.gmad_ranking import (
+from liqe_jax.compare.gmad import compete, default_tolerance, extremes, level_sets
+from liqe_jax.compare.gmad_page import side_by_side
+from liqe_jax.compare.gmad_ranking import (
     Verdict,
     aggressiveness,
     global_ranking,
@@ -23,7 +22,8 @@ from liqe_jax.evaluate.gmad_ranking import (
     strengths_of,
     tally,
 )
-from liqe_jax.evaluate.scorefiles import matched, numbers
+from liqe_jax.data.prepare.scorefiles import matched, numbers
+from liqe_jax.errors import DataError, UsageError
 
 from .conftest import photograph
 

@@ -92,9 +92,9 @@ def test_scores_of_the_other_task_sets(scored, golden_images, head):
 def test_shared_prompts_equal_plain_ones(scored):
     checkpoint = read_model(scored[1])
     token_ids = Tokenizer.default()(TASK_SETS["joint"].prompts[::7])
-    packed = pack_prompts(token_ids, checkpoint.config.eos_token_id)
-    shared = jax.jit(lambda params: encode_prompts(params, packed, checkpoint.config))(checkpoint.params)
-    plain = jax.jit(lambda params: encode_prompts_plainly(params, token_ids, checkpoint.config))(checkpoint.params)
+    packed = pack_prompts(token_ids, checkpoint.encoder.eos_token_id)
+    shared = jax.jit(lambda params: encode_prompts(params, packed, checkpoint.encoder))(checkpoint.params)
+    plain = jax.jit(lambda params: encode_prompts_plainly(params, token_ids, checkpoint.encoder))(checkpoint.params)
     np.testing.assert_allclose(shared, plain, atol=2e-6)
 
 
@@ -105,8 +105,8 @@ def test_embeddings_of_flax_clip_model(goldens):
     pixels_NxCxHxW = np.load(folder / "pixels.npz")
     normalised = np.moveaxis(pixels_NxCxHxW[pixels_NxCxHxW.files[0]].astype(np.float64), 1, -1)
     rgb = (normalised * PIXEL_STD + PIXEL_MEAN) * 255
-    image = encode_image(checkpoint.params, jnp.asarray(rgb, jnp.float32), checkpoint.config)
-    text = encode_prompts_plainly(checkpoint.params, np.asarray(expected["input_ids"]), checkpoint.config)
+    image = encode_image(checkpoint.params, jnp.asarray(rgb, jnp.float32), checkpoint.encoder)
+    text = encode_prompts_plainly(checkpoint.params, np.asarray(expected["input_ids"]), checkpoint.encoder)
     np.testing.assert_allclose(image, expected["image_embeds"], atol=2e-6)
     np.testing.assert_allclose(text, expected["text_embeds"], atol=2e-6)
     logits = jnp.exp(checkpoint.params["logit_scale"]) * image @ text.T

@@ -37,7 +37,7 @@ except ModelError as error:
     print(json.dumps({"error": str(error)}))
 else:
     tasks = found.tasks and found.tasks.name
-    description = {"provenance": found.provenance.to_dict(), "config": found.config.to_hugging_face()}
+    description = {"provenance": found.provenance.to_dict(), "config": found.config.to_config()}
     print(json.dumps(description | {"tasks": tasks, "scale": float(found.flat["logit_scale"])}))
 """
 
@@ -142,7 +142,7 @@ def repositories(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactor
     write_model(folder / "someone" / "liqe", scaled(6.0), "liqe")
     (folder / "someone" / "empty").mkdir()
     (folder / "someone" / "no-weights").mkdir()
-    (folder / "someone" / "no-weights" / "config.json").write_text(json.dumps(checkpoint.config.to_hugging_face()))
+    (folder / "someone" / "no-weights" / "config.json").write_text(json.dumps(checkpoint.encoder.to_config()))
     return folder
 
 
@@ -196,7 +196,7 @@ def test_repositories_of_any_format_are_fetched(
 ) -> None:
     got = client(f"someone/{name}")
     assert (got["tasks"], got["scale"]) == (None, scale)
-    assert got["config"] == checkpoint.config.to_hugging_face()
+    assert got["config"] == checkpoint.encoder.to_config()
     assert got["provenance"]["name"] == f"someone/{name}"
     assert got["provenance"]["source"] == f"huggingface.co/someone/{name}"
     assert got["provenance"]["licence"] == "unknown"

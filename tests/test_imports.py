@@ -18,7 +18,7 @@ HEAVY = {
     "tensorflow_datasets": {"data"},
     "optax": {"train"},
     "orbax": {"train"},
-    "matplotlib": {"evaluate", "train"},
+    "matplotlib": {"evaluate", "compare", "train"},
     "gradio": {"app"},
     "torch": set(),
     "transformers": set(),
@@ -52,8 +52,19 @@ def test_parts_form_a_dag():
         if path.parent != ROOT or path.name != "__init__.py":
             graph.setdefault(part_of(path), set()).update(own - {part_of(path), "__version__"})
     order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
-    assert order.index("images") < order.index("data") < order.index("evaluate") < order.index("train")
+    assert order.index("images") < order.index("data") < order.index("evaluate")
+    assert graph["metrics"] <= {"errors", "taxonomy"}
+    assert not graph["train"] & {"evaluate", "compare"}
     assert not any(needed & {"cli", "train"} for needed in graph.values())  # programs, which nothing rests on
+
+
+def test_parts_of_data_form_a_dag():
+    """A set does not know how it is read, and reading does not know how sets are prepared."""
+    below = {"sets": {"labelled"}, "reading": {"labelled"}, "prepare": {"labelled", "named", "reading", "sets"}}
+    for folder, allowed in below.items():
+        for path in (ROOT / "data" / folder).glob("*.py"):
+            needed = {name.split(".")[2] for name in imported(path) if name.startswith("liqe_jax.data.")}
+            assert needed - {folder} <= allowed, path
 
 
 def test_files_form_a_dag():

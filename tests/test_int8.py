@@ -17,7 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import liqe_jax
 from liqe_jax import ModelError, UsageError
 from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
@@ -26,7 +27,7 @@ from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.provenance import Provenance
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
-SMALL = CLIPConfig(
+SMALL = CLIP(
     TowerConfig(width=NARROW, layers=2, heads=2, mlp_width=2 * NARROW),
     TowerConfig(width=32, layers=1, heads=2, mlp_width=64),
     image_size=32,
@@ -105,7 +106,7 @@ def test_bytes_go_into_the_first_product_as_they_are(pixels):
 
 @pytest.mark.parametrize("stem", ["pixels", "frequencies"])
 def test_features_are_close_and_kernels_small(pixels, stem):
-    config = CLIPConfig(SMALL.vision, SMALL.text, image_size=32, patch_size=8, projection_dim=16, stem=stem)
+    config = CLIP(SMALL.vision, SMALL.text, image_size=32, patch_size=8, projection_dim=16, stem=stem)
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
     small = quantise(params, stem)
     exact = encode(params, pixels, config)
@@ -122,7 +123,7 @@ def test_features_are_close_and_kernels_small(pixels, stem):
 
 def test_narrow_products_are_float32s(pixels):
     tower = TowerConfig(width=64, layers=1, heads=2, mlp_width=128)
-    config = CLIPConfig(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
+    config = CLIP(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
     params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
     kernels = quantise(params, config.stem)
     exact, found = (encode(kernels, pixels, config, jnp.dtype(dtype)) for dtype in ("float32", "int8"))

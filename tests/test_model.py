@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError
 from liqe_jax.model.clip import encode_image, init_params, normalise_pixels, param_shapes
-from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.model.head import mean_over_patches, predict_from_logits
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.model.head import mean_over_crops, predict_from_logits
 from liqe_jax.encoders.layers import dot
 from liqe_jax.model.predict import predict, predict_patches
 from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
@@ -24,7 +25,7 @@ from liqe_jax.text.tokenizer import Tokenizer
 from .conftest import TINY, photograph
 
 # A model small enough for finite differences over many pixels.
-SMALL = CLIPConfig(
+SMALL = CLIP(
     vision=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
     text=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
     image_size=32,
@@ -91,12 +92,12 @@ def test_masked_patches_do_not_count(small, patches):
     garbage = patches.copy()
     garbage[:, 2] = 255
     np.testing.assert_array_equal(
-        model(params, garbage, text, patch_mask=mask).joint, model(params, patches, text, patch_mask=mask).joint
+        model(params, garbage, text, crop_mask=mask).joint, model(params, patches, text, crop_mask=mask).joint
     )
     np.testing.assert_allclose(
-        model(params, patches, text, patch_mask=mask).logits, model(params, patches[:, :2], text).logits, atol=1e-5
+        model(params, patches, text, crop_mask=mask).logits, model(params, patches[:, :2], text).logits, atol=1e-5
     )
-    np.testing.assert_allclose(mean_over_patches(jnp.ones((2, 3, 5)), jnp.ones((2, 3))), 1)
+    np.testing.assert_allclose(mean_over_crops(jnp.ones((2, 3, 5)), jnp.ones((2, 3))), 1)
 
 
 def test_bytes_and_floats_give_the_same(small, patches):
@@ -235,13 +236,13 @@ def test_leading_axes_are_kept(small, patches):
 def test_parameter_counts_of_the_published_models():
     # From the checkpoints' own pages: 151.28, 149.62 and 427.62 million.
     counts = {
-        "B/32": (CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048)), 151_277_313),
+        "B/32": (CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048)), 151_277_313),
         "B/16": (
-            CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048), patch_size=16),
+            CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048), patch_size=16),
             149_620_737,
         ),
         "L/14": (
-            CLIPConfig(
+            CLIP(
                 TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768
             ),
             427_616_513,
@@ -253,7 +254,7 @@ def test_parameter_counts_of_the_published_models():
 
 def test_only_the_class_token_of_the_last_block_is_computed():
     # The claim behind leaving out a fourteenth of the arithmetic of a ViT-B/32.
-    config = CLIPConfig(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     picture = jnp.asarray(photograph(224, 224))[None]
     program = jax.jit(lambda p: encode_image(p, picture, config)).lower(param_shapes(config))
     flops = program.cost_analysis()["flops"]

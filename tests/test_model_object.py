@@ -81,11 +81,11 @@ def test_queued_images_are_without_their_pixels(model, photo):
 
 def test_no_images_have_no_scores():
     model = liqe_jax.load(devices=jax.devices()[0])  # its stem is that of frequencies
-    side = model.config.image_size
+    side = model.encoder.image_size
 
     def qualities(*shape):
         patches = np.zeros((*shape, side, side, 3), np.uint8)
-        out = predict(model.params, patches, model.text_features, config=model.config, tasks=model.tasks)
+        out = predict(model.params, patches, model.text_features, config=model.encoder, tasks=model.tasks)
         return out.values["quality"]
 
     assert qualities(0, 3).shape == (0,)

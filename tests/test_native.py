@@ -65,7 +65,7 @@ def test_a_model_comes_back_whole(model_folder: Path, checkpoint: Checkpoint) ->
     assert got.flat.keys() == checkpoint.flat.keys()
     for name, array in checkpoint.flat.items():
         np.testing.assert_array_equal(got.flat[name], array, err_msg=name)
-    assert (got.config, got.tasks, got.provenance) == (checkpoint.config, checkpoint.tasks, checkpoint.provenance)
+    assert (got.encoder, got.tasks, got.provenance) == (checkpoint.encoder, checkpoint.tasks, checkpoint.provenance)
     np.testing.assert_array_equal(got.text_features, checkpoint.text_features)
 
 
@@ -142,7 +142,7 @@ def test_a_deleted_file_is_named(folder: Path, name: str) -> None:
 def test_without_manifest_it_is_an_ordinary_clip(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / MANIFEST).unlink()
     got = read_model(folder)
-    assert (got.config, got.tasks, got.text_features) == (checkpoint.config, None, None)
+    assert (got.encoder, got.tasks, got.text_features) == (checkpoint.encoder, None, None)
     with pytest.raises(ModelError, match=MANIFEST):
         read_native(folder)
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.data.decoding import patches_of, pixels_of, random_patches
-from liqe_jax.data.evaluation import evaluation_batches
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.sampling import Sampler, sampler_for, share
-from liqe_jax.data.training import MOST_REPLACEMENTS, Broken, training_batches
+from liqe_jax.data.reading.decoding import patches_of, pixels_of, random_patches
+from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
+from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
 
@@ -238,7 +238,7 @@ def test_every_image_exactly_once(hosts, batch_size):
         lengths.add(len(own))
         for batch in own:
             assert len(batch.indices) == batch_size
-            assert (batch.patch_mask.sum(1) > 0).all()
+            assert (batch.crop_mask.sum(1) > 0).all()
             for row in np.flatnonzero(batch.image_mask):
                 seen.append(int(batch.indices[row]))
                 pixels[int(batch.indices[row])] = batch.patches[row]
@@ -257,7 +257,7 @@ def test_fewer_patches_than_fifteen_are_masked():
 
     dataset = dataclasses.replace(SETS[0], read=read)
     (batch,) = evaluation_batches(dataset, np.arange(1), batch_size=1, patch=64)
-    assert batch.patch_mask.sum() == len(grid(70, 130, patch=64)) == 3
+    assert batch.crop_mask.sum() == len(grid(70, 130, patch=64)) == 3
 
 
 def test_a_broken_image_is_an_error_in_evaluation():

@@ -100,7 +100,7 @@ def test_small_images_are_enlarged_to_a_patch(height: int, width: int, expected:
         assert (image.height, image.width) == (height, width)
         message = f"{width}x{height} is smaller than a 224-pixel patch: enlarged to {expected[1]}x{expected[0]}"
         assert message in image.warnings
-        assert image.patches().shape == (len(image.corners), 224, 224, 3)
+        assert image.crops().shape == (len(image.corners), 224, 224, 3)
 
 
 def test_enlarging_is_bicubic():
@@ -170,7 +170,7 @@ def test_paper_takes_three_columns_of_live():
 @pytest.mark.parametrize(("height", "width"), [(384, 512), (900, 1200), (224, 224), (100, 300)])
 def test_patches_are_slices_of_the_pixels(height: int, width: int, preset: str):
     image = prepared(height, width, preset)
-    patches = image.patches()
+    patches = image.crops()
     assert patches.dtype == np.uint8
     assert len(patches) == len(image.corners)
     for patch, (top, left) in zip(patches, image.corners, strict=True):
@@ -180,14 +180,14 @@ def test_patches_are_slices_of_the_pixels(height: int, width: int, preset: str):
 def test_patches_are_copies():
     image = prepared(384, 512, "paper")
     before = image.pixels.copy()
-    image.patches()[:] = 0
+    image.crops()[:] = 0
     np.testing.assert_array_equal(image.pixels, before)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_another_patch_size(preset: str):
     image = prepared(400, 500, preset, patch=336)
-    assert image.patches().shape == (len(image.corners), 336, 336, 3)
+    assert image.crops().shape == (len(image.corners), 336, 336, 3)
     small = prepared(300, 400, preset, patch=336)
     assert small.pixels.shape[:2] == (336, 448)
     assert warned(small, "336-pixel patch")
@@ -257,7 +257,7 @@ def test_whole_grid_overrides_even():
 @pytest.mark.parametrize("even", [False, True])
 def test_thirty_patches(even: bool):
     image = prepared(768, 1024, Preset("thirty", even=even, count=30))
-    assert image.patches().shape == (30, 224, 224, 3)
+    assert image.crops().shape == (30, 224, 224, 3)
     assert len(np.unique(image.corners, axis=0)) == 30
 
 
@@ -295,6 +295,6 @@ def test_prepared_images_match_the_reference(golden, golden_images):
                 assert digest == expected["resized_uint8_sha256"], name
             if "first_patch_normalized_corner" in expected:
                 # The 2x2 pixels at the top left of the first patch, channel by channel.
-                corner = (ready.patches()[0, :2, :2] / 255 - np.asarray(PIXEL_MEAN)) / np.asarray(PIXEL_STD)
+                corner = (ready.crops()[0, :2, :2] / 255 - np.asarray(PIXEL_MEAN)) / np.asarray(PIXEL_STD)
                 figures = expected["first_patch_normalized_corner"]
                 np.testing.assert_allclose(corner.transpose(2, 0, 1).ravel(), figures, atol=1e-6)

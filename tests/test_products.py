@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from liqe_jax.model.clip import encode_image, param_shapes
-from liqe_jax.model.config import CLIPConfig, TowerConfig
-from liqe_jax.model.head import mean_over_patches, patch_logits
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.model.head import mean_over_crops, patch_logits
 from liqe_jax.model.predict import predict
 from liqe_jax.encoders.products import einsum, matmul
 from liqe_jax.model.prompts import encode_prompts, pack_prompts
@@ -23,8 +24,8 @@ TOWER = TowerConfig(width=64, layers=2, heads=1, mlp_width=128)
 DTYPES = ("float32", "bfloat16")
 
 
-def config(stem: str) -> CLIPConfig:
-    return CLIPConfig(vision=TOWER, text=TOWER, image_size=64, patch_size=32, projection_dim=32, stem=stem)
+def config(stem: str) -> CLIP:
+    return CLIP(vision=TOWER, text=TOWER, image_size=64, patch_size=32, projection_dim=32, stem=stem)
 
 
 def products(lowered: jax.stages.Lowered) -> list[str]:
@@ -49,7 +50,7 @@ def test_scoring(stem, dtype):
     text = jax.ShapeDtypeStruct((495, 32), jnp.float32)
     mask = jax.ShapeDtypeStruct((2, 3), jnp.float32)
     run = functools.partial(predict, config=this, tasks=JOINT, dtype=jnp.dtype(dtype))
-    lines = products(jax.jit(run).lower(param_shapes(this), patches, text, patch_mask=mask))
+    lines = products(jax.jit(run).lower(param_shapes(this), patches, text, crop_mask=mask))
     assert not careless(lines)
 
 
@@ -61,7 +62,7 @@ def test_gradients_of_both_towers(dtype):
     def logits(params, patches):
         text = encode_prompts(params, packed, this, jnp.dtype(dtype))
         image = encode_image(params, patches, this, jnp.dtype(dtype))
-        return mean_over_patches(patch_logits(image, text, params["logit_scale"])).sum()
+        return mean_over_crops(patch_logits(image, text, params["logit_scale"])).sum()
 
     patches = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.float32)
     lines = products(jax.jit(jax.grad(logits, (0, 1))).lower(param_shapes(this), patches))

@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.ranktest import d_test, expected_consistency, l_test, p_test
-from liqe_jax.evaluate.ranktest_run import (
+from liqe_jax.compare.ranktest import d_test, expected_consistency, l_test, p_test
+from liqe_jax.compare.ranktest_run import (
     LEVELS,
     Photo,
     Rendering,
@@ -20,6 +19,7 @@ from liqe_jax.evaluate.ranktest_run import (
     score_renderings,
     scorer_of,
 )
+from liqe_jax.errors import DataError, UsageError
 
 from .conftest import photograph
 

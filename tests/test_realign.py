@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.cli.labelfiles import whole_file
 from liqe_jax.cli.main import main
+from liqe_jax.compare import overlap
+from liqe_jax.compare.overlap import agreement, compare_sets, opposite_share, overlap_coefficient, wasserstein
+from liqe_jax.compare.realign import METHODS, MonotoneMap, fit_isotonic, fit_logistic, stretch
+from liqe_jax.data.prepare.labelfiles import whole_file
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate import overlap
-from liqe_jax.evaluate.overlap import agreement, compare_sets, opposite_share, overlap_coefficient, wasserstein
-from liqe_jax.evaluate.realign import METHODS, MonotoneMap, fit_isotonic, fit_logistic, stretch
 
 from .conftest import photograph
 

@@ -236,13 +236,13 @@ def test_one_s_own_task_set(model_folder, photo):
 def test_patches_are_those_of_the_score(model, photo):
     """With `predict` they give the score again, and a gradient: LIQE as a loss."""
     score = model.score(photo, preprocess="even")
-    patches = model.patches(photo, preprocess="even")
+    patches = model.crops(photo, preprocess="even")
     assert (patches.shape, patches.dtype) == ((len(score.corners), 224, 224, 3), np.uint8)
     (top, left), first = score.corners[0], patches[0]
     np.testing.assert_array_equal(first, photo[top : top + 224, left : left + 224])
 
     def quality(pixels):
-        out = liqe_jax.predict(model.params, pixels, model.text_features, config=model.config, tasks=model.tasks)
+        out = liqe_jax.predict(model.params, pixels, model.text_features, config=model.encoder, tasks=model.tasks)
         return out.values["quality"]
 
     value, gradient = jax.jit(jax.value_and_grad(quality))(patches.astype(np.float32))
@@ -250,7 +250,7 @@ def test_patches_are_those_of_the_score(model, photo):
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
     with pytest.raises(ImageError):
-        model.patches(b"no image")
+        model.crops(b"no image")
 
 
 def test_a_map_needs_quality(model_folder, photo):
@@ -302,7 +302,7 @@ def test_damaged_weights_give_a_failure_not_a_number(model, checkpoint, photo):
     broken = Model(
         unflatten_dict(flat, sep="/"),
         checkpoint.text_features,
-        checkpoint.config,
+        checkpoint.encoder,
         checkpoint.tasks,
         checkpoint.provenance,
         devices=jax.devices()[:1],
@@ -406,7 +406,7 @@ def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, mo
         dataclasses.replace(checkpoint, flat=flat),
         dataclasses.replace(checkpoint, text_features=checkpoint.text_features[::-1]),
         dataclasses.replace(checkpoint, tasks=dataclasses.replace(checkpoint.tasks, name="other")),
-        dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.config, eos_token_id=1)),
+        dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.encoder, eos_token_id=1)),
     ]
     found = [usual, digest(dtype="bfloat16"), *map(digest, others)]
     assert len(set(found)) == len(found)

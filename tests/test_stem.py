@@ -13,7 +13,8 @@ from scipy.fft import dctn
 
 from liqe_jax.errors import ModelError
 from liqe_jax.model.clip import encode_image, init_params
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.stem import dct_matrix, frequency_features, stem_features, stem_scales
 from liqe_jax.scoring.load import load
 from liqe_jax.weights.open import with_text_features
@@ -91,7 +92,7 @@ def test_a_model_with_it_is_stored_read_and_scores(tmp_path):
     checkpoint = with_text_features(Checkpoint(flat, SMALL, Provenance("small", "made by the tests")), "quality")
     write_native(tmp_path / "model", checkpoint)
     model = load(tmp_path / "model", devices=jax.devices()[:1])
-    assert model.config == SMALL
+    assert model.encoder == SMALL
     np.testing.assert_array_equal(model.params["vision_model"]["embeddings"]["patch_embedding"]["kernel"], kernel)
     assert 1 <= model.score(photograph(100, 90)).quality <= 5
     for form in ("openai-pt", "hf-safetensors"):
@@ -106,4 +107,4 @@ def test_a_model_with_it_is_stored_read_and_scores(tmp_path):
 def test_configurations_without_sense(change, message):
     tower = TowerConfig(width=64, layers=1, heads=1, mlp_width=64)
     with pytest.raises(ModelError, match=message):
-        CLIPConfig(vision=tower, text=tower, **{"stem": "frequencies", **change})
+        CLIP(vision=tower, text=tower, **{"stem": "frequencies", **change})

@@ -11,11 +11,12 @@ from PIL import Image
 
 from liqe_jax.cli.main import main
 from liqe_jax.data.labelled import PARTS
-from liqe_jax.data.prepare import prepare, verify
+from liqe_jax.data.prepare.run import prepare
+from liqe_jax.data.prepare.verify import verify
+from liqe_jax.data.reading.store import load_set
 from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sets.spec import SESSIONS, Options
 from liqe_jax.data.sets.synthetic import divide, name_of
-from liqe_jax.data.spec import SESSIONS, Options
-from liqe_jax.data.store import load_set
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.opinion import mean_opinion

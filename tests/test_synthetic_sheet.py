@@ -13,8 +13,8 @@ from liqe_jax.cli.main import main
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, LEVELS, distort, opinion_table
 from liqe_jax.synthetic.opinion import mean_opinion
-from liqe_jax.synthetic.opinion_figures import FILES, FOLDER, module, read_scores
 from liqe_jax.synthetic.sheet import CAPTION, LINE, MARGIN, sheet
+from tools.mos_table import FILES, FOLDER, module, read_scores
 
 from .conftest import photograph
 

@@ -42,7 +42,7 @@ def test_features_are_computed_once_for_each_file_and_task_set(file, tmp_path, c
     assert computed == ["quality", "quality_scene"]
     other = {**checkpoint.flat, "text_projection/kernel": checkpoint.flat["text_projection/kernel"] + 0.1}
     file.unlink()
-    write_model(file, type(checkpoint)(other, checkpoint.config, checkpoint.provenance), "openai-pt")
+    write_model(file, type(checkpoint)(other, checkpoint.encoder, checkpoint.provenance), "openai-pt")
     assert np.abs(features(file, tmp_path / "cache") - first).max() > 1e-3
     assert computed == ["quality", "quality_scene", "quality"]
 

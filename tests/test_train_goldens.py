@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.data.decoding import patches_of
+from liqe_jax.data.reading.decoding import patches_of
 from liqe_jax.model.prompts import pack_for_devices
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
@@ -70,7 +70,7 @@ def plan_and_rows(config, task_set: str, groups: int):
 @pytest.mark.parametrize("name", TRAJECTORIES)
 def test_a_whole_trajectory_is_the_reference_s(name, figures, start, golden_images):
     expected, tolerance = figures[name], TRAJECTORIES[name]
-    plan, rows = plan_and_rows(start.config, expected["task_set"], len(expected["group_sizes"]))
+    plan, rows = plan_and_rows(start.encoder, expected["task_set"], len(expected["group_sizes"]))
     state = initial_state(start.params, plan)
     batches = [batch_of(batch, golden_images) for batch in expected["batches"]]
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from configs import liqe_nano, smoke
 from liqe_jax import UsageError, load
-from liqe_jax.data.evaluation import evaluation_batches
+from liqe_jax.data.reading.evaluation import evaluation_batches
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import NotFinite, train_and_evaluate
 from liqe_jax.train.settings import LOWEST, check_config, default_config

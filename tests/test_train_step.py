@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError
 from liqe_jax.model.clip import encode_image, init_params
-from liqe_jax.model.head import mean_over_patches, patch_logits, predict_from_logits
+from liqe_jax.model.head import mean_over_crops, patch_logits, predict_from_logits
 from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
@@ -81,10 +81,10 @@ def batch() -> Batch:
 
 
 def plan_for(checkpoint, token_ids, devices: int = 1, **options) -> tuple[Plan, jax.Array]:
-    packed = pack_for_devices(token_ids, checkpoint.config.eos_token_id, devices, checkpoint.config.text.width)
+    packed = pack_for_devices(token_ids, checkpoint.encoder.eos_token_id, devices, checkpoint.encoder.text.width)
     tasks = options.pop("tasks", QUALITY_DISTORTION)
     terms = options.pop("terms", None) or terms_of(tasks)
-    plan = Plan(checkpoint.config, tasks, terms, packed.order, GROUPS, **options)
+    plan = Plan(checkpoint.encoder, tasks, terms, packed.order, GROUPS, **options)
     return plan, rows_per_device(packed, devices)
 
 
@@ -127,10 +127,10 @@ def test_the_gradient_is_that_of_the_plain_model(checkpoint, token_ids, batch):
     weights = np.asarray([1.0, 0.3], np.float32)
 
     def loss(params):
-        text = encode_prompts_plainly(params, token_ids, checkpoint.config)
-        features = encode_image(params, batch.patches, checkpoint.config)
+        text = encode_prompts_plainly(params, token_ids, checkpoint.encoder)
+        features = encode_image(params, batch.patches, checkpoint.encoder)
         prediction = predict_from_logits(
-            mean_over_patches(patch_logits(features, text, params["logit_scale"])), QUALITY_DISTORTION
+            mean_over_crops(patch_logits(features, text, params["logit_scale"])), QUALITY_DISTORTION
         )
         return sum(
             w * term(prediction, batch.labels, GROUPS) for w, term in zip(weights, plan.terms.values(), strict=True)
@@ -380,7 +380,7 @@ def test_unknown_names_are_refused(checkpoint, token_ids):
         plan_for(checkpoint, token_ids, weighting="pcgrad")
     with pytest.raises(UsageError, match="No loss 'scene'"):
         named_terms(("scene",), QUALITY_DISTORTION)
-    packed = pack_for_devices(token_ids, checkpoint.config.eos_token_id, 1, 128)
+    packed = pack_for_devices(token_ids, checkpoint.encoder.eos_token_id, 1, 128)
     with pytest.raises(UsageError, match="do not divide among"):
         rows_per_device(packed, packed.token_ids.shape[0] + 1)
 

@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from liqe_jax.model.config import CLIPConfig, TowerConfig
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.taxonomy import QUALITY_DISTORTION
 from liqe_jax.train.objective import terms_of
 from liqe_jax.train.plan import Plan
@@ -18,7 +19,7 @@ from liqe_jax.train.update import adamw_step
 
 TOWER = TowerConfig(width=64, layers=1, heads=1, mlp_width=64)
 TASKS = QUALITY_DISTORTION
-PLAN = Plan(CLIPConfig(TOWER, TOWER), TASKS, terms_of(TASKS), np.zeros(len(TASKS.prompts), np.int32), groups=1)
+PLAN = Plan(CLIP(TOWER, TOWER), TASKS, terms_of(TASKS), np.zeros(len(TASKS.prompts), np.int32), groups=1)
 RATE = jnp.float32(1e-2)
 YES, NO = jnp.ones((), bool), jnp.zeros((), bool)
 

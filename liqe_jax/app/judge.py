@@ -120,7 +120,7 @@ def warm_up(model: Model, preset: Preset) -> None:
     Raises:
       ModelError: the model cannot judge anything.
     """
-    side = model.config.image_size
+    side = model.encoder.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     model.score(pixels, preprocess=preset)
     if model_draws(model):
@@ -137,7 +137,7 @@ def _ground(name: str, decoded: DecodedImage, model: Model, preset: Preset) -> n
     if not model_draws(model):
         return Failure(name, f"No map: {model.name} does not predict quality as a number.")
     dense = dataclasses.replace(preset, even=False, count=None)
-    prepared = prepare(decoded, dense, model.config.image_size)
+    prepared = prepare(decoded, dense, model.encoder.image_size)
     if len(prepared.corners) > MAX_MAP_PATCHES:
         hint = "" if preset.resize else " The preset 'even' shrinks large photographs."
         return Failure(name, f"No map: it has {len(prepared.corners)} patches, more than {MAX_MAP_PATCHES}.{hint}")

@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = read_tasks(arguments.tasks)
 
     # Imported after everything that can be said without it: JAX takes a second, Gradio two.
-    from liqe_jax.evaluate.extras import require
+    from liqe_jax.extras import require
 
     require("gradio", extra="app")
     from liqe_jax.app.serve import serve
     from liqe_jax.scoring.load import load
 
     use_compilation_cache()
-    model = load(arguments.model, tasks=tasks)
+    model = load(arguments.model, tasks=tasks, encoder=arguments.encoder)
     try:
         serve(
             model,

@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     refuse(arguments.output, arguments)
 
-    from liqe_jax.weights.open import open_checkpoint
     from liqe_jax.weights.average import averaged
+    from liqe_jax.weights.open import open_checkpoint
 
     use_compilation_cache()
     checkpoint = averaged([open_checkpoint(name) for name in arguments.models], arguments.shares)

@@ -7,7 +7,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from liqe_jax.cli.settings import MODEL_HELP, PRESET_NAMES, add_tasks_option, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import (
+    MODEL_HELP,
+    PRESET_NAMES,
+    add_encoder_option,
+    add_tasks_option,
+    read_tasks,
+    use_compilation_cache,
+)
 from liqe_jax.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("source", metavar="SRC", help=MODEL_HELP)
     parser.add_argument("destination", metavar="DST", help="a folder or file that does not exist yet")
+    add_encoder_option(parser)
     add_writing_options(parser)
     add_tasks_option(parser)
     parser.set_defaults(run=run)
@@ -83,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     from liqe_jax.weights.open import open_checkpoint
 
     use_compilation_cache()
-    checkpoint = open_checkpoint(arguments.source)
+    checkpoint = open_checkpoint(arguments.source, arguments.encoder)
     form = write(checkpoint, arguments.destination, arguments, tasks)
     print(f"{arguments.destination}: {checkpoint.parameter_count:,} parameters, {form}, {arguments.dtype}")
     return 0

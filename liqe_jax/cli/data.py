@@ -87,8 +87,8 @@ def run_list(arguments: argparse.Namespace) -> int:
       DataError: no such data set.
     """
     if arguments.name:
-        from liqe_jax.data.docs import page
-        from liqe_jax.data.prepare import find_spec
+        from liqe_jax.data.sets import find_spec
+        from liqe_jax.data.sets.docs import page
 
         print(page(find_spec(arguments.name)), end="")
         return 0
@@ -108,8 +108,8 @@ def run_prepare(arguments: argparse.Namespace) -> int:
     Raises:
       DataError: files are missing, malformed or damaged, or the set is prepared already.
     """
-    from liqe_jax.data.prepare import prepare
-    from liqe_jax.data.spec import Options
+    from liqe_jax.data.prepare.run import prepare
+    from liqe_jax.data.sets.spec import Options
 
     options = Options(
         liqe_labels=arguments.labels,
@@ -141,7 +141,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     Raises:
       DataError: there is no such set, or its records cannot be opened.
     """
-    from liqe_jax.data.prepare import verify
+    from liqe_jax.data.prepare.verify import verify
 
     verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
     for name, fault in verified.faults.items():
@@ -156,8 +156,8 @@ def run_preview(arguments: argparse.Namespace) -> int:
     Raises:
       DataError: there is no such set, or the sheet cannot be written.
     """
-    from liqe_jax.data.preview import write_sheet
-    from liqe_jax.data.store import load_set
+    from liqe_jax.data.prepare.preview import write_sheet
+    from liqe_jax.data.reading.store import load_set
 
     prepared = load_set(arguments.name, arguments.data_dir)
     shown = write_sheet(prepared, arguments.output, arguments.count)

@@ -14,7 +14,7 @@ from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, sc
 from liqe_jax.errors import DataError
 
 if TYPE_CHECKING:
-    from liqe_jax.evaluate.gmad import Competition
+    from liqe_jax.compare.gmad import Competition
 
 EXAMPLES = """\
 examples:
@@ -66,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: wrong use, no such model or file, or too few images with both scores.
     """
-    from liqe_jax.evaluate.gmad import ROLES, check_settings, compete
-    from liqe_jax.evaluate.gmad_page import page, write_pictures
-    from liqe_jax.evaluate.scorefiles import read_rows
+    from liqe_jax.compare.gmad import ROLES, check_settings, compete
+    from liqe_jax.compare.gmad_page import page, write_pictures
+    from liqe_jax.data.prepare.scorefiles import read_rows
 
     # Before scoring, which takes long.
     check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)
@@ -146,7 +146,7 @@ def judge(competition: Competition, judgements: list[dict[str, Any]], labels: li
     Raises:
       DataError: they do not fit the pairs.
     """
-    from liqe_jax.evaluate.gmad_ranking import global_ranking, strengths_of, tally, verdicts_of
+    from liqe_jax.compare.gmad_ranking import global_ranking, strengths_of, tally, verdicts_of
 
     strengths = strengths_of(judgements, competition)
     aggressive, resistant = tally(verdicts_of(competition, strengths), 2)
@@ -213,7 +213,7 @@ def _above_pairs(result: dict[str, Any]) -> str:
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    from liqe_jax.evaluate.markdown import markdown_table
+    from liqe_jax.markdown import markdown_table
 
     rows = [
         (

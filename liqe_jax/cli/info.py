@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from liqe_jax.cli.settings import MODEL_HELP
+from liqe_jax.cli.settings import MODEL_HELP, add_encoder_option
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", default=EMBEDDED, help=f"{MODEL_HELP} (default: {EMBEDDED})"
     )
+    add_encoder_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 
@@ -48,11 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from liqe_jax.weights.open import open_checkpoint
 
-    description = describe(open_checkpoint(arguments.model))
+    checkpoint = open_checkpoint(arguments.model, arguments.encoder)
+    description = describe(checkpoint)
     if arguments.json:
         print(json.dumps(description, indent=2, ensure_ascii=False))
     else:
-        _print(description)
+        _print(description, checkpoint.encoder.describe())
     return 0
 
 
@@ -62,23 +64,16 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         **checkpoint.provenance.to_dict(),
         "parameters": checkpoint.parameter_count,
         "stored_types": dict(checkpoint.source_dtypes),
-        "architecture": checkpoint.config.to_hugging_face(),
+        "encoder": checkpoint.encoder.name,
+        "architecture": checkpoint.encoder.to_config(),
         "tasks": checkpoint.tasks.to_dict() if checkpoint.tasks else None,
         "text_features": checkpoint.text_features is not None,
         "preprocess": checkpoint.preprocess,
     }
 
 
-def _print(description: dict[str, Any]) -> None:
-    vision, text = description["architecture"]["vision_config"], description["architecture"]["text_config"]
+def _print(description: dict[str, Any], sizes: dict[str, str]) -> None:
     tasks, trained_on = description["tasks"], description["trained_on"]
-
-    def tower(config: dict[str, Any]) -> str:
-        return (
-            f"{config['num_hidden_layers']} layers, width {config['hidden_size']}, {config['num_attention_heads']} "
-            f"heads, {config['hidden_act']}"
-        )
-
     rows = {
         "name": description["name"],
         "source": description["source"],
@@ -89,9 +84,8 @@ def _print(description: dict[str, Any]) -> None:
         else ", ".join(f"{entry['dataset']} ({entry['split']})" for entry in trained_on) or "nothing",
         "parameters": f"{description['parameters']:,}",
         "stored as": ", ".join(f"{count} x {dtype}" for dtype, count in description["stored_types"].items()),
-        "vision": f"{tower(vision)}; input {vision['image_size']}, patch {vision['patch_size']}",
-        "text": f"{tower(text)}; context {text['max_position_embeddings']}, vocabulary {text['vocab_size']}",
-        "embedding": str(description["architecture"]["projection_dim"]),
+        "encoder": description["encoder"],
+        **sizes,
         "tasks": "not stored; scored as 'joint' unless you say otherwise"
         if tasks is None
         else f"{tasks['name']}: " + ", ".join(f"{a['name']} ({len(a['labels'])})" for a in tasks["attributes"]),

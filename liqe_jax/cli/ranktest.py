@@ -19,7 +19,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
-    from liqe_jax.evaluate.ranktest_run import RankTests, Rendering
+    from liqe_jax.compare.ranktest_run import RankTests, Rendering
     from liqe_jax.scoring.model import Model
 
 EXAMPLES = """\
@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
       LiqeError: wrong use, no such model, or too few scores.
     """
-    from liqe_jax.evaluate.ranktest import check_margin
-    from liqe_jax.evaluate.ranktest_run import check_seed, evaluate
+    from liqe_jax.compare.ranktest import check_margin
+    from liqe_jax.compare.ranktest_run import check_seed, evaluate
     from liqe_jax.synthetic import KINDS
     from liqe_jax.synthetic.opinion import mean_opinion
 
@@ -128,7 +128,7 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
 
 def _score(model: Model, names: list[str], kinds: list[int], scores: Path, arguments: argparse.Namespace) -> None:
     from liqe_jax.cli.scorers import progress
-    from liqe_jax.evaluate.ranktest_run import renderings, score_renderings, scorer_of
+    from liqe_jax.compare.ranktest_run import renderings, score_renderings, scorer_of
     from liqe_jax.synthetic import distort
 
     done: set[tuple[str, int, int]] = set()
@@ -193,7 +193,7 @@ def _write_kinds(report: dict[str, Any], path: Path) -> None:
 
 
 def _markdown(report: dict[str, Any]) -> str:
-    from liqe_jax.evaluate.markdown import markdown_table
+    from liqe_jax.markdown import markdown_table
 
     d, l_, p, by_opinion = (report[key] for key in ("d_test", "l_test", "p_test", "l_test_by_opinion"))
     threshold = "" if d["threshold"] is None else f", threshold {d['threshold']:.3f}"

@@ -12,8 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liqe_jax.cli.labelfiles import TOGETHER, LabelFile, read_labels, refuse_to_overwrite, whole_file, write_labels
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
+from liqe_jax.data.prepare.labelfiles import (
+    TOGETHER,
+    LabelFile,
+    read_labels,
+    refuse_to_overwrite,
+    whole_file,
+    write_labels,
+)
 from liqe_jax.errors import DataError, LiqeError, UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.evaluate.realign import METHODS, stretch
-    from liqe_jax.evaluate.realign_report import markdown_of, report_of
+    from liqe_jax.compare.realign import METHODS, stretch
+    from liqe_jax.compare.realign_report import markdown_of, report_of
 
     ranges = _ranges(arguments.range)
     # Before scoring, which takes long.
@@ -102,7 +109,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     text = markdown_of(report, arguments.method)
     (output / "realign.md").write_text(text, "utf-8")
     if not arguments.no_figure:
-        from liqe_jax.evaluate.realign_figure import draw
+        from liqe_jax.compare.realign_figure import draw
 
         draw(output / "realign.png", before, after, scores, scorer)
     print(text, end="")
@@ -121,7 +128,7 @@ def _naming(what: str) -> Iterator[None]:
 
 
 def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.evaluate.realign import MonotoneMap
+    from liqe_jax.compare.realign import MonotoneMap
 
     try:
         stored = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
@@ -200,7 +207,7 @@ def _known(names: Sequence[str], sets: Mapping[str, LabelFile]) -> None:
 def _scores(
     arguments: argparse.Namespace, sets: Mapping[str, LabelFile], output: Path
 ) -> tuple[str, dict[str, np.ndarray]]:
-    from liqe_jax.evaluate.scorefiles import matched, numbers
+    from liqe_jax.data.prepare.scorefiles import matched, numbers
 
     if arguments.scores:
         tables = zip(sets.items(), arguments.scores, strict=True)

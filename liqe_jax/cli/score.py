@@ -116,7 +116,13 @@ def run(arguments: argparse.Namespace) -> int:
     use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    model = load(arguments.model, tasks=tasks, dtype=arguments.dtype, text_cache_folder=text_cache_folder())
+    model = load(
+        arguments.model,
+        tasks=tasks,
+        dtype=arguments.dtype,
+        encoder=arguments.encoder,
+        text_cache_folder=text_cache_folder(),
+    )
     arguments.preprocess = arguments.preprocess or model.preprocess
     done: set[str] = set()
     if arguments.resume:

@@ -138,7 +138,7 @@ def scores_by(
     Raises:
       LiqeError: no such model or file, or one that does not fit the images.
     """
-    from liqe_jax.evaluate.scorefiles import matched, numbers
+    from liqe_jax.data.prepare.scorefiles import matched, numbers
 
     if is_score_file(argument):
         return Path(argument).stem, matched(numbers(argument, column), names, folder)

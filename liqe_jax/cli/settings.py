@@ -13,7 +13,7 @@ from liqe_jax.weights.embedded import EMBEDDED
 
 MODEL_HELP = (
     "a model folder, a weight file (LIQE.pt, .safetensors, .msgpack, .bin), liqe_nano (inside the package), liqe_mix, "
-    "liqe_koniq, or a Hugging Face repository of a CLIP"
+    "liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
 )
 
 
@@ -22,9 +22,20 @@ PRESET_NAMES = ("paper", "pyiqa", "even")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model and --tasks."""
+    """--model, --encoder and --tasks."""
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"{MODEL_HELP} (default: {EMBEDDED})")
+    add_encoder_option(parser)
     add_tasks_option(parser)
+
+
+def add_encoder_option(parser: argparse.ArgumentParser) -> None:
+    """--encoder, for models whose encoder is not part of the package."""
+    parser.add_argument(
+        "--encoder",
+        metavar="E",
+        help="the class of your own encoder, as module:Class or file.py:Class; its code is run (default: the encoder "
+        "that the model names)",
+    )
 
 
 def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:

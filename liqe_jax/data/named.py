@@ -9,7 +9,7 @@ from pathlib import Path
 from liqe_jax.data.crops import CROPS, crops_set
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.sidecar import FILE
+from liqe_jax.data.reading.sidecar import FILE
 from liqe_jax.errors import DataError
 
 
@@ -49,7 +49,7 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
     Raises:
       DataError: a set is unknown or was not prepared, or one that was prepared has a name that stands for others.
     """
-    from liqe_jax.data.store import load_set
+    from liqe_jax.data.reading.store import load_set
 
     sets = []
     for name in names:

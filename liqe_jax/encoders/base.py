@@ -119,9 +119,7 @@ class Encoder(abc.ABC):
         """Cosines of unit features, times the exponential of the parameter `logit_scale`."""
         return jnp.exp(params["logit_scale"]) * matmul(image_features, text_features.T)
 
-    def encode_prompts(
-        self, params: Params, prompts: Prompts, dtype: DTypeLike = jnp.float32
-    ) -> Float[Array, "K D"]:
+    def encode_prompts(self, params: Params, prompts: Prompts, dtype: DTypeLike = jnp.float32) -> Float[Array, "K D"]:
         """Unit text features of all sentences; differentiable with respect to `params`."""
         features_BxRxD = self.text_features(params, jax.tree.map(jnp.asarray, prompts.rows), dtype)
         return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
@@ -154,6 +152,10 @@ class Encoder(abc.ABC):
     @abc.abstractmethod
     def to_config(self) -> dict[str, Any]:
         """A JSON-ready `config.json` whose `model_type` is `name`."""
+
+    def describe(self) -> dict[str, str]:
+        """What `liqe info` says of the architecture, by heading."""
+        return {"input": f"{self.image_size} x {self.image_size}", "embedding": str(self.projection_dim)}
 
     @classmethod
     @abc.abstractmethod

@@ -95,7 +95,9 @@ class CLIP(CLIPConfig, Encoder):
         }
         wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
         # Every block has arrays of its own; a damaged number would list names without end.
-        wrong += [f"{n} layers {getattr(self, n).layers}" for n in ("vision", "text") if getattr(self, n).layers > arrays]
+        wrong += [
+            f"{n} layers {getattr(self, n).layers}" for n in ("vision", "text") if getattr(self, n).layers > arrays
+        ]
         if wrong:
             raise ModelError(f"The configuration describes no model that {arrays} arrays fit: {wrong}.")
         # Tracing one block per tower and repeating its shapes takes a tenth of the time of all.
@@ -122,6 +124,18 @@ class CLIP(CLIPConfig, Encoder):
             embedding = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
             quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
         return quantised
+
+    def describe(self) -> dict[str, str]:
+        """Both towers in a line each."""
+
+        def tower(config: TowerConfig) -> str:
+            return f"{config.layers} layers, width {config.width}, {config.heads} heads, {config.activation}"
+
+        return {
+            "vision": f"{tower(self.vision)}; input {self.image_size}, ViT patch {self.patch_size}",
+            "text": f"{tower(self.text)}; context {self.context_length}, vocabulary {self.vocab_size}",
+            "embedding": str(self.projection_dim),
+        }
 
     @classmethod
     def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Self:
@@ -153,7 +167,11 @@ class CLIP(CLIPConfig, Encoder):
     @classmethod
     def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Self:
         """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
-        towers = {name: TowerConfig(**sizes[name]) for name in ("vision", "text")}
-        others = {name: size for name, size in sizes.items() if name not in towers}
-        vocabulary = {"vocab_size": len(tokenizer.vocab), "eos_token_id": max(tokenizer.vocab.values())}
-        return cls(**towers, **others, **vocabulary)
+        others = {name: size for name, size in sizes.items() if name not in ("vision", "text")}
+        return cls(
+            vision=TowerConfig(**sizes["vision"]),
+            text=TowerConfig(**sizes["text"]),
+            vocab_size=len(tokenizer.vocab),
+            eos_token_id=max(tokenizer.vocab.values()),
+            **others,
+        )

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
@@ -262,7 +261,9 @@ class TextTower(nn.Module):
         ends: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R W"]:
         x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
-        x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(x, jnp.asarray(mask), jnp.asarray(ends))
+        x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(
+            x, jnp.asarray(mask), jnp.asarray(ends)
+        )
         return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
 
 

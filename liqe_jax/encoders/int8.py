@@ -17,8 +17,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, Num
 
-from liqe_jax.errors import UsageError
 from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.errors import UsageError
 
 _LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
 _MIDDLE = 128  # what makes a signed number of a byte

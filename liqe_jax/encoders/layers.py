@@ -13,9 +13,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
 from liqe_jax.encoders.products import einsum, matmul
+from liqe_jax.encoders.tower import TowerConfig
 
 
 @jax.custom_vjp

@@ -13,7 +13,7 @@ from liqe_jax.evaluate.guard import Verdict, judge, slug
 from liqe_jax.evaluate.kept import Kept
 from liqe_jax.evaluate.protocol import Unit, datasets_of, stated
 from liqe_jax.evaluate.results import Result
-from liqe_jax.evaluate.significance import FEWEST, Comparison, compare
+from liqe_jax.metrics.significance import FEWEST, Comparison, compare
 
 
 @dataclasses.dataclass(frozen=True)

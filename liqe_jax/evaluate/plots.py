@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from liqe_jax.evaluate.extras import require
-from liqe_jax.evaluate.metrics import fit_logistic
+from liqe_jax.extras import require
+from liqe_jax.metrics.correlation import fit_logistic
 
 BLUE, RED = "#0072B2", "#D55E00"
 

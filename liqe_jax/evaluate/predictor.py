@@ -5,32 +5,23 @@ Letters: B images of a batch, L labels of an attribute.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
-from liqe_jax.data.evaluation import EvaluationBatch, evaluation_batches
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.images.preprocess import PRESETS, Preset
-from liqe_jax.model.config import CLIPConfig
-from liqe_jax.model.predict import predict
-from liqe_jax.scoring.model import Model
-from liqe_jax.tasks import TaskSet
-
-# (parameters, patches, text features, patch mask) -> quality, and "p ATTRIBUTE" for each attribute.
-Judge = Callable[..., dict[str, Any]]
+from liqe_jax.scoring.forward import Forward, Weights
 
 
 class Predicted(NamedTuple):
-    """Of the real images of one batch, in the order of their positions.
+    """Of the images of one batch, in the order of their positions.
 
     Attributes:
       indices: positions in the set.
@@ -43,95 +34,78 @@ class Predicted(NamedTuple):
     probabilities: dict[str, Float[np.ndarray, "B L"]]
 
 
-def make_judge(config: CLIPConfig, tasks: TaskSet, dtype: str) -> Judge:
-    """What runs on the devices, compiled once for all models and data sets that share it."""
-    return jax.jit(functools.partial(_judge, config=config, tasks=tasks, dtype=jnp.dtype(dtype)))
-
-
 def predict_set(
-    model: Model,
+    forward: Forward,
+    weights: Weights,
     dataset: LabelledSet,
     indices: Int[np.ndarray, " M"],
     *,
-    preset: str | Preset = "paper",
+    preset: Preset,
     images_per_device: int = 0,
     workers: int = 0,
-    judge: Judge | None = None,
+    name: str = "The model",
 ) -> Iterator[Predicted]:
     """Predicts the images `indices`, batch by batch; every host gets every result.
 
     A prediction depends on its image, and on nothing else that is in the batch.
 
     Args:
-      model: on this process's devices.
+      forward, weights: the model, on this process's devices.
       dataset, indices: what to predict.
-      preset: how patches are chosen; with a fixed number of them.
+      preset: how crops are chosen; with a fixed number of them.
       images_per_device: per call; 0 takes the scorer's own choice.
       workers: decoding threads; 0: one for each core.
-      judge: of `make_judge` for this model; default a new one, which is compiled again.
+      name: of the model, for messages.
 
     Raises:
-      UsageError: the preset takes all patches, or the model predicts no quality.
+      UsageError: the preset takes all crops, or the model predicts no quality.
       DataError: an image cannot be decoded.
       ModelError: a prediction is NaN.
     """
-    chosen = find_preset(preset)
-    if not any(a.name == "quality" and a.values for a in model.tasks.attributes):
-        raise UsageError(f"{model.name} predicts no quality, so it has no correlation with opinion scores.")
-    spread = NamedSharding(Mesh(np.asarray(model.devices), ("images",)), PartitionSpec("images"))
-    run = judge or make_judge(model.config, model.tasks, model.dtype)
-    batches = evaluation_batches(
+    if preset.count is None:
+        raise UsageError("An evaluation needs a preset with a fixed number of crops; this one takes all of them.")
+    if not any(a.name == "quality" and a.values for a in forward.tasks.attributes):
+        raise UsageError(f"{name} predicts no quality, so it has no correlation with MOS.")
+    batch_size = forward.batch_size(images_per_device)
+    images = evaluation_images(
         dataset,
         indices,
-        batch_size=model.batch_size(images_per_device * len(model.devices) or None),
-        preset=chosen,
-        patch=model.config.image_size,
+        batch_size=batch_size,
+        preset=preset,
+        image_size=forward.encoder.image_size,
         host=jax.process_index(),
         hosts=jax.process_count(),
         workers=workers,
     )
-    running: tuple[EvaluationBatch, Any] | None = None
-    for batch in batches:
-        patches, mask = jax.device_put((batch.patches, batch.patch_mask), spread)
-        started = run(model.params, patches, model.text_features, mask)
-        if running is not None:
-            yield _finish(*running, model, dataset)
-        running = batch, started
-    if running is not None:
-        yield _finish(*running, model, dataset)
+    for batch in forward.stream(weights, images, lambda item: item[1], batch_size=batch_size, crops=preset.count):
+        arrays = {f"p {name}": np.asarray(rows) for name, rows in batch.prediction.marginals.items()}
+        arrays |= {"index": np.asarray([i for i, _ in batch.items]), "quality": np.asarray(batch.prediction.values["quality"])}
+        yield _checked(_of_all_hosts(arrays), dataset, name)
 
 
-def find_preset(preset: str | Preset) -> Preset:
-    """The preset that is meant.
+def find_preset(preset: str) -> Preset:
+    """The preset of this name.
 
     Raises:
-      UsageError: no such name, or it takes every patch of an image.
+      UsageError: no such name.
     """
-    if isinstance(preset, str) and preset not in PRESETS:
+    if preset not in PRESETS:
         raise UsageError(f"config.preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    chosen = PRESETS[preset] if isinstance(preset, str) else preset
-    if chosen.count is None:
-        raise UsageError("An evaluation needs a preset with a fixed number of patches; this one takes all of them.")
-    return chosen
+    return PRESETS[preset]
 
 
-def _judge(params: Any, patches: Any, text_features: Any, mask: Any, **static: Any) -> dict[str, Any]:
-    prediction = predict(params, patches, text_features, patch_mask=mask, **static)
-    return {"quality": prediction.values["quality"], **{f"p {k}": v for k, v in prediction.marginals.items()}}
-
-
-def _finish(batch: EvaluationBatch, started: dict[str, Any], model: Model, dataset: LabelledSet) -> Predicted:
-    arrays = {name: np.asarray(value) for name, value in started.items()}
-    arrays |= {"index": batch.indices, "real": batch.image_mask}
+def _of_all_hosts(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if jax.process_count() > 1:
-        gathered = multihost_utils.process_allgather(arrays)
-        arrays = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in gathered.items()}
-    real = arrays["real"] > 0
-    arrays = {name: value[real] for name, value in arrays.items()}
+        arrays = multihost_utils.process_allgather(arrays)
+        arrays = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in arrays.items()}
     order = np.argsort(arrays["index"], kind="stable")
-    index, quality = arrays["index"][order], arrays["quality"][order]
+    order = order[arrays["index"][order] != PADDING]
+    return {name: value[order] for name, value in arrays.items()}
+
+
+def _checked(arrays: dict[str, np.ndarray], dataset: LabelledSet, name: str) -> Predicted:
+    index, quality = arrays.pop("index"), arrays.pop("quality")
     if not np.isfinite(quality).all():
         bad = dataset.names[int(index[np.flatnonzero(~np.isfinite(quality))[0]])]
-        raise ModelError(f"{model.name} predicts NaN for {dataset.name}/{bad}: its weights are damaged.")
-    probabilities = {a.name: arrays[f"p {a.name}"][order] for a in model.tasks.attributes}
-    return Predicted(index, quality, probabilities)
+        raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are damaged.")
+    return Predicted(index, quality, {key.removeprefix("p "): rows for key, rows in arrays.items()})

@@ -146,7 +146,9 @@ def _facts(kept: Kept, options: Mapping[str, Any]) -> dict[str, str]:
     if options["trained_on"]:
         facts["trained on, as stated for this run"] = ", ".join(f"{n} ({s})" for n, s in options["trained_on"])
     bootstrap = options["bootstrap"]
-    facts["preprocessing"] = f"{kept.settings['preset']}, {next(iter(kept.models.values()))['dtype']}"
+    facts["preprocessing"] = (
+        f"{kept.settings['preset'] or 'the preset of each model'}, {next(iter(kept.models.values()))['dtype']}"
+    )
     facts["intervals"] = f"{bootstrap['confidence']:.0%}, {bootstrap['resamples']} resamples, {bootstrap['method']}"
     return facts
 

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.errors import DataError
-from liqe_jax.evaluate import accuracy as counting
-from liqe_jax.evaluate.bootstrap import Interval, plcc_interval, srcc_interval
 from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, Verdict, judge
-from liqe_jax.evaluate.metrics import Agreement, agreement, fit_logistic
 from liqe_jax.evaluate.predictions import SetPredictions
 from liqe_jax.evaluate.protocol import Unit, describe
+from liqe_jax.metrics import accuracy as counting
+from liqe_jax.metrics.bootstrap import Interval, plcc_interval, srcc_interval
+from liqe_jax.metrics.correlation import Agreement, agreement, fit_logistic
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.weights.provenance import TrainingSet
 

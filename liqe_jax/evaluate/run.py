@@ -7,11 +7,10 @@ workdir/tables, plots, report.html, results.json    made from the two above
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,6 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
     keys = protocol.model_keys(weights, [str(session) for session in config.sessions])
     wanted = protocol.units(config, list(keys))
     sets, wanted, skipped = _open_sets(config, wanted, load_set)
-    from liqe_jax.evaluate.predictor import make_judge
-
-    judges = functools.cache(make_judge)
     known: dict[str, dict[str, Any]] = {}
     for key, path in keys.items():
         of_model = [unit for unit in wanted if unit.model == key]
@@ -121,8 +117,7 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
                 indices = dataset.indices(unit.split, unit.part)
                 verdict = judge(trained_on, dataset.name, dataset.parts, indices, list(sets))
                 require_test(verdict, protocol.describe(unit))
-        judge_images = judges(model.config, model.tasks, model.dtype)
-        known[key] = _predict_model(config, model, judge_images, key, of_model, sets, folder)
+        known[key] = _predict_model(config, model, key, of_model, sets, folder)
         known[key]["weights"] = path
     if jax.process_index() == 0:
         content = {
@@ -170,7 +165,6 @@ def _open_sets(
 def _predict_model(
     config: ConfigDict,
     model: Model,
-    judge_images: Any,
     key: str,
     units: Sequence[Unit],
     sets: Mapping[str, LabelledSet],
@@ -181,7 +175,7 @@ def _predict_model(
     header = {
         "model": model.provenance.to_dict(),
         "digest": model.digest,
-        "preset": find_preset(config.preset).name,
+        "preset": find_preset(config.preset or model.preprocess).name,
         "dtype": model.dtype,
         "labels": {attribute.name: attribute.labels for attribute in model.tasks.attributes},
     }
@@ -191,14 +185,13 @@ def _predict_model(
         of_set = {**header, "dataset": dataset.name, "labels_digest": labels_digest(dataset)}
         # As JSON gives it back, so that the two can be compared.
         of_set = json.loads(json.dumps(of_set))
-        _predict_set(config, model, judge_images, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
+        _predict_set(config, model, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
     return {"provenance": header["model"], "digest": header["digest"], "dtype": model.dtype}
 
 
 def _predict_set(
     config: ConfigDict,
     model: Model,
-    judge_images: Any,
     dataset: LabelledSet,
     indices: np.ndarray,
     path: Path,
@@ -207,7 +200,7 @@ def _predict_set(
     import jax
     from jax.experimental import multihost_utils
 
-    from liqe_jax.evaluate.predictor import predict_set
+    from liqe_jax.evaluate.predictor import Predicted, find_preset, predict_set
 
     first = jax.process_index() == 0
     file = PredictionFile(path, header) if first else None
@@ -221,8 +214,18 @@ def _predict_set(
         if first:
             say(f"{dataset.name}: all {len(indices)} predictions are there")
         return
-    options = {"preset": config.preset, "images_per_device": config.images_per_device, "workers": config.workers}
-    batches = predict_set(model, dataset, missing, judge=judge_images, **options) if len(missing) else iter(())
+    batches: Iterator[Predicted] = iter(())
+    if len(missing):
+        batches = predict_set(
+            model.forward,
+            model.weights,
+            dataset,
+            missing,
+            preset=find_preset(config.preset or model.preprocess),
+            images_per_device=config.images_per_device,
+            workers=config.workers,
+            name=model.name,
+        )
     if file is None:
         for _ in batches:  # takes part in the work; the first process writes
             pass

@@ -28,7 +28,7 @@ def default_eval_config() -> ConfigDict:
             "tasks": "",  # joint, quality, ...; "" takes the model's own
             "trained_on": (),  # (set, "session {session}") pairs, where the provenance says nothing
             "on_seen": "mark",  # figures of images that the model has seen: mark, or refuse
-            "preset": "paper",
+            "preset": "",  # "" takes each model's own
             "dtype": "float32",
             "images_per_device": 0,  # 0: one on a CPU, sixteen elsewhere
             "devices": 0,  # local devices to use; 0: all
@@ -49,7 +49,7 @@ def check_eval_config(config: ConfigDict) -> None:
     Raises:
       UsageError: names the key, what it may be and what it was.
     """
-    from liqe_jax.evaluate.bootstrap import check_options
+    from liqe_jax.metrics.bootstrap import check_options
 
     known = default_eval_config()
     for section, expected in ((config, known), (config.get("bootstrap", {}), known.bootstrap)):
@@ -64,7 +64,7 @@ def check_eval_config(config: ConfigDict) -> None:
         "whole_models": ("first", "all"),
         "missing": ("stop", "skip"),
         "on_seen": ("mark", "refuse"),
-        "preset": tuple(PRESETS),
+        "preset": ("", *PRESETS),
         "dtype": ("float32", "bfloat16", "int8"),
     }
     for key, values in choices.items():

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from liqe_jax.evaluate.markdown import markdown_table
+from liqe_jax.markdown import markdown_table
 
 ABSENT = "\N{EN DASH}"
 

@@ -56,8 +56,12 @@ class PredictedBatch(NamedTuple, Generic[Item]):
     prediction: Prediction
 
 
+# Compiled once for all models of one architecture, task set and dtype.
+_predict = jax.jit(predict, static_argnames=("encoder", "tasks", "dtype"))
+
+
 class Forward:
-    """`predict`, compiled for some devices of this process; images are spread over them.
+    """`predict` on some devices of this process; images are spread over them.
 
     Args:
       encoder, tasks: what to compile for.
@@ -70,7 +74,7 @@ class Forward:
         mesh = Mesh(np.asarray(self.devices), ("images",))
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._spread = NamedSharding(mesh, PartitionSpec("images"))
-        self._predict = jax.jit(functools.partial(predict, encoder=encoder, tasks=tasks, dtype=jnp.dtype(dtype)))
+        self._predict = functools.partial(_predict, encoder=encoder, tasks=tasks, dtype=jnp.dtype(dtype))
 
     def place(self, params: Params, text_features: Float[np.ndarray, "K D"] | Float[Array, "K D"]) -> Weights:
         """Copies parameters and text features to all devices."""
@@ -115,8 +119,8 @@ class Forward:
         if running is not None:
             yield self._finish(*running)
 
-    def by_crop(self, weights: Weights, crops: UInt8[np.ndarray, "P S S 3"]) -> Prediction:
-        """A prediction for every crop by itself, NumPy arrays, in calls of one shape."""
+    def by_crop(self, weights: Weights, crops: UInt8[np.ndarray, "P S S 3"]) -> Any:
+        """A `Prediction` for every crop by itself, NumPy arrays, in calls of one shape."""
         chunk = CHUNK * len(self.devices)
         parts = []
         for start in range(0, len(crops), chunk):
@@ -146,7 +150,7 @@ class Forward:
         return PredictedBatch(items, self._empty() if started is None else _rows(started, count))
 
     def _empty(self) -> Prediction:
-        shape, zeros = self.tasks.shape, functools.partial(np.zeros, dtype=np.float32)
+        shape, zeros = self.tasks.shape, functools.partial(jnp.zeros, dtype=jnp.float32)
         return Prediction(
             zeros((0, int(np.prod(shape)))),
             zeros((0, *shape)),

@@ -59,6 +59,7 @@ class Model:
       encoder, tasks, provenance: what the model is.
       dtype: operand type of its matrix products.
       devices: where it runs; images are spread over all of them.
+      forward, weights: the compiled forward pass, and `params` and `text_features` as it takes them.
       preprocess: name of the preset that it takes where a call names none.
 
     Raises:
@@ -88,9 +89,9 @@ class Model:
         self._preset = preset_of(preprocess)
         self.preprocess = self._preset.name
         self.devices = devices_of(devices)
-        self._forward = Forward(encoder, tasks, dtype, self.devices)
-        self._weights = self._forward.place(_with_kernels_of(params, encoder, dtype), text_features)
-        self.params, self.text_features = self._weights
+        self.forward = Forward(encoder, tasks, dtype, self.devices)
+        self.weights = self.forward.place(_with_kernels_of(params, encoder, dtype), text_features)
+        self.params, self.text_features = self.weights
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key in _FIXED and key in self.__dict__:
@@ -192,7 +193,7 @@ class Model:
           UsageError: it is no number from 1.
         """
         if wanted is None:
-            return self._forward.batch_size()
+            return self.forward.batch_size()
         count = len(self.devices)
         return -(-at_least_one("batch_size", wanted) // count) * count
 
@@ -213,7 +214,7 @@ class Model:
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
         dense = dataclasses.replace(self._chosen(preprocess), even=False, count=None)
         prepared = self._prepared(image, _name_of(image), dense, allow_truncated)
-        quality = self._forward.by_crop(self._weights, prepared.crops()).values["quality"]
+        quality = self.forward.by_crop(self.weights, prepared.crops()).values["quality"]
         if not np.isfinite(quality).all():
             raise ModelError(self._damaged())
         height, width = prepared.pixels.shape[:2]
@@ -254,15 +255,15 @@ class Model:
         if preset.count is None:
             yield from map(functools.partial(self._score_all_crops, preset=preset), items)
             return
-        batches = self._forward.stream(
-            self._weights,
+        batches = self.forward.stream(
+            self.weights,
             items,
             lambda item: item.crops if isinstance(item, _Ready) else None,
             batch_size=batch_size,
             crops=preset.count,
         )
         for batch in batches:
-            rows = iter(zip(batch.prediction.joint, batch.prediction.logits, strict=True))
+            rows = iter(zip(*map(np.asarray, batch.prediction[:2]), strict=True))
             for item in batch.items:
                 yield item if isinstance(item, Failure) else self._result(item, *next(rows), preset)
 
@@ -270,7 +271,7 @@ class Model:
         """An image with any number of crops, in calls of one shape."""
         if isinstance(item, Failure):
             return item
-        logits = self._forward.by_crop(self._weights, item.crops).logits.mean(0)
+        logits = self.forward.by_crop(self.weights, item.crops).logits.mean(0)
         return self._result(item, np.asarray(predict_from_logits(logits, self.tasks).joint), logits, preset)
 
     def _result(self, item: _Ready, joint: np.ndarray, logits: np.ndarray, preset: Preset) -> Score | Failure:

@@ -1,4 +1,4 @@
-"""Mean opinion scores of KADID-10k by type and level: written by `liqe_jax.synthetic.opinion_figures`.
+"""Mean opinion scores of KADID-10k by type and level: written by `tools/mos_table.py`.
 
 Source: the scores (1 to 5, higher is better; each the mean of about 30 people's) of the 10,125
 images of KADID-10k (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label files repeat them

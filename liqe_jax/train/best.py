@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 
 LAST = "last"
 

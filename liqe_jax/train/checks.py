@@ -62,8 +62,8 @@ def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
     factors = tuple(config.loss_weights)
     if factors and plan.weighting.learned:
         raise UsageError(
-            f"config.loss_weights is {factors}, but the weighting {config.weighting!r} finds its own weights. Leave them "
-            "out, or set config.weighting to equal or dwa."
+            f"config.loss_weights is {factors}, but the weighting {config.weighting!r} finds its own weights. Leave "
+            "them out, or set config.weighting to equal or dwa."
         )
     if factors and len(factors) != len(plan.losses):
         raise UsageError(

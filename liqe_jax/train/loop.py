@@ -91,7 +91,9 @@ def train_and_evaluate(
         validation = Validation(config, plan, start, devices, held, folder, logs)
         export = _Export(config, plan, dataclasses.replace(start, flat={}), trained_on)
         del start  # its parameters would be a second copy: 0.6 GB of a ViT-B/32
-        finished = _train(config, plan, rows, devices, trained_on, state, progress, checkpoints, logs, validation, export)
+        finished = _train(
+            config, plan, rows, devices, trained_on, state, progress, checkpoints, logs, validation, export
+        )
         if finished is not None and jax.process_index() == 0:
             last = export_last(folder, export(finished, progress))
             best = ", ".join(f"{name} {value:.4f}" for name, value in progress.best.items())

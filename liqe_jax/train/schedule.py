@@ -84,14 +84,16 @@ Schedule = Callable[[int], float]  # step -> learning rate
 # Name -> function of a run's configuration.
 SCHEDULES: Mapping[str, Callable[[ConfigDict], Schedule]] = MappingProxyType(
     {
-        "reference": lambda config: lambda step: reference_learning_rate(
-            step // config.steps_per_epoch, config.optimizer.learning_rate
+        "reference": lambda config: (
+            lambda step: reference_learning_rate(step // config.steps_per_epoch, config.optimizer.learning_rate)
         ),
-        "cosine": lambda config: lambda step: cosine_learning_rate(
-            step,
-            config.epochs * config.steps_per_epoch,
-            config.optimizer.learning_rate,
-            config.optimizer.warmup_steps,
+        "cosine": lambda config: (
+            lambda step: cosine_learning_rate(
+                step,
+                config.epochs * config.steps_per_epoch,
+                config.optimizer.learning_rate,
+                config.optimizer.warmup_steps,
+            )
         ),
         "constant": lambda config: lambda step: config.optimizer.learning_rate,
     }

@@ -141,7 +141,8 @@ def as_checkpoint(
         licence=config.licence or start.provenance.licence,
         trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
         notes=(
-            f"step {step} of {config.epochs * config.steps_per_epoch}, seed {config.seed}, weighting {config.weighting}",
+            f"step {step} of {config.epochs * config.steps_per_epoch}, seed {config.seed}, "
+            f"weighting {config.weighting}",
         ),
     )
     return dataclasses.replace(

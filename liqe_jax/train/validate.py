@@ -15,7 +15,7 @@ from liqe_jax.evaluate.predictor import Predicted, predict_set
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.metrics.accuracy import top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
-from liqe_jax.scoring.forward import Forward
+from liqe_jax.scoring.forward import Forward, Weights
 from liqe_jax.train.best import export_best
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.logs import Logs, scatter_picture
@@ -85,7 +85,7 @@ class Validation:
         if jax.process_index() == 0:
             export_best(self._folder, means, progress.best, lambda: export(state, progress), epoch)
 
-    def _metrics(self, weights: tuple, part: str, step: int, epoch: int) -> dict[str, dict[str, float]]:
+    def _metrics(self, weights: Weights, part: str, step: int, epoch: int) -> dict[str, dict[str, float]]:
         """Metrics of one part of every set that has it."""
         results = {}
         for dataset, indices in self._held[part]:

@@ -102,7 +102,9 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
     # What an older version did not write is not compared.
     if differing := [key for key in SHAPING if key in before and _shape(key, before[key]) != _shape(key, now[key])]:
         named = {key: "the list of losses" if key == LOSSES else f"config.{key}" for key in differing}
-        changes = ", ".join(f"{name} was {_shape(key, before[key])!r} and is {_shape(key, now[key])!r}" for key, name in named.items())
+        changes = ", ".join(
+            f"{name} was {_shape(key, before[key])!r} and is {_shape(key, now[key])!r}" for key, name in named.items()
+        )
         raise UsageError(
             f"{folder} holds the checkpoints of another run: {changes}. Choose another --workdir, remove that one, or "
             "give the same settings to go on."

@@ -60,7 +60,9 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
             parts = np.split(array, len(rule.targets), axis=-1) if len(rule.targets) > 1 else [array]
         except (ValueError, IndexError) as error:  # IndexError: no axis at all
             shape = np.shape(state[rule.source])
-            raise ModelError(f"{where}: {rule.source} has shape {shape}, which no {encoder.name} has ({error}).") from error
+            raise ModelError(
+                f"{where}: {rule.source} has shape {shape}, which no {encoder.name} has ({error})."
+            ) from error
         return [
             (target, np.ascontiguousarray(part, np.float32).reshape(part.shape))
             for target, part in zip(rule.targets, parts, strict=True)

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 
 from liqe_jax.encoders.base import Encoder, Params
-from liqe_jax.errors import ModelError
+from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer

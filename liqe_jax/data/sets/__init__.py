@@ -1,5 +1,7 @@
 """The data sets that can be prepared, one module each."""
 
+from __future__ import annotations
+
 from types import MappingProxyType
 
 from liqe_jax.data.sets import (
@@ -17,7 +19,21 @@ from liqe_jax.data.sets import (
     synthetic,
     tid2013,
 )
+from liqe_jax.data.sets.spec import DataSetSpec
+from liqe_jax.errors import DataError
 
 _MODULES = (live, csiq, kadid10k, bid, clive, koniq10k, tid2013, spaq, pipal, agiqa3k, flive, folder_csv, synthetic)
 
 SPECS = MappingProxyType({module.SPEC.slug: module.SPEC for module in _MODULES})
+
+
+def find_spec(name: str) -> DataSetSpec:
+    """The description of a data set by its name or short name, in any case.
+
+    Raises:
+      DataError: there is no such set.
+    """
+    for spec in SPECS.values():
+        if name.lower() in (spec.slug, spec.name.lower()):
+            return spec
+    raise DataError(f"Unknown data set {name!r}; known are {', '.join(SPECS)}. folder_csv takes your own images.")

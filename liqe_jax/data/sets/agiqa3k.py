@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number, read_csv
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number, read_csv
 
 TREE = """\
 AGIQA-3K/

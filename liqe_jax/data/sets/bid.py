@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.labels import with_liqe
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number, read_xls, require_columns
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.liqe_labels import with_liqe
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number, read_xls, require_columns
 
 TOLERANCE = 1e-5
 

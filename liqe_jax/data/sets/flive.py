@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number, read_csv, require_columns
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number, read_csv, require_columns
 
 TEST = "labels640.csv"
 PADDED = "labels=640_padded.csv"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liqe_jax.data.files import FileIndex
 from liqe_jax.data.labelled import PARTS
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number, read_csv
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.labels import with_liqe
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import read_mat
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.liqe_labels import with_liqe
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
 # Folder, images in it, LIQE's name of its distortion; in the order of the label arrays (readme.txt).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
 
 LABEL_FILE = re.compile(r"A\d{4}\.txt")

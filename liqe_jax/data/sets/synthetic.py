@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from liqe_jax.data.files import IMAGE_SUFFIXES, FileIndex
 from liqe_jax.data.labelled import PARTS
-from liqe_jax.data.spec import SESSIONS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.files import IMAGE_SUFFIXES, FileIndex
+from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Labels, Options, Row
 from liqe_jax.errors import DataError
 from liqe_jax.images.decode import DecodeOptions, decode
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
-from liqe_jax.data.tables import number
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
 
 # Types 1 to 24 (Ponomarenko et al., Signal Processing: Image Communication 30, 2015, table 1).

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from liqe_jax.evaluate.extras import require
-from liqe_jax.evaluate.overlap import BINS
-from liqe_jax.evaluate.realign import HIGH, LOW
+from liqe_jax.compare.overlap import BINS
+from liqe_jax.compare.realign import HIGH, LOW
+from liqe_jax.extras import require
 
 POINTS = 1500  # images shown per set; more would hide each other
 

@@ -8,10 +8,10 @@ from scipy import stats
 
 from liqe_jax import LiqeError
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate import accuracy as counting
-from liqe_jax.evaluate.bootstrap import bootstrap, counts_of_draws, plcc_interval, srcc_interval, srcc_of_counts
-from liqe_jax.evaluate.metrics import plcc, srcc
-from liqe_jax.evaluate.significance import compare, paired_bootstrap, williams
+from liqe_jax.metrics import accuracy as counting
+from liqe_jax.metrics.bootstrap import bootstrap, counts_of_draws, plcc_interval, srcc_interval, srcc_of_counts
+from liqe_jax.metrics.correlation import plcc, srcc
+from liqe_jax.metrics.significance import compare, paired_bootstrap, williams
 
 METHODS = ("percentile", "bca")
 

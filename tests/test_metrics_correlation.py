@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from liqe_jax.errors import DataError
-from liqe_jax.evaluate import metrics
-from liqe_jax.evaluate.metrics import agreement, fit_logistic, krcc, plcc, srcc
+from liqe_jax.metrics import correlation
+from liqe_jax.metrics.correlation import agreement, fit_logistic, krcc, plcc, srcc
 
 
 def pair(seed: int = 0, count: int = 60, noise: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
@@ -117,15 +117,15 @@ def test_order_scale_and_type_change_nothing():
 def test_the_logistic_starts_where_the_reference_does(monkeypatch):
     """BIQA_benchmark.py:241; where the search ends can depend on it."""
     starts = []
-    search = metrics.optimize.curve_fit
+    search = correlation.optimize.curve_fit
 
     def watched(*arguments, p0, **options):
         starts.append(p0)
         return search(*arguments, p0=p0, **options)
 
-    monkeypatch.setattr(metrics.optimize, "curve_fit", watched)
+    monkeypatch.setattr(correlation.optimize, "curve_fit", watched)
     rng = np.random.default_rng(3)
     predicted = rng.uniform(1, 5, 40)
     mos = predicted + rng.normal(0, 0.3, 40)
-    metrics.fit_logistic(mos, predicted)
+    correlation.fit_logistic(mos, predicted)
     assert starts == [pytest.approx((mos.max(), mos.min(), predicted.mean(), predicted.std()))]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from liqe_jax.data.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
-from liqe_jax.data.files import FileIndex
-from liqe_jax.data.report import Report
-from liqe_jax.data.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.prepare.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
+from liqe_jax.data.prepare.report import Report
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
 from liqe_jax.errors import DataError, ImageError
 
 

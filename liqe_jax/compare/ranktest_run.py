@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.ranktest import (
+from liqe_jax.compare.ranktest import (
     MARGIN,
     DTest,
     LTest,
@@ -25,6 +24,7 @@ from liqe_jax.evaluate.ranktest import (
     l_test,
     p_test,
 )
+from liqe_jax.errors import DataError, UsageError
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.scoring.result import Failure
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from liqe_jax.data.files import FileIndex
 from liqe_jax.data.labelled import PARTS
-from liqe_jax.data.spec import SESSIONS, Row
-from liqe_jax.data.tables import number
+from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.spec import SESSIONS, Row
+from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import UInt8
 
-from liqe_jax.data.files import FileIndex
+from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION
 
 # LIQE's own sets have ten sessions; a set without any has only the split "all".

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.sidecar import find_prepared, read_sidecar
+from liqe_jax.data.reading.sidecar import find_prepared, read_sidecar
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import SCENE
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.metrics import check_pair
+from liqe_jax.metrics.correlation import check_pair
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

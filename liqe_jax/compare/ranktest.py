@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.extras import require
+from liqe_jax.extras import require
 
 # Pairs count as clearly different from one whole grade of the five-grade scale on. Waterloo took
 # the pairs on which several full-reference metrics agree by a margin; here the mean opinion of a

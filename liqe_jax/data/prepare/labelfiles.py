@@ -38,7 +38,7 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
     """
     import numpy as np
 
-    from liqe_jax.evaluate.scorefiles import MOS_COLUMNS, numbers, read_rows
+    from liqe_jax.data.prepare.scorefiles import MOS_COLUMNS, numbers, read_rows
 
     sets: dict[str, LabelFile] = {}
     for argument in labels:

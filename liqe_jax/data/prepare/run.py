@@ -1,39 +1,20 @@
-"""`liqe data prepare`, `verify` and what they say, as functions."""
+"""`liqe data prepare` as a function."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
 import io
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
-from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.named import check_own_name
-from liqe_jax.data.report import Report
-from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sidecar import INCOMPLETE, find_prepared, read_sidecar
-from liqe_jax.data.spec import DataSetSpec, Options
-from liqe_jax.errors import DataError, ImageError, LiqeError
-from liqe_jax.images.decode import DecodeOptions, decode
-
-
-def find_spec(name: str) -> DataSetSpec:
-    """The description of a data set by its name or short name, in any case.
-
-    Raises:
-      DataError: there is no such set.
-    """
-    for spec in SPECS.values():
-        if name.lower() in (spec.slug, spec.name.lower()):
-            return spec
-    raise DataError(f"Unknown data set {name!r}; known are {', '.join(SPECS)}. folder_csv takes your own images.")
+from liqe_jax.data.prepare.report import Report
+from liqe_jax.data.reading.sidecar import INCOMPLETE
+from liqe_jax.data.sets import SPECS, find_spec
+from liqe_jax.data.sets.spec import DataSetSpec, Options
+from liqe_jax.errors import DataError
 
 
 def prepare(
@@ -75,7 +56,7 @@ def prepare(
     try:
         import tensorflow_datasets as tfds
 
-        from liqe_jax.data.builders import builder_for
+        from liqe_jax.data.prepare.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
     settings = {"options": options, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
@@ -130,48 +111,3 @@ def _check_options(spec: DataSetSpec, options: Options) -> None:
         raise DataError(f"--table and --mos-range are for folder_csv; this is {spec.name}.")
     if (options.kinds or options.levels or options.seed) and spec.slug != "synthetic":
         raise DataError(f"--kinds, --levels and --seed are for synthetic; this is {spec.name}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Verified:
-    """What `verify` found: the number of images, and name -> fault of those that are damaged."""
-
-    count: int
-    faults: dict[str, str]
-
-
-def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verified:
-    """Reads every image of a prepared set, compares its hash and its size, and decodes it.
-
-    Raises:
-      DataError: there is no such set, or its records cannot be opened.
-    """
-    from liqe_jax.data.store import load_set
-
-    prepared = load_set(name, data_dir)
-    content = read_sidecar(find_prepared(name, Path(data_dir)))
-
-    def fault_of(position: int) -> str:
-        return _fault(prepared, position, content["sha256"][position], tuple(content["sizes"][position]))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(fault_of, range(len(prepared)))
-        bar = tqdm(checked, desc=prepared.name, total=len(prepared), unit="image", disable=quiet or None)
-        faults = {image: fault for image, fault in zip(prepared.names, bar, strict=True) if fault}
-    return Verified(len(prepared), faults)
-
-
-def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, int]) -> str:
-    try:
-        (encoded,) = prepared.read([position])
-    except LiqeError as error:
-        return str(error)
-    except Exception as error:  # array_record's, about damaged chunks
-        return f"the record cannot be read: {error}"
-    if hashlib.sha256(encoded).hexdigest() != sha256:
-        return "the bytes are not those that were stored"
-    try:
-        height, width = decode(encoded, DecodeOptions()).pixels.shape[:2]
-    except ImageError as error:
-        return str(error)
-    return "" if (width, height) == size else f"decodes to {width}x{height}, stored as {size[0]}x{size[1]}"

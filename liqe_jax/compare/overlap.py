@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from liqe_jax.compare.realign import HIGH, LOW
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.extras import require
-from liqe_jax.evaluate.realign import HIGH, LOW
+from liqe_jax.extras import require
 
 BINS = 16  # a quarter of a quality level each
 BLOCK = 1 << 22  # pairs that are compared at once, so that memory does not grow with the sets

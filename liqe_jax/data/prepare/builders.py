@@ -19,11 +19,11 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tqdm import tqdm
 
-from liqe_jax.data.gather import Gathered, gather
-from liqe_jax.data.report import Report
+from liqe_jax.data.prepare.gather import Gathered, gather
+from liqe_jax.data.prepare.report import Report
+from liqe_jax.data.prepare.sidecar import write_sidecar
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sidecar import write_sidecar
-from liqe_jax.data.spec import DataSetSpec, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import DISTORTION, SCENE
 

@@ -1,4 +1,4 @@
-"""Pages about the data sets, made from what the builders know: `python -m liqe_jax.data.docs docs/datasets`."""
+"""Pages about the data sets, made from what the builders know: `python -m liqe_jax.data.sets.docs docs/datasets`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.spec import DataSetSpec
+from liqe_jax.data.sets.spec import DataSetSpec
 from liqe_jax.errors import UsageError
 
 INTRODUCTION = """\
@@ -98,5 +98,5 @@ def write_pages(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        raise UsageError("Expected the folder to write to: python -m liqe_jax.data.docs docs/datasets")
+        raise UsageError("Expected the folder to write to: python -m liqe_jax.data.sets.docs docs/datasets")
     write_pages(Path(sys.argv[1]))

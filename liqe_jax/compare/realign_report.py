@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from liqe_jax.evaluate.markdown import markdown_table
-from liqe_jax.evaluate.overlap import agreement, compare_sets
+from liqe_jax.compare.overlap import agreement, compare_sets
+from liqe_jax.markdown import markdown_table
 
 
 def report_of(

@@ -1,4 +1,4 @@
-"""Computes the table of opinions anew: `python -m liqe_jax.synthetic.opinion_figures LIQE > opinion_table.py`.
+"""Writes the table of mean opinion scores: `python tools/mos_table.py LIQE > liqe_jax/synthetic/opinion_table.py`.
 
 LIQE is the root of a checkout of github.com/zwx8981/LIQE, or a folder with its IQA_Database.
 """
@@ -20,7 +20,7 @@ IMAGE = re.compile(r"I(\d+)_(\d+)_(\d+)\.png")
 ORIGINALS, KINDS, LEVELS = 81, 25, 5
 
 HEADER = '''\
-"""Mean opinion scores of KADID-10k by type and level: written by `liqe_jax.synthetic.opinion_figures`.
+"""Mean opinion scores of KADID-10k by type and level: written by `tools/mos_table.py`.
 
 Source: the scores (1 to 5, higher is better; each the mean of about 30 people's) of the 10,125
 images of KADID-10k (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label files repeat them
@@ -70,4 +70,4 @@ if __name__ == "__main__":
     try:
         print(module(read_scores(sys.argv[1])), end="")
     except (IndexError, LiqeError) as problem:
-        sys.exit(f"{problem}\nusage: python -m liqe_jax.synthetic.opinion_figures LIQE")
+        sys.exit(f"{problem}\nusage: python tools/mos_table.py LIQE")

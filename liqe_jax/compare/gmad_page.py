@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from liqe_jax.compare.gmad import ROLES, Competition, Pair
 from liqe_jax.errors import ImageError
-from liqe_jax.evaluate.gmad import ROLES, Competition, Pair
 from liqe_jax.images.decode import DecodeOptions, decode
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels

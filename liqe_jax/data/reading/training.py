@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from liqe_jax.data.decoding import random_patches
-from liqe_jax.data.host import tensorflow_on_host
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.sampling import Sampler, sampler_for, share
+from liqe_jax.data.reading.decoding import random_patches
+from liqe_jax.data.reading.host import tensorflow_on_host
+from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import PATCH
 

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from liqe_jax.compare.gmad import Competition
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.extras import require
-from liqe_jax.evaluate.gmad import Competition
+from liqe_jax.extras import require
 
 T = TypeVar("T")
 

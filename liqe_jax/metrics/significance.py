@@ -9,8 +9,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.evaluate.bootstrap import interval_of_counts, plcc_of_counts, srcc_of_counts
-from liqe_jax.evaluate.metrics import check_pair, plcc, srcc
+from liqe_jax.metrics.bootstrap import interval_of_counts, plcc_of_counts, srcc_of_counts
+from liqe_jax.metrics.correlation import check_pair, plcc, srcc
 
 # Williams' t has three degrees of freedom less than there are images.
 FEWEST = 4

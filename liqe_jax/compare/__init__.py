@@ -1,0 +1,1 @@
+"""Comparisons of scorers and of labels: gMAD, realignment, rank tests."""

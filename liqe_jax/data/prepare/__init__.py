@@ -1,0 +1,1 @@
+"""Preparing data sets: finding, decoding, checking and storing images and labels."""

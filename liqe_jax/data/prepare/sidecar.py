@@ -1,0 +1,43 @@
+"""Writes `labels.json`, the labels of a prepared data set; `liqe_jax.data.reading.sidecar` reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from liqe_jax.data.labelled import UNKNOWN
+from liqe_jax.data.prepare.gather import Gathered
+from liqe_jax.data.reading.sidecar import FILE, FORMAT
+from liqe_jax.data.sets.spec import DataSetSpec, Options
+from liqe_jax.taxonomy import DISTORTION, SCENE
+
+
+def write_sidecar(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
+    """Writes the labels of `gathered` into the folder of a prepared set called `name`."""
+    rows, images = gathered.rows, gathered.images
+    splits = dict.fromkeys(split for row in rows for split in row.parts)
+    categories = [spec.category(row.raw_distortion) for row in rows]
+    content = {
+        "format": FORMAT,
+        "name": name,
+        "slug": spec.slug,
+        "mos_range": gathered.mos_range,
+        "options": {key: _plain(value) for key, value in dataclasses.asdict(options).items()},
+        "names": [row.name for row in rows],
+        "mos": [row.mos for row in rows],
+        "raw_distortion": [row.raw_distortion for row in rows],
+        "distortion": [DISTORTION.labels.index(label) if label else UNKNOWN for label in categories],
+        "scenes": [[SCENE.labels.index(scene) for scene in row.scenes] for row in rows],
+        "reference": [row.reference for row in rows],
+        "parts": {split: [row.parts.get(split, "") for row in rows] for split in splits},
+        "sizes": [(image.width, image.height) for image in images],
+        "sha256": [image.sha256 for image in images],
+        "report": gathered.report.to_dict(),
+    }
+    (folder / FILE).write_text(json.dumps(content, separators=(",", ":")), "utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,60 @@
+"""`liqe data verify` as a function."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.sidecar import find_prepared, read_sidecar
+from liqe_jax.data.reading.store import load_set
+from liqe_jax.errors import ImageError, LiqeError
+from liqe_jax.images.decode import DecodeOptions, decode
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What `verify` found: the number of images, and name -> fault of those that are damaged."""
+
+    count: int
+    faults: dict[str, str]
+
+
+def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verified:
+    """Reads every image of a prepared set, compares its hash and its size, and decodes it.
+
+    Raises:
+      DataError: there is no such set, or its records cannot be opened.
+    """
+    prepared = load_set(name, data_dir)
+    content = read_sidecar(find_prepared(name, Path(data_dir)))
+
+    def fault_of(position: int) -> str:
+        return _fault(prepared, position, content["sha256"][position], tuple(content["sizes"][position]))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        checked = pool.map(fault_of, range(len(prepared)))
+        bar = tqdm(checked, desc=prepared.name, total=len(prepared), unit="image", disable=quiet or None)
+        faults = {image: fault for image, fault in zip(prepared.names, bar, strict=True) if fault}
+    return Verified(len(prepared), faults)
+
+
+def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, int]) -> str:
+    try:
+        (encoded,) = prepared.read([position])
+    except LiqeError as error:
+        return str(error)
+    except Exception as error:  # array_record's, about damaged chunks
+        return f"the record cannot be read: {error}"
+    if hashlib.sha256(encoded).hexdigest() != sha256:
+        return "the bytes are not those that were stored"
+    try:
+        height, width = decode(encoded, DecodeOptions()).pixels.shape[:2]
+    except ImageError as error:
+        return str(error)
+    return "" if (width, height) == size else f"decodes to {width}x{height}, stored as {size[0]}x{size[1]}"

@@ -1,0 +1,1 @@
+"""Reading prepared data sets: labels in memory, batches for training and evaluation."""

@@ -26,34 +26,23 @@ sys.modules.setdefault("triton", None)
 from jaxtyping import install_import_hook
 
 # Shapes and types in the network's annotations are enforced while the tests run.
-install_import_hook("liqe_jax.model", "beartype.beartype")
+install_import_hook(["liqe_jax.encoders", "liqe_jax.model"], "beartype.beartype")
 
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from PIL import Image
 
-from liqe_jax.model.clip import init_params
-from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.scoring.load import load
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 
+from .tiny import TINY, random_checkpoint
+
 SAMPLES = Path(__file__).parent.parent / "samples"
-
-# CLIP's own vocabulary and input size, everything else as small as it goes: heads are 64 wide in
-# OpenAI's layout, and there should be more than one.
-TINY = CLIP(
-    vision=TowerConfig(width=128, layers=2, heads=2, mlp_width=96),
-    text=TowerConfig(width=128, layers=2, heads=2, mlp_width=64),
-    projection_dim=24,
-)
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips parity tests where the reference's figures are absent, which CI does not allow."""
@@ -90,15 +79,10 @@ def golden(goldens: Path):
 @pytest.fixture(scope="session")
 def checkpoint() -> Checkpoint:
     """A tiny random model with LIQE's joint task set and its text features."""
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), TINY)
-    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
-    rng = np.random.default_rng(0)
-    # Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
-    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
     provenance = Provenance(
         "tiny", "made by the tests", licence="Apache-2.0", trained_on=(TrainingSet("KADID-10k", "session 1"),)
     )
-    return with_text_features(Checkpoint(flat, TINY, provenance))
+    return with_text_features(random_checkpoint(TINY, provenance))
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from liqe_jax.model.clip import encode_image
-from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_prompts import pack_prompts
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD
 from liqe_jax.scoring.load import load
-from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.scoring.model import Model
-from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, PIXEL_MEAN, PIXEL_STD, SCENE, TASK_SETS
+from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.weights.layouts import infer_config, to_flax
+from liqe_jax.weights.layouts import to_flax
+from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.torch_writer import write_torch
+
+from .tiny import plain_text_features
 
 pytestmark = pytest.mark.goldens
 
@@ -93,8 +96,8 @@ def test_shared_prompts_equal_plain_ones(scored):
     checkpoint = read_model(scored[1])
     token_ids = Tokenizer.default()(TASK_SETS["joint"].prompts[::7])
     packed = pack_prompts(token_ids, checkpoint.encoder.eos_token_id)
-    shared = jax.jit(lambda params: encode_prompts(params, packed, checkpoint.encoder))(checkpoint.params)
-    plain = jax.jit(lambda params: encode_prompts_plainly(params, token_ids, checkpoint.encoder))(checkpoint.params)
+    shared = jax.jit(lambda params: checkpoint.encoder.encode_prompts(params, packed))(checkpoint.params)
+    plain = jax.jit(lambda params: plain_text_features(params, token_ids, checkpoint.encoder))(checkpoint.params)
     np.testing.assert_allclose(shared, plain, atol=2e-6)
 
 
@@ -105,8 +108,8 @@ def test_embeddings_of_flax_clip_model(goldens):
     pixels_NxCxHxW = np.load(folder / "pixels.npz")
     normalised = np.moveaxis(pixels_NxCxHxW[pixels_NxCxHxW.files[0]].astype(np.float64), 1, -1)
     rgb = (normalised * PIXEL_STD + PIXEL_MEAN) * 255
-    image = encode_image(checkpoint.params, jnp.asarray(rgb, jnp.float32), checkpoint.encoder)
-    text = encode_prompts_plainly(checkpoint.params, np.asarray(expected["input_ids"]), checkpoint.encoder)
+    image = checkpoint.encoder.image_features(checkpoint.params, jnp.asarray(rgb, jnp.float32))
+    text = plain_text_features(checkpoint.params, np.asarray(expected["input_ids"]), checkpoint.encoder)
     np.testing.assert_allclose(image, expected["image_embeds"], atol=2e-6)
     np.testing.assert_allclose(text, expected["text_embeds"], atol=2e-6)
     logits = jnp.exp(checkpoint.params["logit_scale"]) * image @ text.T
@@ -119,13 +122,13 @@ def test_flax_parameters_load_as_they_are(goldens):
     from flax.traverse_util import flatten_dict
 
     stored = flatten_dict(msgpack_restore((goldens / "hf_flax" / "flax_model.msgpack").read_bytes()), sep="/")
-    flat = to_flax(stored, "flax", "flax_model.msgpack")
+    flat = to_flax(stored, CLIP, "flax", "flax_model.msgpack")
     assert flat.keys() == stored.keys()
     assert (
         unflatten_dict(flat, sep="/")["vision_model"].keys()
         == open_checkpoint(goldens / "hf_flax").params["vision_model"].keys()
     )
-    assert infer_config(flat).vision == open_checkpoint(goldens / "hf_flax").config.vision
+    assert CLIP.from_weights(flat).vision == open_checkpoint(goldens / "hf_flax").encoder.vision
 
 
 def test_labels_are_those_of_the_training_goldens(golden):

@@ -13,7 +13,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -159,7 +159,7 @@ class Encoder(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any]) -> Encoder:
         """The inverse of `to_config`.
 
         Raises:
@@ -167,7 +167,7 @@ class Encoder(abc.ABC):
         """
 
     @classmethod
-    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Self:
+    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Encoder:
         """The architecture of a bare weight file, read off the shapes of its arrays.
 
         Raises:
@@ -176,7 +176,7 @@ class Encoder(abc.ABC):
         raise ModelError(f"A file of a {cls.name} needs a config.json beside it. Give the whole model folder.")
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Self:
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Encoder:
         """The encoder of a random start.
 
         Args:

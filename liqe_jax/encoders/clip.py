@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +125,88 @@ class CLIP(CLIPConfig, Encoder):
             quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
         return quantised
 
+    def to_config(self) -> dict[str, Any]:
+        """The `config.json` that transformers' CLIPModel reads."""
+
+        def tower(config: TowerConfig) -> dict[str, Any]:
+            return {
+                "hidden_size": config.width,
+                "num_hidden_layers": config.layers,
+                "num_attention_heads": config.heads,
+                "intermediate_size": config.mlp_width,
+                "hidden_act": config.activation,
+                "layer_norm_eps": config.layer_norm_eps,
+                "projection_dim": self.projection_dim,
+            }
+
+        return {
+            "architectures": ["CLIPModel"],
+            "model_type": "clip",
+            "projection_dim": self.projection_dim,
+            "text_config": {
+                "model_type": "clip_text_model",
+                **tower(self.text),
+                "vocab_size": self.vocab_size,
+                "max_position_embeddings": self.context_length,
+                "bos_token_id": self.eos_token_id - 1,
+                "eos_token_id": self.eos_token_id,
+            },
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                **tower(self.vision),
+                "image_size": self.image_size,
+                "patch_size": self.patch_size,
+                "num_channels": 3,
+                **({} if self.stem == "pixels" else {"stem": self.stem}),
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> CLIP:
+        """Reads the `config.json` of a CLIP checkpoint; absent keys take transformers' defaults.
+
+        Raises:
+          ModelError: the file describes something else than a CLIP with a ViT.
+        """
+        if config.get("model_type", "clip") != "clip":
+            raise ModelError(
+                f"config.json says model_type {config['model_type']!r}; expected 'clip'. "
+                "Give the folder of a CLIP checkpoint (CLIPModel)."
+            )
+        # Files written by early versions nest the towers under *_config_dict.
+        vision = config.get("vision_config") or config.get("vision_config_dict") or {}
+        text = config.get("text_config") or config.get("text_config_dict") or {}
+        if vision.get("num_channels", 3) != 3:
+            raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
+
+        def tower(section: Mapping[str, Any], width: int, heads: int, mlp_width: int) -> TowerConfig:
+            return TowerConfig(
+                width=int(section.get("hidden_size", width)),
+                layers=int(section.get("num_hidden_layers", 12)),
+                heads=int(section.get("num_attention_heads", heads)),
+                mlp_width=int(section.get("intermediate_size", mlp_width)),
+                activation=str(section.get("hidden_act", "quick_gelu")),
+                layer_norm_eps=float(section.get("layer_norm_eps", 1e-5)),
+            )
+
+        vocab_size = int(text.get("vocab_size", 49408))
+        eos_token_id = text.get("eos_token_id", 49407)
+        # Checkpoints converted before transformers 4.30 say 2 and mean "the highest id", which
+        # is where CLIP's vocabulary puts its end-of-text token.
+        if eos_token_id is None or eos_token_id == 2 or eos_token_id >= vocab_size:
+            eos_token_id = vocab_size - 1
+        return cls(
+            vision=tower(vision, 768, 12, 3072),
+            text=tower(text, 512, 8, 2048),
+            image_size=int(vision.get("image_size", 224)),
+            patch_size=int(vision.get("patch_size", 32)),
+            vocab_size=vocab_size,
+            context_length=int(text.get("max_position_embeddings", 77)),
+            eos_token_id=int(eos_token_id),
+            projection_dim=int(config.get("projection_dim", 512)),
+            stem=str(vision.get("stem", "pixels")),
+        )
+
     def describe(self) -> dict[str, str]:
         """Both towers in a line each."""
 
@@ -138,7 +220,7 @@ class CLIP(CLIPConfig, Encoder):
         }
 
     @classmethod
-    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Self:
+    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> CLIP:
         """Reads the architecture off the shapes of a complete set of parameters.
 
         Shapes do not tell the number of heads, the activation or LayerNorm's epsilon; those are
@@ -165,7 +247,7 @@ class CLIP(CLIPConfig, Encoder):
         )
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> Self:
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: Tokenizer) -> CLIP:
         """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
         others = {name: size for name, size in sizes.items() if name not in ("vision", "text")}
         return cls(

@@ -79,7 +79,10 @@ def predict_set(
     )
     for batch in forward.stream(weights, images, lambda item: item[1], batch_size=batch_size, crops=preset.count):
         arrays = {f"p {name}": np.asarray(rows) for name, rows in batch.prediction.marginals.items()}
-        arrays |= {"index": np.asarray([i for i, _ in batch.items]), "quality": np.asarray(batch.prediction.values["quality"])}
+        arrays |= {
+            "index": np.asarray([i for i, _ in batch.items]),
+            "quality": np.asarray(batch.prediction.values["quality"]),
+        }
         yield _checked(_of_all_hosts(arrays), dataset, name)
 
 

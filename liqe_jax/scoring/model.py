@@ -263,7 +263,7 @@ class Model:
             crops=preset.count,
         )
         for batch in batches:
-            rows = iter(zip(*map(np.asarray, batch.prediction[:2]), strict=True))
+            rows = iter(zip(np.asarray(batch.prediction.joint), np.asarray(batch.prediction.logits), strict=True))
             for item in batch.items:
                 yield item if isinstance(item, Failure) else self._result(item, *next(rows), preset)
 

@@ -1,0 +1,46 @@
+"""Small models for all tests, and the plain forms of what the package computes in a faster way."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_towers import CLIPTowers
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.provenance import Provenance
+
+# CLIP's own vocabulary and input size, everything else as small as it goes: heads are 64 wide in
+# OpenAI's layout, and there should be more than one.
+TINY = CLIP(
+    vision=TowerConfig(width=128, layers=2, heads=2, mlp_width=96),
+    text=TowerConfig(width=128, layers=2, heads=2, mlp_width=64),
+    projection_dim=24,
+)
+
+
+def random_checkpoint(encoder: CLIP, provenance: Provenance) -> Checkpoint:
+    """A random model whose biases and scales are not all alike.
+
+    Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
+    """
+    flat = flatten_dict(jax.jit(encoder.init_params)(jax.random.key(0)), sep="/")
+    rng = np.random.default_rng(0)
+    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
+    return Checkpoint(flat, encoder, provenance)
+
+
+def plain_text_features(params, token_ids, encoder: CLIP, dtype=jnp.float32):
+    """CLIP's text features the long way: every position of every sentence, no shared prefixes. [K, D]."""
+    token_ids = jnp.asarray(token_ids)
+    length = token_ids.shape[1]
+    positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
+    mask = jnp.tril(jnp.ones((1, length, length), bool))
+    ends = jnp.argmax(token_ids == encoder.eos_token_id, axis=1)[:, None]
+    apply = functools.partial(CLIPTowers(encoder, dtype).apply, method=CLIPTowers.text_features)
+    return jnp.asarray(apply({"params": params}, token_ids, positions, mask, ends))[:, 0]

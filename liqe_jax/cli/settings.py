@@ -18,7 +18,7 @@ MODEL_HELP = (
 
 
 # Keys of `images.preprocess.PRESETS`, which is not imported before it is needed.
-PRESET_NAMES = ("paper", "pyiqa", "even")
+PRESET_NAMES = ("paper", "pyiqa", "even", "whole")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,7 @@ class Encoder(abc.ABC):
       tokenizer_class: reads and writes the tokenizer's files.
       preprocess: name of the preset that suits it, where a model does not name one.
       frozen: names of parameters that training never changes.
+      has_frozen_part: whether `pool`, `fit` and `project` exist.
       head: names, or prefixes of names, of parameters that `logits` uses and that can be trained.
     """
 
@@ -68,6 +69,7 @@ class Encoder(abc.ABC):
     # train_unique_clip_weight.py of the reference: `logit_scale.requires_grad = False`.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale",)
     head: ClassVar[tuple[str, ...]] = ()
+    has_frozen_part: ClassVar[bool] = False
 
     image_size: int
     projection_dim: int
@@ -84,7 +86,7 @@ class Encoder(abc.ABC):
         dtype: DTypeLike = jnp.float32,
         remat: bool = False,
     ) -> Float[Array, "*batch D"]:
-        """Unit features of crops.
+        """Features of crops; unit vectors where `logits` are cosines.
 
         Args:
           params: nested parameters.
@@ -111,7 +113,7 @@ class Encoder(abc.ABC):
     def text_features(
         self, params: Params, rows: Any, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "B R D"]:
-        """Unit features of rows of `prompts`, or of a part of them."""
+        """Features of rows of `prompts`, or of a part of them."""
 
     def logits(
         self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
@@ -120,7 +122,7 @@ class Encoder(abc.ABC):
         return jnp.exp(params["logit_scale"]) * matmul(image_features, text_features.T)
 
     def encode_prompts(self, params: Params, prompts: Prompts, dtype: DTypeLike = jnp.float32) -> Float[Array, "K D"]:
-        """Unit text features of all sentences; differentiable with respect to `params`."""
+        """Text features of all sentences; differentiable with respect to `params`."""
         features_BxRxD = self.text_features(params, jax.tree.map(jnp.asarray, prompts.rows), dtype)
         return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
 
@@ -140,6 +142,32 @@ class Encoder(abc.ABC):
     def is_text(self, name: str) -> bool:
         """Whether a parameter decides text features, which are computed again when it changes."""
         return name.startswith("text_")
+
+    def pool(
+        self, params: Params, crops: Num[AnyArray, "*batch H H 3"], dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "*batch F"]:
+        """What the frozen part of the image encoder says of crops: F numbers that training never changes."""
+        raise NotImplementedError
+
+    def is_pooled(self, name: str) -> bool:
+        """Whether `pool` depends on a parameter."""
+        raise NotImplementedError
+
+    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]) -> Params:
+        """Parameters that come from statistics of the pictures of each training set, before training."""
+        raise NotImplementedError
+
+    def project(self, params: Params, pooled: Float[AnyArray, "*batch F"]) -> Float[Array, "*batch r"]:
+        """What the trained part takes; `image_features` accepts it in place of crops."""
+        raise NotImplementedError
+
+    def merged(self, params: Params) -> tuple[Encoder, Params]:
+        """The model as it is exported after training; the same, unless training uses another form of it.
+
+        Args:
+          params: nested, on the host.
+        """
+        return self, params
 
     def quantise(self, params: Params) -> Params:
         """Parameters for `dtype` int8.

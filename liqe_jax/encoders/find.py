@@ -14,6 +14,7 @@ from liqe_jax.imports import load_object
 ENCODERS: Mapping[str, str] = MappingProxyType(
     {
         "clip": "liqe_jax.encoders.clip:CLIP",
+        "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
     }
 )
 

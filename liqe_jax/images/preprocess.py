@@ -42,6 +42,8 @@ class Preset:
       resize: shrink large images to a short side of `SHORT_SIDE`.
       stride: of the grid in pixels; None takes the reference's 32 or 48 by size.
       even: spread the patches over both axes instead of taking every s-th of the grid.
+      whole: squeeze the whole picture into one square crop, whatever its aspect ratio; `resize`, `stride`, `even` and
+        `undo_enlargement` then have no effect.
       count: patches per image; None takes the whole grid.
       apply_exif, white_background: see `DecodeOptions`.
       undo_enlargement: judge enlarged images as they were before (`enlarged`), since people see the same in them.
@@ -51,6 +53,7 @@ class Preset:
     resize: bool = True
     stride: int | None = None
     even: bool = False
+    whole: bool = False
     count: int | None = PATCH_COUNT
     apply_exif: bool = False
     white_background: bool = False
@@ -91,6 +94,7 @@ PRESETS = MappingProxyType(
             Preset("paper"),
             Preset("pyiqa", resize=False, stride=FINE_STRIDE),
             Preset("even", even=True, apply_exif=True, white_background=True, undo_enlargement=True),
+            Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
         )
     }
 )
@@ -148,6 +152,13 @@ def enlarge_to_patch(pixels: UInt8[np.ndarray, "H W 3"], patch: int = PATCH) -> 
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
+def squeezed(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "{side} {side} 3"]:
+    """The whole picture as a square, with PIL's antialiased bicubic filter."""
+    if pixels.shape[:2] == (side, side):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+
+
 def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> PreparedImage:
     """Resizes an image and chooses its patches.
 
@@ -159,6 +170,9 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)
     pixels = image.pixels
+    if preset.whole:
+        corner = np.zeros((1, 2), np.int64)
+        return PreparedImage(squeezed(pixels, patch), corner, width, height, patch, tuple(warnings))
     if preset.undo_enlargement:
         pixels = without_enlargement(pixels, SHORT_SIDE if preset.resize else None)
         if pixels is not image.pixels:

@@ -21,6 +21,7 @@ from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
+from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import on_first
 from liqe_jax.train.logs import Clock, Logs
 from liqe_jax.train.mapped import on_host, pmapped_step, replicated, spread
@@ -35,6 +36,7 @@ from liqe_jax.train.signals import Stop
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
+from liqe_jax.train.tree import nested
 from liqe_jax.train.validate import Validation
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -74,6 +76,9 @@ def train_and_evaluate(
     check_workdir(workdir, config, tuple(plan.losses))
     trained_on = training_sets(config, sets)
     notes = check_split(trained_on, config.data.split)
+    pooled = pooled_features(config, start, trained_on) if config.data.frozen_features else None
+    if pooled is not None:
+        start = fitted(config, start, trained_on, pooled)
     # Before the first step, so that a part that is too small costs no epoch.
     parts = {"val": config.data.validate, "test": config.data.test}
     held = {part: held_out(names, trained_on, config, part, sets) for part, names in parts.items()}
@@ -82,6 +87,8 @@ def train_and_evaluate(
     checkpoints = Checkpoints(f"{workdir}/checkpoints", config.checkpoint.keep)
     folder = export_folder(workdir, config.name)
     state, progress, gone = _restored(checkpoints, start, plan, folder)
+    if pooled is not None:
+        trained_on = on_features(config, plan.encoder, nested(state.params), trained_on, pooled)
     logs = Logs(workdir, jax.process_index() == 0, progress.step)
     try:
         for note in [*notes, *gone]:

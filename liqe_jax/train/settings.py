@@ -30,6 +30,7 @@ LOWEST = MappingProxyType(
         "checkpoint.keep": 1,
         "data.patches": 1,
         "data.workers": 0,
+        "data.feature_noise": 0,
         "optimizer.learning_rate": 0,
         "optimizer.warmup_steps": 0,
         "optimizer.weight_decay": 0,
@@ -59,6 +60,7 @@ def default_config() -> ConfigDict:
                 "vision": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
                 "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
             },
+            "image_weights": "",  # of a random start: a file with a pretrained image encoder alone
             "tasks": "joint",  # or quality_scene, quality_distortion, quality; "" takes those of the model in `init`
             "loss_weights": (),  # factors of the losses, in their order; (): 1
             "losses": (),  # names from train.objective.LOSSES, or module:function; () takes LIQE's for the task set
@@ -69,6 +71,9 @@ def default_config() -> ConfigDict:
                 "validate": (),  # names; () takes the training sets
                 "test": (),  # names, or ("none",); () takes the training sets
                 "patches": 3,  # per image
+                "mos_scale": (),  # (lowest, highest): every set's scores are mapped to it; (): as they are
+                "frozen_features": False,  # train on what the frozen part of an encoder says, computed once
+                "feature_noise": 0.0,  # standard deviation of noise that is added to such features
                 "workers": 0,  # decoding threads; 0 leaves it to tf.data
             },
             "epochs": 80,

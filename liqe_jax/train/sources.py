@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,7 +31,17 @@ def training_sets(config: ConfigDict, sets: Sequence[LabelledSet] | None = None)
       DataError: a set is unknown or was not prepared.
       UsageError: a name is not among `sets`.
     """
-    return _named([name for name, _ in config.data.sets], config, sets)
+    found = _named([name for name, _ in config.data.sets], config, sets)
+    if not config.data.mos_scale:
+        return found
+    low, high = config.data.mos_scale
+    return [_on_scale(dataset, float(low), float(high)) for dataset in found]
+
+
+def _on_scale(dataset: LabelledSet, low: float, high: float) -> LabelledSet:
+    least, most = dataset.mos_range
+    mos = low + (dataset.mos - least) * ((high - low) / (most - least))
+    return dataclasses.replace(dataset, mos=mos, mos_range=(low, high))
 
 
 def _named(names: Sequence[str], config: ConfigDict, sets: Sequence[LabelledSet] | None) -> list[LabelledSet]:

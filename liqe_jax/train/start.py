@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.encoders.base import Encoder
 from liqe_jax.encoders.find import encoder_class
-from liqe_jax.errors import UsageError
+from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
@@ -22,11 +24,13 @@ from liqe_jax.train.mapped import own_rows
 from liqe_jax.train.objective import Loss, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.tree import Flat
+from liqe_jax.train.tree import Flat, nested
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet
+from liqe_jax.weights.read import read_arrays
 
 
 def starting_checkpoint(config: ConfigDict) -> Checkpoint:
@@ -49,8 +53,27 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
         ) from error
     params = jax.jit(encoder.init_params)(jax.random.key(config.seed))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    if config.image_weights:
+        flat |= _image_weights(Path(config.image_weights), found, flat)
     provenance = Provenance(config.name, "random")
     return Checkpoint(flat, encoder, provenance, tokenizer=tokenizer, preprocess=encoder.preprocess)
+
+
+def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:
+    """Pretrained arrays for an image encoder, from a file of that part alone.
+
+    Raises:
+      ModelError: the file cannot be read, or holds another network.
+    """
+    state = read_arrays(path)
+    layout = next((name for name, table in encoder.layouts.items() if table.signature in state), None)
+    if layout is None:
+        raise ModelError(
+            f"config.image_weights: {path} holds none of the layouts of {encoder.name} ({', '.join(encoder.layouts)}). "
+            "Name the file that configs/liqe_nano.py names, or leave it out."
+        )
+    arrays = to_flax(state, encoder, layout, str(path))
+    return {name: array for name, array in arrays.items() if name in flat}
 
 
 def small_tokenizer(tasks: TaskSet) -> Tokenizer:
@@ -145,9 +168,11 @@ def as_checkpoint(
             f"weighting {config.weighting}",
         ),
     )
+    encoder, tree = start.encoder.merged(nested({name: np.asarray(leaf) for name, leaf in params.items()}))
     return dataclasses.replace(
         start,
-        flat={name: np.asarray(leaf) for name, leaf in params.items()},
+        flat={name: np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()},
+        encoder=encoder,
         tasks=plan.tasks,
         provenance=provenance,
         preprocess=config.preprocess or start.preprocess,

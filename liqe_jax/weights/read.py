@@ -79,7 +79,7 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
     # Both take a second for the 600 MB of LIQE.pt, and neither needs the interpreter for most of it.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256_of_file, path) if one_file else None
-        state, notes = _unwrap(_read_arrays(path), path)
+        state, notes = _unwrap(read_arrays(path), path)
     dtypes = collections.Counter(str(array.dtype) for array in state.values())
     kind, layout = (encoder_class(own), None) if own is not None else _recognised(state, path)
     stated = _config_beside(path, in_model_folder, kind)
@@ -109,10 +109,15 @@ def _recognised(state: Mapping[str, np.ndarray], path: Path) -> tuple[type[Encod
     return found
 
 
-def _read_arrays(path: Path) -> Mapping[str, Any]:
+def read_arrays(path: Path) -> Mapping[str, Any]:
+    """Names and arrays of a weight file in any format, as they are.
+
+    Raises:
+      ModelError: the file cannot be read, or is not a dictionary of arrays.
+    """
     if path.name.endswith(".index.json"):
         shards = shard_names(path)
-        return {name: array for shard in shards for name, array in _read_arrays(path.parent / shard).items()}
+        return {name: array for shard in shards for name, array in read_arrays(path.parent / shard).items()}
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     if path.suffix == ".msgpack":

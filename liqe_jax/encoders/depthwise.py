@@ -1,0 +1,67 @@
+"""Depthwise convolutions and small ones over few channels, in the form that is fastest on the device at hand.
+
+XLA's grouped convolution on CPUs takes several times as long as the same sum written as shifted products, forwards and
+backwards (`python benchmarks/depthwise.py`). On accelerators the convolution is the fast form.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from liqe_jax.encoders.arrays import AnyArray
+
+
+def depthwise(
+    x: Float[AnyArray, "B H W C"], kernel: Float[AnyArray, "k k C"], stride: int = 1
+) -> Float[Array, "B h w C"]:
+    """Every channel with its own kernel, padded as TensorFlow's "same" does: the odd row below, the odd column right.
+
+    Args:
+      x: activations.
+      kernel: k x k for each channel.
+      stride: in both directions.
+    """
+    return jax.lax.platform_dependent(
+        jnp.asarray(x),
+        jnp.asarray(kernel),
+        cpu=lambda a, k: shifted(a, k, stride),
+        default=lambda a, k: grouped(a, k, stride),
+    )
+
+
+def grouped(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
+    """As one convolution with a group for each channel."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel[:, :, None, :].astype(x.dtype),
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
+    """As a sum of shifted copies of the input, each times one row of the kernel."""
+    size = kernel.shape[0]
+    (top, bottom), (left, right) = (same_padding(side, size, stride) for side in x.shape[1:3])
+    height, width = (-(-side // stride) for side in x.shape[1:3])
+    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    total = jnp.zeros((), x.dtype)
+    for row in range(size):
+        for column in range(size):
+            part = padded[
+                :,
+                row : row + (height - 1) * stride + 1 : stride,
+                column : column + (width - 1) * stride + 1 : stride,
+            ]
+            total = total + part * kernel[row, column].astype(x.dtype)
+    return total
+
+
+def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's "same": rows before and after a side, so that it has ceil(side / stride) outputs."""
+    total = max((-(-side // stride) - 1) * stride + size - side, 0)
+    return total // 2, total - total // 2

@@ -1,0 +1,258 @@
+"""EfficientNet-Lite0 beside a bag of words: a small encoder for processors and browsers.
+
+The convolutional network is pretrained (ImageNet) and frozen in training. What LIQE learns from is texture: the means
+and standard deviations of its depthwise activations over the whole picture, through one hidden layer. The logit of a
+sentence is the product of the image's features with the sum of the sentence's word vectors, so each attribute has
+logits of its own. The whole picture is squeezed into one square crop (the preset `whole`).
+
+Letters beside those of `base.py`: F pooled statistics, r principal components.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
+
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.bag_of_words import WordRows, init_words, pack_words, sum_of_words
+from liqe_jax.encoders.base import Encoder, Params, Prompts
+from liqe_jax.encoders.depthwise import depthwise, same_padding
+from liqe_jax.encoders.efficientnet_names import BLOCKS, LAYOUTS, STEM_WIDTH
+from liqe_jax.encoders.layers import dot
+from liqe_jax.encoders.layout import Layout
+from liqe_jax.encoders.products import matmul
+from liqe_jax.errors import ModelError
+from liqe_jax.text.tokenizer import Tokenizer
+
+# Of pixels in 0..255 (tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py).
+PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
+
+# Of batch normalisation (the same repository, efficientnet_builder.py).
+BATCH_NORM_EPSILON = 1e-3
+
+# Standardised statistics further from 0 are outliers of a few pictures.
+LARGEST = 6.0
+
+
+@dataclasses.dataclass(frozen=True)
+class EfficientNetLite(Encoder):
+    """EfficientNet-Lite0, pooled statistics, one hidden layer, and a bag of words.
+
+    Attributes:
+      image_size: side of the square picture, pixels.
+      projection_dim: D, width of the hidden layer.
+      taps: numbers of the blocks whose depthwise activations are pooled.
+      components: r, principal components that the hidden layer is trained on; 0 once they are a part of it (`merged`).
+      vocab_size, context_length: of the tokenizer.
+    """
+
+    image_size: int = 512
+    projection_dim: int = 256
+    taps: tuple[int, ...] = (0, 2, 4, 7, 10, 12, 14)
+    components: int = 512
+    vocab_size: int = 49408
+    context_length: int = 77
+
+    name: ClassVar[str] = "efficientnet_lite"
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
+    preprocess: ClassVar[str] = "whole"
+    frozen: ClassVar[tuple[str, ...]] = ("image_model/network", "image_model/statistics", "image_model/projection")
+
+    has_frozen_part: ClassVar[bool] = True
+
+    @property
+    def statistics(self) -> int:
+        """F: a mean and a standard deviation of every channel of the taps."""
+        return 2 * sum(BLOCKS[tap].expanded for tap in self.taps)
+
+    def init_params(self, key: Array) -> Params:
+        """Random float32 parameters; the network's own are meant to be replaced by pretrained ones."""
+        keys = iter(jax.random.split(key, 3 * len(BLOCKS) + 4))
+
+        def weights(*shape: int) -> Array:
+            return jax.random.normal(next(keys), shape) / np.sqrt(np.prod(shape[:-1]))
+
+        def convolution(*shape: int) -> Params:
+            ones, zeros = jnp.ones(shape[-1]), jnp.zeros(shape[-1])
+            return {"kernel": weights(*shape), "scale": ones, "bias": zeros, "mean": zeros, "variance": ones}
+
+        network: Params = {"stem": convolution(3, 3, 3, STEM_WIDTH), "blocks": {}}
+        for number, block in enumerate(BLOCKS[: max(self.taps) + 1]):
+            parts = {"depthwise": convolution(block.kernel, block.kernel, block.expanded)}
+            if block.expanded != block.inputs:
+                parts["expand"] = convolution(block.inputs, block.expanded)
+            if number < max(self.taps):
+                parts["project"] = convolution(block.expanded, block.outputs)
+            network["blocks"][str(number)] = parts
+        count = self.statistics
+        image: Params = {
+            "network": network,
+            "statistics": {"mean": jnp.zeros(count), "std": jnp.ones(count)},
+            "hidden": {
+                "kernel": weights(self.components or count, self.projection_dim),
+                "bias": jnp.zeros(self.projection_dim),
+            },
+        }
+        if self.components:
+            image["projection"] = {"kernel": weights(count, self.components)}
+        return {"image_model": image, "text_model": init_words(next(keys), self.vocab_size, self.projection_dim)}
+
+    def pool(
+        self, params: Params, crops: Num[AnyArray, "*batch H H 3"], dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "*batch F"]:
+        """Means and standard deviations of the taps' channels: all that the frozen network says of a picture."""
+        network = params["image_model"]["network"]
+        x = (jnp.asarray(crops, jnp.float32).reshape(-1, *crops.shape[-3:]) - PIXEL_MEAN) / PIXEL_STD
+        x = _relu6(_stem(x, network["stem"], dtype))
+        statistics = []
+        for number, block in enumerate(BLOCKS[: max(self.taps) + 1]):
+            parts, y = network["blocks"][str(number)], x
+            if "expand" in parts:
+                y = _relu6(_pointwise(y, parts["expand"], dtype))
+            y = _relu6(_normalised(parts["depthwise"], lambda k, y=y, s=block.stride: depthwise(y, k, s)))
+            if number in self.taps:
+                mean = y.mean((1, 2))
+                spread = jnp.square(y).mean((1, 2)) - jnp.square(mean)
+                statistics += [mean, jnp.sqrt(jnp.maximum(spread, 0))]
+            if number < max(self.taps):
+                y = _pointwise(y, parts["project"], dtype)
+                x = y + x if block.stride == 1 and block.inputs == block.outputs else y
+        return jnp.concatenate(statistics, -1).reshape(*crops.shape[:-3], -1)
+
+    def project(self, params: Params, pooled: Float[AnyArray, "*batch F"]) -> Float[Array, "*batch r"]:
+        """What the hidden layer takes: standardised statistics, or their principal components."""
+        image = params["image_model"]
+        standard = (pooled - image["statistics"]["mean"]) / image["statistics"]["std"]
+        standard = jnp.clip(standard, -LARGEST, LARGEST)
+        return dot(standard, image["projection"]["kernel"], jnp.float32) if self.components else standard
+
+    def image_features(
+        self,
+        params: Params,
+        crops: Num[AnyArray, "*batch H H 3"] | Float[AnyArray, "*batch r"],
+        dtype: DTypeLike = jnp.float32,
+        remat: bool = False,
+    ) -> Float[Array, "*batch D"]:
+        """Features of crops, or of what `project` made of them."""
+        del remat  # the network is frozen, and the head is small
+        ready = crops.shape[-3:] != (self.image_size, self.image_size, 3)
+        x = jnp.asarray(crops) if ready else self.project(params, self.pool(params, crops, dtype))
+        image = params["image_model"]
+        return jax.nn.gelu(dot(x, image["hidden"]["kernel"], jnp.float32) + image["hidden"]["bias"])
+
+    def is_pooled(self, name: str) -> bool:
+        """The convolutional network's parameters."""
+        return name.startswith("image_model/network/")
+
+    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]) -> Params:
+        """Parameters whose statistics and principal components are those of pictures, before training.
+
+        Args:
+          params: nested.
+          pooled: of the pictures of each training set, from `pool`. Sets count alike in the statistics.
+
+        Returns:
+          The same with new `statistics` and `projection`; the mean variance of a component is 1.
+        """
+        mean = np.mean([one.mean(0) for one in pooled], 0)
+        std = np.sqrt(np.mean([one.var(0) for one in pooled], 0)) + 1e-3
+        together = np.concatenate(pooled)
+        standard = np.clip((together - mean) / std, -LARGEST, LARGEST).astype(np.float64)
+        # Of the smaller Gram matrix. Statistics are about centred, so the mean is not subtracted again.
+        gram = standard @ standard.T if len(standard) < standard.shape[1] else standard.T @ standard
+        values, vectors = np.linalg.eigh(gram)
+        order = np.argsort(values)[::-1][: self.components]
+        values, vectors = values[order], vectors[:, order]
+        if len(order) < self.components:
+            missing = self.components - len(order)
+            vectors, values = np.pad(vectors, ((0, 0), (0, missing))), np.pad(values, (0, missing))
+        if len(standard) < standard.shape[1]:
+            vectors = standard.T @ (vectors / np.sqrt(np.maximum(values, 1e-12)))
+        scale = np.sqrt(values.sum() / len(standard) / self.components)
+        image = {
+            **params["image_model"],
+            "statistics": {"mean": mean.astype(np.float32), "std": std.astype(np.float32)},
+            "projection": {"kernel": (vectors / scale).astype(np.float32)},
+        }
+        return {**params, "image_model": image}
+
+    def merged(self, params: Params) -> tuple[EfficientNetLite, Params]:
+        """The same model with the projection multiplied into the hidden layer, which halves its size."""
+        if not self.components:
+            return self, params
+        image = dict(params["image_model"])
+        projection = np.asarray(image.pop("projection")["kernel"], np.float64)
+        kernel = (projection @ np.asarray(image["hidden"]["kernel"], np.float64)).astype(np.float32)
+        image["hidden"] = {**image["hidden"], "kernel": kernel}
+        return dataclasses.replace(self, components=0), {**params, "image_model": image}
+
+    def logits(
+        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+    ) -> Float[Array, "*batch K"]:
+        """Products of features; nothing is normalised."""
+        return matmul(image_features, text_features.T)
+
+    def prompts(self, sentences: Sequence[str], tokenizer: Tokenizer | None = None, devices: int = 1) -> Prompts:
+        """Sentences as bags of words."""
+        return pack_words(sentences, tokenizer or Tokenizer.default(), self.vocab_size, self.context_length, devices)
+
+    def text_features(
+        self, params: Params, rows: WordRows, dtype: DTypeLike = jnp.float32, remat: bool = False
+    ) -> Float[Array, "B 1 D"]:
+        """Features, one of each row."""
+        return sum_of_words(params["text_model"], rows)[:, None]
+
+    def to_config(self) -> dict[str, Any]:
+        """Sizes, and `model_type`."""
+        return {"model_type": self.name, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_weights(cls, flat: Mapping[str, np.ndarray]) -> EfficientNetLite:
+        """Refuses: a file of the network alone predicts nothing."""
+        raise ModelError(
+            "This file holds the image encoder alone, which cannot predict quality before training. Name it in "
+            "config.image_weights of a training run (configs/liqe_nano.py)."
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> EfficientNetLite:
+        """The inverse of `to_config`."""
+        sizes = {key: value for key, value in config.items() if key != "model_type"}
+        return cls(**{**sizes, **({"taps": tuple(sizes["taps"])} if "taps" in sizes else {})})
+
+
+def _relu6(x: Array) -> Array:
+    return jnp.clip(x, 0, 6)
+
+
+def _normalised(parts: Params, convolve: Any) -> Array:
+    """A convolution with its batch normalisation in the kernel and a bias."""
+    factor = parts["scale"] / jnp.sqrt(parts["variance"] + BATCH_NORM_EPSILON)
+    return convolve(parts["kernel"] * factor) + (parts["bias"] - parts["mean"] * factor)
+
+
+def _pointwise(x: Float[Array, "B h w i"], parts: Params, dtype: DTypeLike) -> Float[Array, "B h w o"]:
+    return _normalised(parts, lambda kernel: dot(x, kernel, dtype))
+
+
+def _stem(x: Float[Array, "B H H 3"], parts: Params, dtype: DTypeLike) -> Float[Array, "B h h 32"]:
+    """3x3 convolution with stride 2, as a product of 27 shifted channels."""
+    size, side = parts["kernel"].shape[0], x.shape[1]
+    before, after = same_padding(side, size, 2)
+    half = -(-side // 2)
+    padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    shifts = [
+        padded[:, row : row + 2 * half - 1 : 2, column : column + 2 * half - 1 : 2]
+        for row in range(size)
+        for column in range(size)
+    ]
+    columns = jnp.concatenate(shifts, -1)
+    return _normalised(parts, lambda kernel: dot(columns, kernel.reshape(-1, kernel.shape[-1]), dtype))

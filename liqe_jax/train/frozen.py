@@ -1,0 +1,145 @@
+"""Training on what a frozen image encoder says of each picture, computed once and kept in files.
+
+An encoder whose image part is mostly frozen (`Encoder.pool`, `fit`, `project`) turns a picture into some thousand
+numbers that never change. A step on them takes milliseconds instead of seconds.
+
+Letters: N images of a set, F pooled numbers of an image, r numbers that the trained part takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
+from liqe_jax.encoders.base import Encoder, Params
+from liqe_jax.errors import DataError, UsageError
+from liqe_jax.images.preprocess import PRESETS, Preset
+from liqe_jax.weights.checkpoint import Checkpoint
+
+# Images per call.
+_BATCH = 4
+
+
+def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> list[np.ndarray]:
+    """What the frozen part says of every image of every set: float32 [N, F] each, from files if they are there.
+
+    Args:
+      config: the run's; files go to the folder `features` in `config.data.folder`.
+      start: the model; its encoder has to have a frozen part.
+      sets: data sets of the run.
+
+    Raises:
+      UsageError: the encoder has no frozen part.
+      DataError: an image cannot be decoded, or a file cannot be written.
+    """
+    encoder = start.encoder
+    if not encoder.has_frozen_part:
+        raise UsageError(
+            f"config.data.frozen_features is for encoders with a frozen part, and {encoder.name} has none. Set it to "
+            "False."
+        )
+    preset = PRESETS[config.preprocess or start.preprocess]
+    pool = jax.jit(lambda crops: encoder.pool(start.params, crops))
+    found = []
+    for dataset in sets:
+        path = path_of(config, start, dataset, preset)
+        if not path.exists():
+            _write(path, _pooled(pool, encoder, preset, dataset))
+        found.append(np.load(path))
+    return found
+
+
+def path_of(config: ConfigDict, start: Checkpoint, dataset: LabelledSet, preset: Preset) -> Path:
+    """The file of a set's features; its name holds a digest of everything that they depend on."""
+    found = hashlib.sha256(f"{start.encoder.to_config()}{preset}".encode())
+    for name in sorted(start.flat):
+        if start.encoder.is_pooled(name):
+            found.update(name.encode())
+            found.update(np.ascontiguousarray(start.flat[name]).tobytes())
+    found.update("\n".join(dataset.names).encode("utf-8", "surrogateescape"))
+    return Path(config.data.folder) / "features" / f"{dataset.name}-{found.hexdigest()[:16]}.npy"
+
+
+def fitted(
+    config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
+) -> Checkpoint:
+    """The model with the statistics of the training images of this run."""
+    split = config.data.split
+    chosen = [
+        features[dataset.indices(split if split in dataset.parts else "all", "train")]
+        for dataset, features in zip(sets, pooled, strict=True)
+    ]
+    tree = start.encoder.fit(start.params, chosen)
+    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()}
+    return dataclasses.replace(start, flat=flat)
+
+
+def on_features(
+    config: ConfigDict, encoder: Encoder, params: Params, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
+) -> list[LabelledSet]:
+    """Sets whose training images are features instead of crops, with noise.
+
+    Args:
+      config: the run's; `config.data.feature_noise` is the standard deviation of the noise of each number.
+      encoder, params: the model.
+      sets: data sets of the run.
+      pooled: from `pooled_features`.
+    """
+    project = jax.jit(encoder.project)
+    return [
+        _with_features(dataset, np.asarray(project(params, features)), config.data.feature_noise)
+        for dataset, features in zip(sets, pooled, strict=True)
+    ]
+
+
+def _with_features(dataset: LabelledSet, features: Float[np.ndarray, "N r"], noise: float) -> LabelledSet:
+    def ready(index: int, flip: bool, where: Float[np.ndarray, " P"]) -> Float[np.ndarray, "P r"]:
+        del flip  # pooled statistics of a mirrored picture are almost the same
+        # The uniform numbers that would have placed crops decide on the noise, so it depends on seed and step alone.
+        rng = np.random.default_rng((where * 2**53).astype(np.uint64))
+        shape = (len(where), features.shape[1])
+        return features[index] + np.float32(noise) * rng.standard_normal(shape, np.float32)
+
+    return dataclasses.replace(dataset, ready=ready)
+
+
+def _pooled(
+    pool: Callable[[np.ndarray], Array], encoder: Encoder, preset: Preset, dataset: LabelledSet
+) -> Float[np.ndarray, "N F"]:
+    images = evaluation_images(
+        dataset, np.arange(len(dataset)), batch_size=_BATCH, preset=preset, image_size=encoder.image_size
+    )
+    rows: list[np.ndarray] = []
+    with tqdm(total=len(dataset), unit="image", desc=f"features of {dataset.name}") as bar:
+        batch: list[tuple[int, np.ndarray]] = []
+        for image in images:
+            batch.append(image)
+            if len(batch) == _BATCH:
+                features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
+                rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
+                bar.update(sum(index != PADDING for index, _ in batch))
+                batch = []
+    return np.stack(rows)
+
+
+def _write(path: Path, features: Float[np.ndarray, "N F"]) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, features)
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"Cannot write {path} ({error}). Check the disk and your permissions.") from error

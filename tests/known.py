@@ -10,6 +10,8 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.decoding import pixels_of
+from liqe_jax.images.grid import cut
 from liqe_jax.model.config import CLIPConfig, TowerConfig
 from liqe_jax.model.head import Prediction, marginal
 from liqe_jax.scoring.model import Model
@@ -125,3 +127,9 @@ def known_model(trained_on=(), devices=None, name: str = "known", number: float 
         Provenance(name, trained_on=trained_on),
         devices=devices,
     )
+
+
+def patches_of(encoded: bytes, corners: np.ndarray, flip: bool) -> np.ndarray:
+    """Training patches at given corners, which index the image after it was mirrored."""
+    pixels = pixels_of(encoded)
+    return cut(pixels[:, ::-1] if flip else pixels, corners)

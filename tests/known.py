@@ -126,3 +126,9 @@ def known_model(trained_on=(), devices=None, name: str = "known", number: float 
         Provenance(name, trained_on=trained_on),
         devices=devices,
     )
+
+
+def patches_of(encoded: bytes, corners: np.ndarray, flip: bool) -> np.ndarray:
+    """Training patches at given corners, which index the image after it was mirrored."""
+    pixels = pixels_of(encoded)
+    return cut(pixels[:, ::-1] if flip else pixels, corners)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from liqe_jax.data.reading.training import Broken, training_batches
 from liqe_jax.data.sets import SPECS, docs, find_spec, kadid10k
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import read_labels
-from liqe_jax.data.sets.spec import SESSIONS, Options
+from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.errors import DataError
 from liqe_jax.images.preprocess import resize_short_side
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -72,14 +73,14 @@ def prepared(originals, tmp_path_factory) -> tuple[Path, dict]:
     reports = {}
     for slug in SPECS:
         if slug in COUNTS:
-            labels = originals / "LIQE" if slug in fakes.WITH_LIQE else None
-            _, reports[slug] = prepare(slug, originals / slug, data_dir, Options(liqe_labels=labels), quiet=True)
+            options = {"labels": originals / "LIQE"} if slug in fakes.WITH_LIQE else None
+            _, reports[slug] = prepare(slug, originals / slug, data_dir, options, quiet=True)
     return data_dir, reports
 
 
 def rows_of(slug: str, folder: Path, **options):
     spec = SPECS[slug]
-    return spec.read(FileIndex(folder, spec.title, spec.tree), Options(**options))
+    return spec.read(FileIndex(folder, spec.title, spec.tree), spec.complete(options))
 
 
 @pytest.mark.parametrize("slug", COUNTS)
@@ -167,7 +168,7 @@ def test_sessions_partition_the_six_sets_of_liqe(prepared):
 def test_without_liqes_labels_scores_are_the_official_ones(originals, tmp_path):
     for slug in fakes.WITH_LIQE:
         official = {row.name.lower(): row for row in rows_of(slug, originals / slug).rows}
-        labels = rows_of(slug, originals / slug, liqe_labels=originals / "LIQE")
+        labels = rows_of(slug, originals / slug, labels=originals / "LIQE")
         assert len(labels.rows) == len(official) == COUNTS[slug]
         for row in labels.rows:
             assert official[row.name.lower()].mos == pytest.approx(row.mos, abs=6e-4 if slug == "csiq" else 1e-6)
@@ -180,7 +181,7 @@ def test_disagreements_between_official_and_liqes_scores_are_named(originals, tm
     shutil.copytree(originals / "LIQE", tmp_path / "LIQE")
     for path in (tmp_path / "LIQE").rglob("clive_*_clip.txt"):
         path.write_text(path.read_text().replace("3.420000", "3.500000").replace("Images/6.JPG", "Images/7.JPG"))
-    labels = rows_of("clive", tmp_path, liqe_labels=tmp_path / "LIQE")
+    labels = rows_of("clive", tmp_path, labels=tmp_path / "LIQE")
     notes = " ".join(labels.anomalies)
     assert "1 images have another score" in notes
     assert "Images/5.JPG (3.5, official 3.42)" in notes
@@ -203,8 +204,8 @@ def test_live_drops_copies_by_orgs_and_keeps_a_dmos_of_zero(originals):
 
 
 def test_live_fast_fading_labels_are_kept_or_corrected(originals):
-    kept = rows_of("live", originals / "live", liqe_labels=originals / "LIQE")
-    fixed = rows_of("live", originals / "live", liqe_labels=originals / "LIQE", fix_live_fastfading=True)
+    kept = rows_of("live", originals / "live", labels=originals / "LIQE")
+    fixed = rows_of("live", originals / "live", labels=originals / "LIQE", fix_live_fastfading=True)
     assert any("145 fast-fading images carry" in note for note in kept.anomalies)
     assert any("145 fast-fading images were given" in note for note in fixed.anomalies)
     white = {row.name: row for row in kept.rows if row.name.startswith("wn/")}
@@ -226,7 +227,7 @@ def test_live_fast_fading_labels_are_kept_or_corrected(originals):
 
 def test_live_correction_needs_to_know_the_originals(originals, tmp_path):
     with pytest.raises(DataError, match=r"refnames_all\.mat is missing"):
-        rows_of("live", tmp_path, liqe_labels=originals / "LIQE", fix_live_fastfading=True)
+        rows_of("live", tmp_path, labels=originals / "LIQE", fix_live_fastfading=True)
 
 
 def test_live_arrays_of_another_length_are_refused(originals, tmp_path):
@@ -242,7 +243,7 @@ def test_csiq_reads_the_integer_cell_and_upper_case_folders(originals, tmp_path)
     assert Counter(row.reference for row in rows) == {"1600": 29, "elk": 29}
     assert rows[0].name == "dst_imgs/awgn/1600.AWGN.1.png"
     fakes.csiq(tmp_path, upper=True)
-    gathered = gather(SPECS["csiq"], tmp_path, tmp_path / "cache", Options(), quiet=True)
+    gathered = gather(SPECS["csiq"], tmp_path, tmp_path / "cache", {}, quiet=True)
     assert gathered.report.stored == 58
 
 
@@ -251,7 +252,7 @@ def test_csiq_flat_mirror_is_found(originals, tmp_path):
     (tmp_path / "dst_imgs_all").mkdir()
     for path in (originals / "csiq" / "dst_imgs").rglob("*.png"):
         shutil.copy(path, tmp_path / "dst_imgs_all")
-    assert gather(SPECS["csiq"], tmp_path, tmp_path / "c", Options(), quiet=True).report.stored == 58
+    assert gather(SPECS["csiq"], tmp_path, tmp_path / "c", {}, quiet=True).report.stored == 58
 
 
 def test_kadid_references_and_distortions_come_from_names(originals, prepared):
@@ -291,7 +292,7 @@ def test_koniq_smaller_copies_are_not_taken(originals, tmp_path):
     shutil.copytree(originals / "koniq10k", tmp_path / "koniq")
     shutil.rmtree(tmp_path / "koniq" / "koniq10k" / "1024x768")
     with pytest.raises(DataError, match="No image, such as"):
-        gather(SPECS["koniq10k"], tmp_path / "koniq", tmp_path / "c", Options(), quiet=True)
+        gather(SPECS["koniq10k"], tmp_path / "koniq", tmp_path / "c", {}, quiet=True)
 
 
 def test_tid_files_are_found_whatever_their_case(originals, prepared):
@@ -330,7 +331,7 @@ def test_pipal_single_folder_mirrors_are_found(folder, originals, tmp_path):
     (tmp_path / folder).mkdir()
     for path in (originals / "pipal").rglob("Distortion_*/*.bmp"):
         shutil.copy(path, tmp_path / folder)
-    gathered = gather(SPECS["pipal"], tmp_path, tmp_path / "c", Options(), quiet=True)
+    gathered = gather(SPECS["pipal"], tmp_path, tmp_path / "c", {}, quiet=True)
     assert gathered.report.stored == 6
     assert gathered.rows[0].raw_distortion == "00_00"
 
@@ -403,8 +404,15 @@ def test_own_images_are_taken_by_their_path(tmp_path):
         fakes.picture(tmp_path / "own" / name, seed)
     (tmp_path / "own" / "t.csv").write_text("image,mos\na.jpg,1\nx/b.jpg,2\nx/c.jpg,3\n")
     with pytest.raises(DataError, match=r"1 missing:\n  x/c\.jpg"):
-        gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", Options(), quiet=True)
-    rest = gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", Options(), allow_missing=True, quiet=True)
+        gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", {}, quiet=True)
+    rest = gather(
+        SPECS["folder_csv"],
+        tmp_path / "own",
+        tmp_path / "c",
+        {},
+        allow_missing=True,
+        quiet=True,
+    )
     assert [image.path for image in rest.images] == [str(tmp_path / "own" / name) for name in ("a.jpg", "x/b.jpg")]
 
 
@@ -433,8 +441,8 @@ def test_a_faulty_liqe_file_is_refused(line, message, originals, tmp_path):
 def test_missing_sessions_and_images_are_refused(originals, tmp_path):
     source = originals / "LIQE" / "IQA_Database" / "ChallengeDB_release"
     with pytest.raises(DataError, match=r"expected IQA_Database/databaserelease2/splits2"):
-        rows_of("live", tmp_path, liqe_labels=tmp_path)
-    assert rows_of("clive", originals / "clive", liqe_labels=source).rows  # the set's folder will do
+        rows_of("live", tmp_path, labels=tmp_path)
+    assert rows_of("clive", originals / "clive", labels=source).rows  # the set's folder will do
     shutil.copytree(source / "splits2", tmp_path / "splits2")
     (tmp_path / "splits2" / "7" / "clive_val_clip.txt").write_text("")
     with pytest.raises(DataError, match="1 images of other sessions are missing"):
@@ -455,19 +463,19 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
     (tmp_path / "empty").mkdir()
     for slug, expected in parts.items():
         spec = SPECS[slug]
-        labels = rows_of(slug, tmp_path / "empty", liqe_labels=tmp_path)
+        labels = rows_of(slug, tmp_path / "empty", labels=tmp_path)
         assert len(labels.rows) == spec.count == sum(expected)
         session = Counter(row.parts["1"] for row in labels.rows)
         assert tuple(session[part] for part in PARTS) == expected
         low, high = spec.mos_range
         assert all(low <= row.mos <= high for row in labels.rows)
         assert all(set(row.parts) == set(SESSIONS) and row.scenes for row in labels.rows)
-    live = rows_of("live", tmp_path / "empty", liqe_labels=tmp_path)
+    live = rows_of("live", tmp_path / "empty", labels=tmp_path)
     assert any("145 fast-fading images carry" in note for note in live.anomalies)
     assert sum(row.mos > 100 for row in live.rows) == 77
-    kadid = rows_of("kadid10k", tmp_path / "empty", liqe_labels=tmp_path)
+    kadid = rows_of("kadid10k", tmp_path / "empty", labels=tmp_path)
     assert all(row.raw_distortion == kadid10k.distortion_of(row.name) for row in kadid.rows)
-    csiq = rows_of("csiq", tmp_path / "empty", liqe_labels=tmp_path)
+    csiq = rows_of("csiq", tmp_path / "empty", labels=tmp_path)
     assert Counter(Counter(row.reference for row in csiq.rows).values()) == {29: 26, 28: 4}
 
 
@@ -478,7 +486,7 @@ def test_official_files_of_bid_and_agiqa(goldens, tmp_path):
     shutil.copy(official / "BID_DatabaseGrades.xls", tmp_path / "bid" / "DatabaseGrades.xls")
     with zipfile.ZipFile(goldens.parent / "liqe_labels.zip") as archive:
         archive.extractall(tmp_path / "LIQE")
-    labels = rows_of("bid", tmp_path / "bid", liqe_labels=tmp_path / "LIQE")
+    labels = rows_of("bid", tmp_path / "bid", labels=tmp_path / "LIQE")
     assert len(rows_of("bid", tmp_path / "bid").rows) == len(labels.rows) == 586
     (note,) = labels.anomalies  # the grades; LIQE's scores agree with the official ones
     assert [int(word[13:17]) for word in note.split() if word.startswith("Database")] == [
@@ -547,7 +555,7 @@ def test_a_wrong_folder_shows_what_was_expected_and_found(tmp_path):
 
 def test_any_folder_around_the_set_will_do(originals, tmp_path):
     for part in ("", "kadid10k", "../kadid10k"):
-        gathered = gather(SPECS["kadid10k"], originals / "kadid10k" / part, tmp_path / "c", Options(), quiet=True)
+        gathered = gather(SPECS["kadid10k"], originals / "kadid10k" / part, tmp_path / "c", {}, quiet=True)
         assert gathered.report.stored == 250
 
 
@@ -581,11 +589,11 @@ def test_label_files_that_are_something_else(slug, file, content, tmp_path):
 
 def test_options_for_other_sets_are_refused(originals, tmp_path):
     for slug, options, message in (
-        ("csiq", Options(fix_live_fastfading=True), "is for LIVE; this is CSIQ"),
-        ("spaq", Options(liqe_labels=tmp_path), "LIQE has no labels for SPAQ"),
-        ("spaq", Options(table=tmp_path), "are for folder_csv"),
+        ("csiq", {"fix_live_fastfading": True}, "CSIQ does not take --fix-live-fastfading. It takes --labels."),
+        ("spaq", {"labels": tmp_path}, "SPAQ does not take --labels. It takes no options of its own."),
+        ("folder_csv", {"seed": 1}, "folder_csv does not take --seed. It takes --table, --mos-range."),
     ):
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=re.escape(message)):
             prepare(slug, originals / slug, tmp_path / "data", options, quiet=True)
     with pytest.raises(DataError, match="has a name already"):
         prepare("spaq", originals / "spaq", tmp_path / "data", own_name="mine", quiet=True)
@@ -707,9 +715,9 @@ def test_a_changed_original_is_examined_again(originals, tmp_path):
     folder = tmp_path / "agiqa"
     shutil.copytree(originals / "agiqa3k", folder)
     cache = tmp_path / "cache"
-    gather(SPECS["agiqa3k"], folder, cache, Options(), quiet=True)
+    gather(SPECS["agiqa3k"], folder, cache, {}, quiet=True)
     fakes.picture(folder / "file" / "AttnGAN_normal_001.jpg", 99, (30, 30))
-    again = gather(SPECS["agiqa3k"], folder, cache, Options(), quiet=True)
+    again = gather(SPECS["agiqa3k"], folder, cache, {}, quiet=True)
     assert again.report.reused == 5
     assert (again.images[1].width, again.images[1].height) == (30, 30)
 

@@ -16,12 +16,14 @@ from PIL import Image
 
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import patches_of, pixels_of, random_patches
+from liqe_jax.data.reading.decoding import pixels_of, random_patches
 from liqe_jax.data.reading.evaluation import evaluation_batches
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
+
+from .known import patches_of
 
 SETS = (generated_set("generated", 30), generated_set("generated-2", 20))
 COUNTS = (3, 1)

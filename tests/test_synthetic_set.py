@@ -15,7 +15,7 @@ from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.store import load_set
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sets.spec import SESSIONS, Options
+from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.data.sets.synthetic import divide, name_of
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic import KINDS, distort
@@ -99,12 +99,12 @@ def test_seed_and_choice(photos, tmp_path):
 @pytest.mark.parametrize("options", [{"kinds": (26,)}, {"levels": (0,)}, {"seed": -1}])
 def test_wrong_choice(photos, tmp_path, options):
     with pytest.raises(DataError, match="kinds from 1 to 25, levels from 1 to 5"):
-        prepare("synthetic", photos, tmp_path, Options(**options), quiet=True)
+        prepare("synthetic", photos, tmp_path, options, quiet=True)
 
 
 def test_options_of_other_sets(photos, tmp_path):
-    with pytest.raises(DataError, match="are for synthetic"):
-        prepare("folder_csv", photos, tmp_path, Options(kinds=(1,)), quiet=True)
+    with pytest.raises(DataError, match="folder_csv does not take --kinds"):
+        prepare("folder_csv", photos, tmp_path, {"kinds": (1,)}, quiet=True)
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "readme.txt").write_text("no photographs")
     with pytest.raises(DataError, match="No photograph"):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from liqe_jax.data.sets.spec import Option
 
 EXAMPLES = """\
 examples:
@@ -38,20 +42,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     prepare.add_argument("name", metavar="NAME", help="a name of `liqe data list`")
     prepare.add_argument("--manual-dir", type=Path, required=True, metavar="D", help="folder with its files, unpacked")
     _add_data_dir(prepare)
-    prepare.add_argument("--labels", type=Path, metavar="LIQE", help="checkout of zwx8981/LIQE")
-    prepare.add_argument(
-        "--fix-live-fastfading", action="store_true", help="LIVE: do not keep the wrong labels of fast-fading images"
-    )
     prepare.add_argument("--allow-missing", action="store_true", help="leave missing and unreadable images out")
     prepare.add_argument("--workers", type=_positive, metavar="N", help="threads (default: one for each core)")
     prepare.add_argument("--name", dest="own_name", metavar="NAME", help="name of a set of your own")
-    prepare.add_argument("--table", type=Path, metavar="CSV", help="folder_csv: the table, if there are several")
-    prepare.add_argument(
-        "--mos-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="folder_csv: ends of the scale of scores"
-    )
-    prepare.add_argument("--kinds", type=int, nargs="+", metavar="K", help="synthetic: kinds of distortion (all 25)")
-    prepare.add_argument("--levels", type=int, nargs="+", metavar="L", help="synthetic: levels (1 2 3 4 5)")
-    prepare.add_argument("--seed", type=int, default=0, help="synthetic: of distortions and sessions (0)")
+    _add_set_options(prepare)
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.set_defaults(run=run_prepare)
 
@@ -71,6 +65,26 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, metavar="O", help="folder of prepared data sets")
+
+
+def _set_options() -> dict[Option, list[str]]:
+    """Every option that data sets declare, with the short names of those sets."""
+    from liqe_jax.data.sets import SPECS
+
+    users: dict[Option, list[str]] = {}
+    for spec in SPECS.values():
+        for option in spec.options:
+            users.setdefault(option, []).append(spec.slug)
+    return users
+
+
+def _add_set_options(parser: argparse.ArgumentParser) -> None:
+    for option, slugs in _set_options().items():
+        kind: dict[str, Any] = {"type": option.parse, "metavar": option.metavar}
+        kind |= {} if option.words == 1 else {"nargs": option.words}
+        if not option.words:
+            kind = {"action": "store_true", "default": None}
+        parser.add_argument(option.flag, help=f"{', '.join(slugs)}: {option.help}", **kind)
 
 
 def _positive(text: str) -> int:
@@ -109,22 +123,13 @@ def run_prepare(arguments: argparse.Namespace) -> int:
       DataError: files are missing, malformed or damaged, or the set is prepared already.
     """
     from liqe_jax.data.prepare.run import prepare
-    from liqe_jax.data.sets.spec import Options
 
-    options = Options(
-        liqe_labels=arguments.labels,
-        fix_live_fastfading=arguments.fix_live_fastfading,
-        table=arguments.table,
-        mos_range=tuple(arguments.mos_range) if arguments.mos_range else None,
-        kinds=tuple(arguments.kinds) if arguments.kinds else None,
-        levels=tuple(arguments.levels) if arguments.levels else None,
-        seed=arguments.seed,
-    )
+    given = {option.name: value for option in _set_options() if (value := vars(arguments)[option.name]) is not None}
     folder, report = prepare(
         arguments.name,
         arguments.manual_dir,
         arguments.data_dir,
-        options,
+        {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()},
         own_name=arguments.own_name,
         allow_missing=arguments.allow_missing,
         workers=arguments.workers,

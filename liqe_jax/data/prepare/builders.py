@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.prepare.sidecar import write_sidecar
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Row
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
@@ -51,14 +51,14 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def __init__(
         self,
         *,
-        options: Options | None = None,
+        options: Mapping[str, Any] | None = None,
         allow_missing: bool = False,
         workers: int | None = None,
         quiet: bool = False,
         **kwargs: Any,
     ):
         """Takes the arguments of `gather`, and those of tfds."""
-        self._options = options or Options()
+        self._options = self.SPEC.complete(options or {})
         self._settings: dict[str, Any] = {"allow_missing": allow_missing, "workers": workers, "quiet": quiet}
         self._gathered: Gathered | None = None
         kwargs.setdefault("file_format", "array_record")

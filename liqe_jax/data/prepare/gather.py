@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from liqe_jax.data.prepare.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Row
 from liqe_jax.errors import DataError, ImageError
 
 
@@ -31,7 +32,7 @@ def gather(
     spec: DataSetSpec,
     manual_dir: Path,
     cache_dir: Path,
-    options: Options,
+    options: Mapping[str, Any],
     allow_missing: bool = False,
     workers: int | None = None,
     quiet: bool = False,
@@ -42,7 +43,7 @@ def gather(
       spec: which data set.
       manual_dir: where the user put its files.
       cache_dir: keeps finished images for the next attempt.
-      options: see `Options`.
+      options: settings of this data set; those absent have their defaults.
       allow_missing: leave missing and unreadable images out instead of refusing.
       workers: threads; None takes the number of cores.
       quiet: no progress bar.
@@ -51,6 +52,7 @@ def gather(
       DataError: label files are missing or malformed, or images are and `allow_missing` is False.
     """
     index = FileIndex(manual_dir, spec.title, spec.tree)
+    options = spec.complete(options)
     labels = spec.read(index, options)
     repeated = [name for name, times in Counter(row.name for row in labels.rows).items() if times > 1]
     if repeated:
@@ -62,7 +64,7 @@ def gather(
     present = [(row, path) for row in labels.rows if (path := paths[row.name]) is not None]
     make = spec.maker(options) if spec.maker else None
     recipes = [
-        Recipe(f"{row.name}|{options.seed}", functools.partial(make, path, row.name)) if make else None
+        Recipe(f"{row.name}|{options}", functools.partial(make, path, row.name)) if make else None
         for row, path in present
     ]
     with tqdm(total=len(present), desc=spec.name, unit="image", disable=quiet or None) as bar:

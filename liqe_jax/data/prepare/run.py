@@ -6,14 +6,14 @@ import contextlib
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from liqe_jax.data.named import check_own_name
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.reading.sidecar import INCOMPLETE
-from liqe_jax.data.sets import SPECS, find_spec
-from liqe_jax.data.sets.spec import DataSetSpec, Options
+from liqe_jax.data.sets import find_spec
 from liqe_jax.errors import DataError
 
 
@@ -21,7 +21,7 @@ def prepare(
     name: str,
     manual_dir: str | os.PathLike,
     data_dir: str | os.PathLike,
-    options: Options | None = None,
+    options: Mapping[str, Any] | None = None,
     own_name: str | None = None,
     allow_missing: bool = False,
     workers: int | None = None,
@@ -33,7 +33,7 @@ def prepare(
       name: of the data set, such as "kadid10k".
       manual_dir: the folder with its files, unpacked.
       data_dir: where prepared sets go; `load_set` reads them from there.
-      options: choices about labels.
+      options: settings of this data set (`DataSetSpec.options`); those absent have their defaults.
       own_name: tells several sets of one's own (`folder_csv`, `synthetic`) apart.
       allow_missing: leave missing and unreadable images out instead of refusing.
       workers: threads; None takes the number of cores.
@@ -43,14 +43,14 @@ def prepare(
       The folder it is in, and the report.
 
     Raises:
-      DataError: files are missing, malformed or damaged, or the set is prepared already.
+      DataError: files are missing, malformed or corrupt, the set is prepared already, or it does not have one of
+        the options.
     """
     spec = find_spec(name)
-    options = options or Options()
+    complete = spec.complete(options or {})
     manual = Path(manual_dir).expanduser()
     if not manual.is_dir():
         raise DataError(f"No folder {manual}. Give the folder that holds {spec.title}.\nExpected:\n{spec.tree}")
-    _check_options(spec, options)
     if own_name is not None:
         check_own_name(own_name)
     try:
@@ -59,7 +59,7 @@ def prepare(
         from liqe_jax.data.prepare.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
-    settings = {"options": options, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
+    settings = {"options": complete, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
     with _silent_tfds():
         builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)
@@ -99,15 +99,3 @@ def _silent_tfds() -> Iterator[None]:
     finally:
         tfds.enable_progress_bar()
         logging.set_verbosity(verbosity)
-
-
-def _check_options(spec: DataSetSpec, options: Options) -> None:
-    if options.fix_live_fastfading and spec.slug != "live":
-        raise DataError(f"--fix-live-fastfading is for LIVE; this is {spec.name}.")
-    if options.liqe_labels and not spec.liqe_folder:
-        with_labels = ", ".join(spec.slug for spec in SPECS.values() if spec.liqe_folder)
-        raise DataError(f"LIQE has no labels for {spec.name}; --labels is for {with_labels}.")
-    if (options.table or options.mos_range) and spec.slug != "folder_csv":
-        raise DataError(f"--table and --mos-range are for folder_csv; this is {spec.name}.")
-    if (options.kinds or options.levels or options.seed) and spec.slug != "synthetic":
-        raise DataError(f"--kinds, --levels and --seed are for synthetic; this is {spec.name}.")

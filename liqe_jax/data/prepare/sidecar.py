@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ def write_sidecar(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered
         "name": name,
         "slug": spec.slug,
         "mos_range": gathered.mos_range,
-        "options": {key: _plain(value) for key, value in dataclasses.asdict(options).items()},
+        "options": {key: _plain(value) for key, value in options.items()},
         "names": [row.name for row in rows],
         "mos": [row.mos for row in rows],
         "raw_distortion": [row.raw_distortion for row in rows],

@@ -7,7 +7,7 @@ fail without saying which file it was. Letters: P patches of an image.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.images.grid import PATCH, cut, grid
@@ -21,18 +21,6 @@ def pixels_of(encoded: bytes, patch: int = PATCH) -> UInt8[np.ndarray, "H W 3"]:
       ImageError: the bytes are no image, or cut.
     """
     return enlarge_to_patch(resize_short_side(decode(encoded, DecodeOptions()).pixels), patch)
-
-
-def patches_of(
-    encoded: bytes, corners: Int[np.ndarray, "P 2"], flip: bool, patch: int = PATCH
-) -> UInt8[np.ndarray, "P S S 3"]:
-    """Patches at explicit corners, which index the image after it was mirrored.
-
-    Raises:
-      ImageError: the bytes are no image, or cut.
-    """
-    pixels = pixels_of(encoded, patch)
-    return cut(pixels[:, ::-1] if flip else pixels, corners, patch)
 
 
 def random_patches(

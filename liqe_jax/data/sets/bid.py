@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number, read_xls, require_columns
 
 TOLERANCE = 1e-5
@@ -28,7 +28,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     """
     path = index.first("DatabaseGrades.xls", "DatabaseGrades.xlsx")
     official, notes = _official(path) if path else ([], [])
-    rows, more, _ = with_liqe("BID", "bid", official, index, options.liqe_labels, TOLERANCE)
+    rows, more, _ = with_liqe("BID", "bid", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("DatabaseGrades.xls and no LIQE label files")
     return Labels(rows, (*notes, *more))
@@ -79,5 +79,6 @@ SPEC = DataSetSpec(
     read=read,
     liqe_folder="BID",
     liqe_prefix="bid",
+    options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

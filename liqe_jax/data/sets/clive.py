@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -27,7 +27,7 @@ def read(index: FileIndex, options: Options) -> Labels:
       DataError: files are missing or malformed.
     """
     official = _official(index)
-    rows, notes, _ = with_liqe("ChallengeDB_release", "clive", official, index, options.liqe_labels, TOLERANCE)
+    rows, notes, _ = with_liqe("ChallengeDB_release", "clive", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("AllImages_release.mat and no LIQE label files")
     return Labels(rows, tuple(notes))
@@ -67,5 +67,6 @@ SPEC = DataSetSpec(
     read=read,
     liqe_folder="ChallengeDB_release",
     liqe_prefix="clive",
+    options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number, read_xlsx, require_columns
 from liqe_jax.errors import DataError
 
@@ -41,7 +41,7 @@ def read(index: FileIndex, options: Options) -> Labels:
       DataError: files are missing or malformed.
     """
     official = _official(index)
-    rows, notes, _ = with_liqe("CSIQ", "csiq", official, index, options.liqe_labels, TOLERANCE)
+    rows, notes, _ = with_liqe("CSIQ", "csiq", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("csiq.DMOS.xlsx and no LIQE label files")
     return Labels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
@@ -108,5 +108,6 @@ SPEC = DataSetSpec(
     places=_places,
     liqe_folder="CSIQ",
     liqe_prefix="csiq",
+    options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from liqe_jax.data.labelled import PARTS
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
@@ -51,7 +51,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     if not rows:
         raise DataError(f"{path} has no rows below its header. It should have one for each image.")
     scores = [row.mos for row in rows]
-    low, high = options.mos_range or (min(scores), max(scores))
+    low, high = options["mos_range"] or (min(scores), max(scores))
     outside = [row for row in rows if not low <= row.mos <= high]
     if outside:
         raise DataError(
@@ -62,8 +62,8 @@ def read(index: FileIndex, options: Options) -> Labels:
 
 
 def _table(index: FileIndex, options: Options) -> Path:
-    if options.table:
-        path = Path(options.table).expanduser()
+    if options["table"]:
+        path = Path(options["table"]).expanduser()
         for candidate in (path, index.root / path):
             if candidate.is_file():
                 return candidate
@@ -126,5 +126,9 @@ SPEC = DataSetSpec(
     # Nobody knows how other people name their files: the path has to be right.
     places=lambda name: (),
     categories=CATEGORIES,
+    options=(
+        Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
+        Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
+    ),
     command="--table labels.csv --name my_photos",
 )

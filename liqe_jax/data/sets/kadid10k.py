@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 
@@ -54,7 +54,7 @@ def read(index: FileIndex, options: Options) -> Labels:
       DataError: files are missing or malformed.
     """
     official = _official(index)
-    rows, notes, _ = with_liqe("kadid10k", "kadid10k", official, index, options.liqe_labels, TOLERANCE)
+    rows, notes, _ = with_liqe("kadid10k", "kadid10k", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("dmos.csv and no LIQE label files")
     rows = [dataclasses.replace(row, reference=row.name.rsplit("/", 1)[-1].split("_")[0]) for row in rows]
@@ -106,5 +106,6 @@ SPEC = DataSetSpec(
     read=read,
     liqe_folder="kadid10k",
     liqe_prefix="kadid10k",
+    options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

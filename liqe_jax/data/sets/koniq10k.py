@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 
@@ -30,7 +30,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     Raises:
       DataError: files are missing or malformed.
     """
-    rows, notes, _ = with_liqe("koniq-10k", "koniq10k", _official(index), index, options.liqe_labels, TOLERANCE)
+    rows, notes, _ = with_liqe("koniq-10k", "koniq10k", _official(index), index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing(f"{SCORES} and no LIQE label files")
     split = index.first(SPLIT)
@@ -98,5 +98,6 @@ SPEC = DataSetSpec(
     places=_places,
     liqe_folder="koniq-10k",
     liqe_prefix="koniq10k",
+    options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

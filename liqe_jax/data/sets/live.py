@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -39,14 +39,14 @@ def read(index: FileIndex, options: Options) -> Labels:
       DataError: files are missing or malformed.
     """
     official = _official(index)
-    rows, notes, labelled = with_liqe("databaserelease2", "live", official, index, options.liqe_labels, TOLERANCE)
+    rows, notes, labelled = with_liqe("databaserelease2", "live", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("dmos_realigned.mat and no LIQE label files")
     if labelled:
         references = _references(index)
         rows = [dataclasses.replace(row, reference=references.get(row.name, "")) for row in rows]
         wrong = [row for row in rows if row.name.startswith("fastfading/") and row.raw_distortion != "fastfading"]
-        if options.fix_live_fastfading:
+        if options["fix_live_fastfading"]:
             rows = _fixed(rows, index)
             notes.append(f"{len(wrong)} fast-fading images were given their own distortion and scenes, as asked for.")
         elif wrong:
@@ -139,5 +139,15 @@ SPEC = DataSetSpec(
     places=lambda name: (),
     liqe_folder="databaserelease2",
     liqe_prefix="live",
+    options=(
+        LIQE_LABELS,
+        Option(
+            "fix_live_fastfading",
+            "correct the distortion and scene labels of fast-fading images",
+            default=False,
+            parse=bool,
+            words=0,
+        ),
+    ),
     command="--labels LIQE",
 )

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION
 
 # LIQE's own sets have ten sessions; a set without any has only the split "all".
@@ -42,26 +44,35 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """What a user can choose when a set is prepared.
+class Option:
+    """A setting of `liqe data prepare` that a data set declares for itself.
 
     Attributes:
-      liqe_labels: a checkout of zwx8981/LIQE, for the labels of its six sets. None looks below the
-        manual directory and goes without where nothing is there.
-      fix_live_fastfading: give LIVE's fast-fading images their own distortion and scenes.
-      table: `folder_csv` only: the CSV file; None takes the only one there is.
-      mos_range: `folder_csv` only: lowest and highest possible score; None takes those that occur.
-      kinds, levels: `synthetic` only: which distortions (1..25), how strong (1..5); None takes all.
-      seed: `synthetic` only: of the distortions and the sessions.
+      name: its key in the options of `prepare`; on the command line `mos_range` is `--mos-range`.
+      help: one line for `liqe data prepare --help`.
+      default: its value where it is not given.
+      parse: converts one word of the command line.
+      words: the number of words on the command line; 0 for a switch, "+" for one or more.
+      metavar: what the help shows for the words.
     """
 
-    liqe_labels: Path | None = None
-    fix_live_fastfading: bool = False
-    table: Path | None = None
-    mos_range: tuple[float, float] | None = None
-    kinds: tuple[int, ...] | None = None
-    levels: tuple[int, ...] | None = None
-    seed: int = 0
+    name: str
+    help: str
+    default: Any = None
+    parse: Callable[[str], Any] = str
+    words: int | str = 1
+    metavar: str | tuple[str, ...] | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+# Option name -> value, for every option of a set.
+Options = Mapping[str, Any]
+
+LIQE_LABELS = Option("labels", "checkout of zwx8981/LIQE (default: look below D)", parse=Path, metavar="LIQE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +113,8 @@ class DataSetSpec:
       maker: options -> (file, image name -> pixels), where images are not read but made from the files
         that `places` names; None where they are read.
       categories: raw distortion -> category, besides LIQE's own map.
-      command: options that `liqe data prepare` should be given.
+      options: settings that `liqe data prepare` takes for this set.
+      command: options in the example of the set's page.
     """
 
     name: str
@@ -122,7 +134,20 @@ class DataSetSpec:
     liqe_folder: str = ""
     liqe_prefix: str = ""
     categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    options: tuple[Option, ...] = ()
     command: str = ""
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of every option of this set: the given one, or else its default.
+
+        Raises:
+          DataError: the set does not have one of the given options.
+        """
+        own = {option.name: option for option in self.options}
+        if unknown := [name for name in given if name not in own]:
+            has = ", ".join(option.flag for option in self.options) or "no options of its own"
+            raise DataError(f"{self.name} does not take {Option(unknown[0], '').flag}. It takes {has}.")
+        return {name: given.get(name, option.default) for name, option in own.items()}
 
     def category(self, raw_distortion: str) -> str:
         """The category of a raw distortion in `taxonomy.DISTORTION`, "" where there is none."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from liqe_jax.data.labelled import PARTS
 from liqe_jax.data.sets.files import IMAGE_SUFFIXES, FileIndex
-from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.errors import DataError
 from liqe_jax.images.decode import DecodeOptions, decode
 
@@ -41,16 +41,16 @@ def read(index: FileIndex, options: Options) -> Labels:
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.opinion import mean_opinion
 
-    kinds, levels = options.kinds or tuple(KINDS), options.levels or LEVELS
-    if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or options.seed < 0:
+    kinds, levels = options["kinds"] or tuple(KINDS), options["levels"] or LEVELS
+    if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or options["seed"] < 0:
         raise DataError(
             f"Expected kinds from 1 to {len(KINDS)}, levels from 1 to {len(LEVELS)} and a seed of at least 0; got "
-            f"kinds {kinds}, levels {levels}, seed {options.seed}."
+            f"kinds {kinds}, levels {levels}, seed {options['seed']}."
         )
     photographs = [path.relative_to(index.root).as_posix() for path in index.with_suffix(*IMAGE_SUFFIXES)]
     if not photographs:
         raise index.missing("photograph (" + ", ".join(IMAGE_SUFFIXES) + ")")
-    parts = divide(sorted(photographs), options.seed)
+    parts = divide(sorted(photographs), options["seed"])
     rows = [
         Row(
             name_of(photograph, kind, level),
@@ -98,7 +98,7 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
         reference, _, copy = name.rpartition("/")
         kind, level = (int(number) for number in copy.split("_"))
         # Neither another photograph in the folder nor another kind changes this one's noise.
-        state = np.random.SeedSequence([options.seed, zlib.crc32(reference.encode("utf-8", "surrogateescape"))])
+        state = np.random.SeedSequence([options["seed"], zlib.crc32(reference.encode("utf-8", "surrogateescape"))])
         pixels = np.asarray(photograph(path)).astype(np.float32) / 255
         return np.rint(distort(pixels, kind, level, int(state.generate_state(1)[0])) * 255).astype(np.uint8)
 
@@ -134,5 +134,10 @@ SPEC = DataSetSpec(
     read=read,
     places=places,
     maker=maker,
+    options=(
+        Option("kinds", "kinds of distortion, 1 to 25 (default: all)", parse=int, words="+", metavar="K"),
+        Option("levels", "levels, 1 to 5 (default: all)", parse=int, words="+", metavar="L"),
+        Option("seed", "of distortions and sessions (default: 0)", default=0, parse=int, metavar="S"),
+    ),
     command="--name my_distorted --seed 0",
 )

@@ -1,0 +1,163 @@
+"""SigLIP's towers in Flax: a ViT with attention pooling and a bidirectional text transformer.
+
+SigLIP (arXiv 2303.15343) and SigLIP 2 at fixed resolution (arXiv 2502.14786) have the same arithmetic. It is that of
+transformers' SiglipModel and Siglip2Model, and so are the names of the parameters. Inputs of the vision tower are RGB
+in 0..255; normalisation happens here, on the device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Num
+
+from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.base import unit
+from liqe_jax.encoders.int8 import float_dtype
+from liqe_jax.encoders.layers import MLP, Attention, Dense, LayerNorm, Transformer, dot
+from liqe_jax.encoders.siglip_config import SigLIPConfig
+from liqe_jax.encoders.tower import TowerConfig
+
+# big_vision's value_range(-1, 1); image_mean and image_std of the published preprocessor_config.json.
+PIXEL_MEAN, PIXEL_STD = 0.5, 0.5
+
+
+def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
+    """RGB in 0..255 to -1..1, float32, in torchvision's order of operations."""
+    return (jnp.asarray(pixels, jnp.float32) / 255.0 - PIXEL_MEAN) / PIXEL_STD
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution with a bias whose stride is its size, written as the product that it is."""
+
+    features: int
+    patch_size: int
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
+        size, side = self.patch_size, pixels.shape[1] // self.patch_size
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # A convolution without padding drops what does not fill a patch: 384 pixels hold 27 patches of 14.
+        used = pixels[:, : side * size, : side * size]
+        patches = used.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
+        flat = patches.reshape(-1, side * side, size * size * 3)
+        return dot(flat, kernel.reshape(-1, self.features), self.dtype) + bias.astype(jnp.float32)
+
+
+class VisionEmbeddings(nn.Module):
+    """Projected ViT patches and learned positions; there is no class token."""
+
+    config: SigLIPConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
+        width, size = self.config.vision.width, self.config.patch_size
+        embed = PatchEmbedding(width, size, float_dtype(self.dtype), name="patch_embedding")
+        initial = nn.initializers.normal(1 / math.sqrt(width))  # big_vision, models/vit.py, get_posemb
+        positions = nn.Embed(self.config.vision_tokens, width, embedding_init=initial, name="position_embedding")
+        return embed(normalise_pixels(pixels)) + positions.embedding.astype(jnp.float32)
+
+
+class AttentionPooling(nn.Module):
+    """One learned query that attends to all tokens, and a two-layer perceptron after it."""
+
+    config: TowerConfig
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T W"]) -> Float[Array, "B W"]:
+        probe = self.param("probe", nn.initializers.xavier_uniform(), (1, 1, self.config.width))
+        queries = jnp.broadcast_to(probe.astype(jnp.float32), (x.shape[0], 1, self.config.width))
+        pooled = Attention(self.config.heads, self.dtype, name="attention")(queries, x, None)
+        normed = LayerNorm(self.config.layer_norm_eps, name="layernorm")(pooled)
+        return (pooled + MLP(self.config, self.dtype, name="mlp")(normed))[:, 0]
+
+
+class VisionTower(nn.Module):
+    """Pixels, 0..255, to one vector for each crop."""
+
+    config: SigLIPConfig
+    dtype: DTypeLike
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
+        tower = self.config.vision
+        x = VisionEmbeddings(self.config, self.dtype, name="embeddings")(pixels)
+        every_token = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+        x = Transformer(tower, self.dtype, self.remat, name="encoder")(x, None, every_token)
+        x = LayerNorm(tower.layer_norm_eps, name="post_layernorm")(x)
+        return AttentionPooling(tower, self.dtype, name="head")(x)
+
+
+class TextEmbeddings(nn.Module):
+    """Token and position embeddings."""
+
+    config: SigLIPConfig
+
+    @nn.compact
+    def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B L W"]:
+        width = self.config.text.width
+        tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
+        positions = nn.Embed(self.config.context_length, width, name="position_embedding")
+        return tokens + positions(jnp.arange(token_ids.shape[1]))
+
+
+class TextTower(nn.Module):
+    """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
+
+    Every token attends to all tokens, padding included. The models are trained this way (google-research/big_vision,
+    models/proj/image_text/text_transformer.py has no mask), and SiglipModel does the same with what the published
+    SigLIP tokenizers return, which is no attention mask (`model_input_names` in tokenizer_config.json).
+    """
+
+    config: SigLIPConfig
+    dtype: DTypeLike
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:
+        x = TextEmbeddings(self.config, name="embeddings")(token_ids).astype(jnp.float32)
+        last = jnp.full((x.shape[0], 1), x.shape[1] - 1, jnp.int32)
+        x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(x, None, last)
+        x = LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x[:, 0])
+        return Dense(self.config.projection_dim, self.dtype, name="head")(x)
+
+
+class SigLIPTowers(nn.Module):
+    """Both towers, the logit scale and the logit bias.
+
+    `dtype` is the type of the operands of matrix products: float32, bfloat16, or int8 (for parameters that have been
+    through `int8.quantise`; not differentiable). Sums, normalisations, softmax and outputs are float32 in any case.
+    `remat` trades time for memory in backward passes and changes no value.
+    """
+
+    config: SigLIPConfig
+    dtype: DTypeLike = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        self.vision_model = VisionTower(self.config, self.dtype, self.remat)
+        self.text_model = TextTower(self.config, self.dtype, self.remat)
+        # The initial values of the paper's section 3.2: a factor of 10, and a bias of -10.
+        self.logit_scale = self.param("logit_scale", nn.initializers.constant(math.log(10)), ())
+        self.logit_bias = self.param("logit_bias", nn.initializers.constant(-10.0), ())
+
+    def image_features(self, crops: Num[AnyArray, "B H H 3"]) -> Float[Array, "B D"]:
+        """Unit features of crops with RGB values in 0..255."""
+        return unit(self.vision_model(crops))
+
+    def text_features(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:
+        """Unit features of sentences padded to L tokens."""
+        return unit(self.text_model(token_ids))
+
+    def __call__(self, crops: Num[AnyArray, "B H H 3"], token_ids: Int[AnyArray, "K L"]) -> Array:
+        """Touches every parameter; for `init` only."""
+        cosines = self.image_features(crops) @ self.text_features(token_ids).T
+        return jnp.exp(self.logit_scale) * cosines + self.logit_bias

@@ -1,0 +1,131 @@
+"""SigLIP's tokenizers: `tokenizer.json` of a model folder, with the text prepared as in training.
+
+SigLIP has a SentencePiece unigram model and SigLIP 2 the byte-pair encoding of Gemma. Both files come from Hugging
+Face's `tokenizers` library, and it reads them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from liqe_jax.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+FILE = "tokenizer.json"
+
+# Class of the model in `tokenizer.json` -> tokens at the end of a sentence and after it. SigLIP pads with the end
+# token (transformers, SiglipTokenizer: pad_token), SigLIP 2 with one of its own (Siglip2Tokenizer).
+_END_AND_PADDING = {"Unigram": ("</s>", "</s>"), "BPE": ("<eos>", "<pad>")}
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclasses.dataclass(frozen=True)
+class SigLIPTokenizer:
+    """The tokenizer of a SigLIP or a SigLIP 2.
+
+    Attributes:
+      content: of `tokenizer.json`. It is parsed at first use: Gemma's has 256,000 tokens, and a model that knows the
+        features of its prompts needs none of them.
+    """
+
+    content: str = dataclasses.field(repr=False)
+
+    @classmethod
+    def default(cls) -> SigLIPTokenizer:
+        """Refuses: this package contains no vocabulary of SigLIP's.
+
+        Raises:
+          ModelError: always.
+        """
+        raise ModelError(f"A SigLIP needs the {FILE} of its model folder, beside config.json, and there is none.")
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike) -> SigLIPTokenizer | None:
+        """Reads `tokenizer.json`; None where there is none.
+
+        Raises:
+          ModelError: it is not UTF-8.
+        """
+        path = Path(folder) / FILE
+        try:
+            return cls(path.read_text("utf-8")) if path.exists() else None
+        except ValueError as error:
+            raise ModelError(f"The tokenizer {path} is damaged ({error}). Download the folder again.") from error
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `tokenizer.json` as it was read."""
+        (Path(folder) / FILE).write_text(self.content, "utf-8")
+
+    @property
+    def vocab(self) -> dict[str, int]:
+        """Token -> id."""
+        return self._backend.get_vocab()
+
+    @functools.cached_property
+    def _backend(self) -> tokenizers.Tokenizer:
+        import tokenizers
+
+        try:
+            backend = tokenizers.Tokenizer.from_str(self.content)
+        except Exception as error:  # the library raises nothing more specific
+            raise ModelError(f"{FILE} is damaged ({str(error)[:200]!r}). Download the model folder again.") from error
+        kind = type(backend.model).__name__
+        if kind not in _END_AND_PADDING:
+            raise ModelError(
+                f"{FILE} holds a {kind} model; expected Unigram (SigLIP) or BPE (SigLIP 2). Give the file of the model."
+            )
+        missing = [token for token in _END_AND_PADDING[kind] if backend.token_to_id(token) is None]
+        if missing:
+            raise ModelError(
+                f"{FILE} holds a {kind} model without {missing[0]}, which a SigLIP has. Give the file of the model."
+            )
+        # The published files may cut and pad by themselves; too long a sentence is to be refused.
+        backend.no_truncation()
+        backend.no_padding()
+        return backend
+
+    def _prepared(self, sentence: str) -> str:
+        """The text as it was in training.
+
+        SigLIP: lower case, no ASCII punctuation, single spaces (transformers, SiglipTokenizer.canonicalize_text, after
+        big_vision's evaluators/proj/image_text/prompt_engineering.py). SigLIP 2: lower case (Siglip2Tokenizer).
+        """
+        import tokenizers
+
+        if isinstance(self._backend.model, tokenizers.models.Unigram):
+            return re.sub(r"\s+", " ", sentence.lower().translate(_PUNCTUATION)).strip()
+        return tokenizers.normalizers.Lowercase().normalize_str(sentence)
+
+    def __call__(self, sentences: Sequence[str], context_length: int = 64) -> Int[np.ndarray, "K C"]:
+        """Token ids, int32, each with an end token and padded to `context_length`.
+
+        The start token of Gemma is never there: SigLIP 2 is trained without.
+
+        Raises:
+          UsageError: a sentence has more tokens than `context_length`.
+          ModelError: the file is damaged or belongs to something else.
+        """
+        backend = self._backend
+        end, padding = map(backend.token_to_id, _END_AND_PADDING[type(backend.model).__name__])
+        ids = np.full((len(sentences), context_length), padding, np.int32)
+        encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)
+        for k, tokens in enumerate([*encoding.ids, end] for encoding in encodings):
+            if len(tokens) > context_length:
+                raise UsageError(
+                    f"The prompt {sentences[k]!r} has {len(tokens)} tokens; the text tower takes {context_length}. "
+                    "Shorten the template or the labels."
+                )
+            ids[k, : len(tokens)] = tokens
+        return ids

@@ -21,7 +21,7 @@ from liqe_jax.encoders.siglip_config import SigLIP2Config, SigLIPConfig
 from liqe_jax.encoders.siglip_names import OWN, SIGLIP, SIGLIP2
 from liqe_jax.encoders.siglip_towers import SigLIPTowers
 from liqe_jax.errors import ModelError
-from liqe_jax.tokenizers.siglip import SigLIPTokenizer
+from liqe_jax.text.siglip import SigLIPTokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,21 @@ class SigLIP(SigLIPConfig, Encoder):
     ) -> Float[Array, "*batch K"]:
         """Cosines of unit features, scaled and shifted; a sigmoid of one is the probability of a pair in training."""
         return super().logits(params, image_features, text_features) + params["logit_bias"]
+
+    def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every parameter; refuses sizes below 1 and more blocks than the file has arrays."""
+        sizes = {
+            **{f"{n} {key}": size for n in ("vision", "text") for key, size in vars(getattr(self, n)).items()},
+            **vars(self),
+        }
+        wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
+        # Every block has arrays of its own; a damaged number would list names without end.
+        wrong += [
+            f"{n} layers {getattr(self, n).layers}" for n in ("vision", "text") if getattr(self, n).layers > arrays
+        ]
+        if wrong:
+            raise ModelError(f"The configuration describes no model that {arrays} arrays fit: {wrong}.")
+        return super().param_shapes(arrays)
 
     def quantise(self, params: Params) -> Params:
         """Parameters with int8 kernels; the patch embedding stays floating."""

@@ -34,8 +34,7 @@ SMALL = SigLIP(tower(48, 2, 3, 80), tower(32, 3, 4, 64), 35, 8, vocab_size=70, c
 SMALL2 = SigLIP2(**{**vars(SMALL), "image_size": 32})
 # The depth, grid and context of the published base models, at a third of their width.
 DEEP = SigLIP(tower(256, 12, 4, 1024), tower(256, 12, 4, 1024), vocab_size=500, projection_dim=256)
-DEEP2 = SigLIP2(**vars(DEEP))
-ENCODERS = {"small": SMALL, "small2": SMALL2, "deep": DEEP, "deep2": DEEP2}
+ENCODERS = {"small": SMALL, "small2": SMALL2, "deep": DEEP}
 
 
 def random_weights(encoder: SigLIP, seed: int = 0) -> Flat:
@@ -62,7 +61,7 @@ def tokens_for(encoder: SigLIP, count: int = 5) -> np.ndarray:
 
 
 def theirs(encoder: SigLIP, flat: Flat):
-    """transformers' model with these weights."""
+    """Transformers' model with these weights."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     name = encoder.to_config()["architectures"][0]
@@ -119,15 +118,14 @@ def test_bytes_floats_and_leading_axes_give_the_same() -> None:
     assert SMALL.image_features(params, crops[:0]).shape == (0, 48)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_every_parameter_has_a_gradient(remat: bool) -> None:
-    params, crops, token_ids = nested(random_weights(SMALL)), crops_for(SMALL), tokens_for(SMALL)
+def test_every_parameter_has_a_gradient() -> None:
+    params, crops = nested(random_weights(SMALL)), crops_for(SMALL)
     token_ids = np.arange(SMALL.vocab_size, dtype=np.int32).reshape(-1, SMALL.context_length)  # each token once
     weights = jax.random.normal(jax.random.key(0), (len(crops), len(token_ids)))
 
     def loss(params: dict) -> jax.Array:
-        image = SMALL.image_features(params, crops, remat=remat)
-        text = SMALL.text_features(params, token_ids, remat=remat)[:, 0]
+        image = SMALL.image_features(params, crops)
+        text = SMALL.text_features(params, token_ids)[:, 0]
         return (SMALL.logits(params, image, text) * weights).sum()
 
     gradients = flatten_dict(jax.jit(jax.grad(loss))(params), sep="/")
@@ -139,14 +137,15 @@ def test_every_parameter_has_a_gradient(remat: bool) -> None:
 
 
 def test_bfloat16_and_int8_are_close() -> None:
-    params, crops, token_ids = nested(random_weights(DEEP)), crops_for(DEEP, 2), tokens_for(DEEP, 2)
+    encoder = dataclasses.replace(DEEP, vision=tower(256, 2, 4, 512), text=tower(256, 2, 4, 512), image_size=64)
+    params, crops, token_ids = nested(random_weights(encoder)), crops_for(encoder, 2), tokens_for(encoder, 2)
 
     @functools.partial(jax.jit, static_argnames="dtype")
     def features(tree: dict, dtype: str) -> tuple[jax.Array, jax.Array]:
-        return DEEP.image_features(tree, crops, dtype), DEEP.text_features(tree, token_ids, dtype)
+        return encoder.image_features(tree, crops, dtype), encoder.text_features(tree, token_ids, dtype)
 
     exact = features(params, "float32")
-    for dtype, tree, least in (("bfloat16", params, 0.9999), ("int8", DEEP.quantise(params), 0.999)):
+    for dtype, tree, least in (("bfloat16", params, 0.9999), ("int8", encoder.quantise(params), 0.999)):
         rounded = features(tree, dtype)
         for got, want in zip(rounded, exact, strict=True):
             assert got.dtype == jnp.float32

@@ -15,6 +15,8 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
     {
         "clip": "liqe_jax.encoders.clip:CLIP",
         "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
+        "siglip": "liqe_jax.encoders.siglip:SigLIP",
+        "siglip2": "liqe_jax.encoders.siglip:SigLIP2",
     }
 )
 
@@ -51,7 +53,10 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
     if encoder is not None:
         chosen = encoder_class(encoder)
         if chosen.name != model_type:
-            raise ModelError(f"The model's encoder is {model_type!r}; the one that you name is {chosen.name!r}.")
+            raise ModelError(
+                f"config.json says model_type {model_type!r}; the weights, or the encoder that you name, are of a "
+                f"{chosen.name!r}. Put together what belongs together."
+            )
         return chosen
     if model_type not in ENCODERS:
         raise ModelError(
@@ -61,10 +66,15 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
     return encoder_class(model_type)
 
 
-def recognise(names: Iterable[str]) -> tuple[type[Encoder], str] | None:
-    """The encoder and the layout that have arrays of these names, or None."""
+def recognise(names: Iterable[str], model_type: str | None = None) -> tuple[type[Encoder], str] | None:
+    """The encoder and the layout that have arrays of these names, or None.
+
+    Args:
+      names: of the arrays.
+      model_type: of the config.json beside them; it decides among encoders that share all names.
+    """
     names = set(names)
-    for encoder in map(encoder_class, ENCODERS):
+    for encoder in map(encoder_class, sorted(ENCODERS, key=lambda name: name != model_type)):
         for layout, table in encoder.layouts.items():
             if table.signature in names:
                 return encoder, layout

@@ -205,8 +205,8 @@ quick_gelu.defvjp(lambda x: (quick_gelu(x), x), _quick_gelu_backward)
 
 
 def activate(x: Float[Array, ...], name: str) -> Float[Array, ...]:
-    """CLIP's activations; OpenAI's models use the sigmoid approximation, LAION's the exact GELU."""
-    return quick_gelu(x) if name == "quick_gelu" else jax.nn.gelu(x, approximate=False)
+    """GELU in one of its forms: OpenAI's CLIPs have the sigmoid approximation, LAION's the exact one, SigLIP tanh's."""
+    return quick_gelu(x) if name == "quick_gelu" else jax.nn.gelu(x, approximate=name == "gelu_pytorch_tanh")
 
 
 class MLP(nn.Module):

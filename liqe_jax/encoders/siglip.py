@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.base import Encoder, Params, Prompts
+from liqe_jax.encoders.base import Params, Prompts
 from liqe_jax.encoders.int8 import quantise
 from liqe_jax.encoders.layout import Layout
-from liqe_jax.encoders.siglip_config import SigLIP2Config, SigLIPConfig
 from liqe_jax.encoders.siglip_names import OWN, SIGLIP, SIGLIP2
-from liqe_jax.encoders.siglip_towers import SigLIPTowers
+from liqe_jax.encoders.siglip_towers import SigLIPConfig, SigLIPTowers
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TwoTowers, tower_from_config, tower_to_config
 from liqe_jax.errors import ModelError
 from liqe_jax.text.siglip import SigLIPTokenizer
+from liqe_jax.text.tokenizer import Tokenizer, TokenizerLike
+
+# Both towers of siglip-base-patch16-224, and the defaults of transformers' SiglipConfig.
+BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
 
 
 @dataclasses.dataclass(frozen=True)
-class SigLIP(SigLIPConfig, Encoder):
+class SigLIP(SigLIPConfig, TwoTowers):
     """SigLIP behind the interface of `Encoder`; sizes are those of `SigLIPConfig`."""
 
+    name: ClassVar[str] = "siglip"
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP, "flax": OWN})
     stored_layout: ClassVar[str | None] = "hugging_face"
-    tokenizer_class: ClassVar[type[SigLIPTokenizer]] = SigLIPTokenizer
+    module: ClassVar[type[nn.Module]] = SigLIPTowers
+    tokenizer_class: ClassVar[type[TokenizerLike]] = SigLIPTokenizer
     # The softmax over prompts does not depend on the bias, so nothing but weight decay would move it.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale", "logit_bias")
 
@@ -40,31 +49,12 @@ class SigLIP(SigLIPConfig, Encoder):
         token_ids = jnp.zeros((1, self.context_length), jnp.int32)
         return SigLIPTowers(self).init(key, crop, token_ids)["params"]
 
-    def image_features(
-        self,
-        params: Params,
-        crops: Num[AnyArray, "*batch H H 3"],
-        dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
-    ) -> Float[Array, "*batch D"]:
-        """Unit features of crops, RGB in 0..255 with sides `image_size`."""
-        flat = crops.reshape(-1, *crops.shape[-3:])
-        if flat.shape[0] == 0:  # XLA's shapes of nothing are ambiguous
-            return jnp.zeros((*crops.shape[:-3], self.projection_dim), jnp.float32)
-        apply = functools.partial(SigLIPTowers(self, dtype, remat).apply, method=SigLIPTowers.image_features)
-        return jnp.asarray(apply({"params": params}, flat)).reshape(*crops.shape[:-3], -1)
-
-    def prompts(self, sentences: Sequence[str], tokenizer: SigLIPTokenizer | None = None, devices: int = 1) -> Prompts:
+    def prompts(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None, devices: int = 1) -> Prompts:
         """One row of token ids for each sentence.
 
         Nothing is shared among sentences: in a bidirectional tower every token depends on all others.
         """
-        token_ids = (tokenizer or SigLIPTokenizer.default())(sentences, self.context_length)
-        if token_ids.max() >= self.vocab_size:
-            raise ModelError(
-                f"The tokenizer gives ids up to {token_ids.max()}, and the model's vocabulary has {self.vocab_size} "
-                "tokens. Put the model's own tokenizer.json beside its config.json."
-            )
+        token_ids = self.token_ids(sentences, tokenizer)
         rows = np.pad(token_ids, ((0, -len(token_ids) % devices), (0, 0)))
         return Prompts(rows, np.arange(len(token_ids), dtype=np.int32))
 
@@ -76,8 +66,7 @@ class SigLIP(SigLIPConfig, Encoder):
         remat: bool = False,
     ) -> Float[Array, "B R D"]:
         """Unit features of the sentences in these rows, R = 1 in each."""
-        apply = functools.partial(SigLIPTowers(self, dtype, remat).apply, method=SigLIPTowers.text_features)
-        return jnp.asarray(apply({"params": params}, rows))[:, None]
+        return self.apply(params, "text_features", rows, dtype=dtype, remat=remat)[:, None]
 
     def logits(
         self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
@@ -85,28 +74,101 @@ class SigLIP(SigLIPConfig, Encoder):
         """Cosines of unit features, scaled and shifted; a sigmoid of one is the probability of a pair in training."""
         return super().logits(params, image_features, text_features) + params["logit_bias"]
 
-    def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter; refuses sizes below 1 and more blocks than the file has arrays."""
-        sizes = {
-            **{f"{n} {key}": size for n in ("vision", "text") for key, size in vars(getattr(self, n)).items()},
-            **vars(self),
-        }
-        wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
-        # Every block has arrays of its own; a damaged number would list names without end.
-        wrong += [
-            f"{n} layers {getattr(self, n).layers}" for n in ("vision", "text") if getattr(self, n).layers > arrays
-        ]
-        if wrong:
-            raise ModelError(f"The configuration describes no model that {arrays} arrays fit: {wrong}.")
-        return super().param_shapes(arrays)
-
     def quantise(self, params: Params) -> Params:
         """Parameters with int8 kernels; the patch embedding stays floating."""
         return quantise(params)
 
+    def to_config(self) -> dict[str, Any]:
+        """The `config.json` that transformers' SiglipModel or Siglip2Model reads."""
+        return {
+            "architectures": [f"{self.name.capitalize()}Model"],
+            "model_type": self.name,
+            "text_config": {
+                "model_type": f"{self.name}_text_model",
+                **tower_to_config(self.text),
+                "vocab_size": self.vocab_size,
+                "max_position_embeddings": self.context_length,
+                "projection_size": self.projection_dim,
+            },
+            "vision_config": {
+                "model_type": f"{self.name}_vision_model",
+                **tower_to_config(self.vision),
+                **self._input_to_config(),
+                "patch_size": self.patch_size,
+                "num_channels": 3,
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SigLIP:
+        """Reads the `config.json` of a SigLIP checkpoint; absent keys take transformers' defaults.
+
+        Raises:
+          ModelError: the file describes something else than a SigLIP with both towers.
+        """
+        if config.get("model_type", cls.name) != cls.name:
+            raise ModelError(
+                f"config.json says model_type {config['model_type']!r}; expected {cls.name!r}. Give the folder of a "
+                f"{cls.name.capitalize()}Model."
+            )
+        vision, text = config.get("vision_config") or {}, config.get("text_config") or {}
+        if vision.get("num_channels", 3) != 3:
+            raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
+        if not vision.get("vision_use_head", True):
+            raise ModelError(
+                "config.json says vision_use_head false; expected the attention pooling head, which makes the image "
+                "features. Give the folder of a complete checkpoint."
+            )
+
+        text_tower, patch_size = tower_from_config(text, BASE), int(vision.get("patch_size", 16))
+        projection_size = text.get("projection_size")
+        return cls(
+            vision=tower_from_config(vision, BASE),
+            text=text_tower,
+            image_size=cls._image_size_from_config(vision, patch_size),
+            patch_size=patch_size,
+            vocab_size=int(text.get("vocab_size", 32000)),
+            context_length=int(text.get("max_position_embeddings", 64)),
+            projection_dim=text_tower.width if projection_size is None else int(projection_size),
+        )
+
+    def _input_to_config(self) -> dict[str, int]:
+        return {"image_size": self.image_size}
+
+    @classmethod
+    def _image_size_from_config(cls, vision: Mapping[str, Any], patch_size: int) -> int:
+        return int(vision.get("image_size", 224))
+
+    @classmethod
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: TokenizerLike) -> SigLIP:
+        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
+        towers = {name: TowerConfig(**{**vars(BASE), **sizes[name]}) for name in ("vision", "text")}
+        return cls(**{**sizes, **towers, "vocab_size": len(tokenizer.vocab)})
+
+    @classmethod
+    def tokenizer_from(cls, folder: Path) -> TokenizerLike | None:
+        """The `tokenizer.json` of a model folder; after a random start, which has none, CLIP's tokenizer."""
+        return SigLIPTokenizer.from_folder(folder) or Tokenizer.from_folder(folder)
+
 
 @dataclasses.dataclass(frozen=True)
-class SigLIP2(SigLIP2Config, SigLIP):
-    """transformers' Siglip2Model, at the one resolution that fills its table of positions."""
+class SigLIP2(SigLIP):
+    """transformers' Siglip2Model at the one resolution that fills its table of positions with square inputs.
 
+    The published SigLIP 2 checkpoints of fixed resolution are SiglipModels. Those of variable resolution (NaFlex) are
+    Siglip2Models; their configuration gives the number of patches in place of the size of the input.
+    """
+
+    name: ClassVar[str] = "siglip2"
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP2, "flax": OWN})
+
+    def _input_to_config(self) -> dict[str, int]:
+        return {"num_patches": self.vision_tokens}
+
+    @classmethod
+    def _image_size_from_config(cls, vision: Mapping[str, Any], patch_size: int) -> int:
+        patches = int(vision.get("num_patches", 256))
+        side = math.isqrt(patches)
+        if side * side != patches:
+            raise ModelError(f"num_patches must be a square number; config.json says {patches}.")
+        return side * patch_size

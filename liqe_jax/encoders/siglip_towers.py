@@ -7,6 +7,7 @@ in 0..255; normalisation happens here, on the device.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import flax.linen as nn
@@ -18,11 +19,49 @@ from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
 from liqe_jax.encoders.int8 import float_dtype
 from liqe_jax.encoders.layers import MLP, Attention, Dense, LayerNorm, Transformer, dot
-from liqe_jax.encoders.siglip_config import SigLIPConfig
 from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.errors import ModelError
 
 # big_vision's value_range(-1, 1); image_mean and image_std of the published preprocessor_config.json.
 PIXEL_MEAN, PIXEL_STD = 0.5, 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class SigLIPConfig:
+    """Sizes of both towers and of what joins them. Defaults are those of siglip-base-patch16-224.
+
+    Attributes:
+      vision, text: the two transformers.
+      image_size: side of the square input, pixels; what does not fill a patch at the right and below is not seen.
+      patch_size: side of a ViT patch, which becomes one token, pixels.
+      vocab_size, context_length: of the text tower; sentences are padded to `context_length` tokens.
+      projection_dim: D, length of a feature; the width of the vision tower, which has no projection.
+    """
+
+    vision: TowerConfig
+    text: TowerConfig
+    image_size: int = 224
+    patch_size: int = 16
+    vocab_size: int = 32000
+    context_length: int = 64
+    projection_dim: int = 768
+
+    def __post_init__(self) -> None:
+        if self.projection_dim != self.vision.width:
+            raise ModelError(
+                f"Text features must be as long as image features; got projection_size {self.projection_dim} of "
+                f"text_config and hidden_size {self.vision.width} of vision_config. Correct the model's config.json."
+            )
+        if not 0 < self.patch_size <= self.image_size:
+            raise ModelError(
+                f"image_size must hold a patch of patch_size; got {self.image_size} and {self.patch_size}. Correct "
+                "vision_config in the model's config.json."
+            )
+
+    @property
+    def vision_tokens(self) -> int:
+        """Tokens of one input: ViT patches on a square grid."""
+        return (self.image_size // self.patch_size) ** 2
 
 
 def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:

@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.errors import ModelError
 
-ACTIVATIONS = ("quick_gelu", "gelu")
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,5 +29,5 @@ class TowerConfig:
         if self.activation not in ACTIVATIONS:
             raise ModelError(
                 f"hidden_act must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}. "
-                "Other activations are not part of any published CLIP."
+                "Other activations are not part of any published CLIP or SigLIP."
             )

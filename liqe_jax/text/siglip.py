@@ -118,7 +118,7 @@ class SigLIPTokenizer:
           ModelError: the file is damaged or belongs to something else.
         """
         backend = self._backend
-        end, padding = map(backend.token_to_id, _END_AND_PADDING[type(backend.model).__name__])
+        end, padding = (backend.get_vocab()[token] for token in _END_AND_PADDING[type(backend.model).__name__])
         ids = np.full((len(sentences), context_length), padding, np.int32)
         encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)
         for k, tokens in enumerate([*encoding.ids, end] for encoding in encodings):

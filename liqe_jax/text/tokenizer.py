@@ -14,9 +14,9 @@ import gzip
 import importlib.resources
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -41,6 +41,41 @@ def _byte_characters() -> list[str]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = 256 - len(printable)
     return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
+
+
+@runtime_checkable
+class TokenizerLike(Protocol):
+    """What an encoder and the formats of models need of a tokenizer."""
+
+    @property
+    def vocab(self) -> Mapping[str, int]:
+        """Token -> id."""
+
+    @classmethod
+    def default(cls) -> TokenizerLike:
+        """The tokenizer of a model whose folder has none.
+
+        Raises:
+          ModelError: the package contains none.
+        """
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike) -> TokenizerLike | None:
+        """Reads the tokenizer's files; None where there are none.
+
+        Raises:
+          ModelError: the files are there but damaged.
+        """
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the files that `from_folder` reads."""
+
+    def __call__(self, sentences: Sequence[str], context_length: int) -> Int[np.ndarray, "K C"]:
+        """Token ids, int32, padded to `context_length`.
+
+        Raises:
+          UsageError: a sentence has more tokens than `context_length`.
+        """
 
 
 class Tokenizer:

@@ -99,7 +99,7 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
 
 
 def _recognised(state: Mapping[str, np.ndarray], path: Path) -> tuple[type[Encoder], str]:
-    found = recognise(state)
+    found = recognise(state, _model_type_beside(path))
     if found is None:
         examples = ", ".join(list(state)[:5]) or "nothing"
         raise ModelError(
@@ -156,6 +156,14 @@ def _config_beside(path: Path, in_model_folder: bool, kind: type[Encoder]) -> En
     if not config.exists() or not (in_model_folder or _describes(config, kind)):
         return None
     return read_config(config, kind)
+
+
+def _model_type_beside(path: Path) -> str | None:
+    """What `config.json` beside a weight file calls its model, if it is there and readable."""
+    try:
+        return read_json(path.parent / "config.json").get("model_type")
+    except ModelError:
+        return None
 
 
 def _describes(config: Path, kind: type[Encoder]) -> bool:

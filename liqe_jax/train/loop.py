@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.training import TrainingBatch, training_batches
+from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import UsageError
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_folder, export_last, lost

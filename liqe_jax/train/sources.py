@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.named import load_sets
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.metrics import FEWEST
+from liqe_jax.metrics.correlation import FEWEST
 
 # In place of names: nothing of this kind.
 NONE = ("none",)

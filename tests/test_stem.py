@@ -9,21 +9,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from liqe_jax.model.clip import encode_image, init_params
 from scipy.fft import dctn
 
-from liqe_jax.errors import ModelError
-from liqe_jax.model.clip import encode_image, init_params
 from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.stem import dct_matrix, frequency_features, stem_features, stem_scales
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.errors import ModelError
 from liqe_jax.scoring.load import load
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.write import write_model
 
-from .conftest import TINY, photograph
+from .conftest import photograph
+from .tiny import TINY
 
 SMALL = dataclasses.replace(TINY, image_size=64, patch_size=32, stem="frequencies")
 PER_SCALE = 64 * 3

@@ -51,7 +51,10 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
     if encoder is not None:
         chosen = encoder_class(encoder)
         if chosen.name != model_type:
-            raise ModelError(f"The model's encoder is {model_type!r}; the one that you name is {chosen.name!r}.")
+            raise ModelError(
+                f"config.json says model_type {model_type!r}; expected {chosen.name!r}, the encoder of the weights or the "
+                "one that you name. Give the config.json that belongs to the weights."
+            )
         return chosen
     if model_type not in ENCODERS:
         raise ModelError(

@@ -18,11 +18,11 @@ from liqe_jax.weights.provenance import Provenance, TrainingSet
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
-from .test_formats import SMALL, random_checkpoint
+from .tiny import SMALL, foreign_checkpoint
 
 
 def model(seed: int, config: CLIP = SMALL, **provenance) -> Checkpoint:
-    checkpoint = random_checkpoint(config, seed)
+    checkpoint = foreign_checkpoint(config, seed)
     return dataclasses.replace(checkpoint, provenance=Provenance(f"model {seed}", **provenance))
 
 

@@ -26,12 +26,11 @@ from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.layouts import Flat, from_flax
 from liqe_jax.weights.open import with_text_features
-from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.torch_writer import write_torch
 from liqe_jax.weights.write import DTYPES, FORMATS, default_format, rounded, write_model
 
-from .tiny import plain_text_features
+from .tiny import SMALL, foreign_checkpoint, plain_text_features
 
 SUFFIXES = {"openai-pt": ".pt", "openai-safetensors": ".safetensors", "pyiqa-pt": ".pt", "checkpoint-pt": ".pt"}
 
@@ -51,31 +50,10 @@ def tower(width: int, heads: int, activation: str = "quick_gelu") -> TowerConfig
     return TowerConfig(width=width, layers=2, heads=heads, mlp_width=width + 16, activation=activation)
 
 
-def random_checkpoint(config: CLIP, seed: int = 0) -> Checkpoint:
-    """A model for `config` with no parameter at zero or one; its text features are random too."""
-    rng = np.random.default_rng(seed)
-    shapes = config.param_shapes(1000)
-    flat = {name: np.asarray(rng.normal(0.1, 0.1, shape), np.float32) for name, shape in shapes.items()}
-    features = rng.normal(size=(len(QUALITY_ONLY.prompts), config.projection_dim)).astype(np.float32)
-    return Checkpoint(flat, config, Provenance("random"), QUALITY_ONLY, text_features=features)
-
-
-SMALL = CLIP(
-    vision=TowerConfig(width=128, layers=3, heads=2, mlp_width=160),
-    text=TowerConfig(width=64, layers=2, heads=1, mlp_width=96),
-    image_size=96,
-    patch_size=16,
-    vocab_size=50,
-    context_length=20,
-    eos_token_id=49,
-    projection_dim=40,
-)
-
-
 @pytest.fixture(scope="module")
 def small() -> Checkpoint:
     """A model of two megabytes, with a vocabulary too small for any prompt."""
-    return random_checkpoint(SMALL)
+    return foreign_checkpoint(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +221,7 @@ CONFIGS = {
 @pytest.fixture(scope="module", params=CONFIGS)
 def foreign(request: pytest.FixtureRequest) -> Checkpoint:
     """A random model of each kind."""
-    return random_checkpoint(CONFIGS[request.param], seed=3)
+    return foreign_checkpoint(CONFIGS[request.param], seed=3)
 
 
 @pytest.mark.parametrize("form", ["hf-safetensors", "hf-pytorch", "liqe"])

@@ -18,6 +18,7 @@ from PIL import Image
 import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.images.stream import map_ahead
+from liqe_jax.scoring.forward import _predict
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -80,11 +81,11 @@ def test_the_number_of_devices_changes_nothing(model_folder, pictures, alone, de
 
 def test_new_image_sizes_do_not_compile_again(model, pictures):
     list(model.score_many(pictures[:1], batch_size=1))
-    before = model._predict._cache_size()
+    before = _predict._cache_size()
     for picture in pictures:
         model.score(picture)
         list(model.score_many([picture], batch_size=1, preprocess="even"))
-    assert model._predict._cache_size() == before
+    assert _predict._cache_size() == before
 
 
 def test_results_say_everything(model, photo):

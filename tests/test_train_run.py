@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import pytest
 
-from configs import liqe_nano
 from liqe_jax import UsageError, load
 from liqe_jax.evaluate.predictor import predict_set
 from liqe_jax.train.checkpoints import Checkpoints, digest
@@ -200,25 +199,9 @@ def test_a_wrong_flag_is_an_error():
     assert "lr" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke", "liqe_nano"])
+@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke"])
 def test_every_configuration_is_valid(name):
     module = __import__(f"configs.{name}", fromlist=["get_config"])
     check_config(module.get_config())
     assert "python train.py --config=configs/" in module.__doc__
     assert "Verified here" in module.__doc__
-
-
-def test_stages_of_liqe_nano():
-    varied, *later = (liqe_nano.get_config(stage) for stage in liqe_nano.STAGES)
-    assert varied == liqe_nano.get_config()
-    assert varied.init == "random"
-    starts = ("varied/best_quality", "table/best_quality", "mean", "pairs-mean", "enlarged-mean")
-    starts += ("mosaic-mean", "looks-mean", "resized-mean", "stored-mean", "stored-2-mean")
-    for stage, start in zip(later, starts, strict=True):
-        check_config(stage)
-        assert stage.init == f"runs/{start}"
-        assert stage.architecture == varied.architecture
-        crops = sum(count for _, count in stage.data.sets) * stage.data.patches
-        assert crops == sum(count for _, count in varied.data.sets)
-    with pytest.raises(ValueError, match="The stages are"):
-        liqe_nano.get_config("tabel")

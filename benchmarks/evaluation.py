@@ -22,11 +22,11 @@ import jax
 import numpy as np
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.evaluate.predictions import PredictionFile, row_of
-from liqe_jax.evaluate.predictor import make_judge, predict_set
-from liqe_jax.model.clip import init_params
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.evaluate.predictions import PredictionFile, row_of
+from liqe_jax.evaluate.predictor import predict_set
+from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance
@@ -43,10 +43,10 @@ SIZES = {
 
 def random_model(tiny: bool) -> Model:
     """Random weights: time does not depend on them."""
-    config = CLIP(*SIZES[tiny], projection_dim=32 if tiny else 512)
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
-    text = np.random.default_rng(0).standard_normal((len(JOINT.prompts), config.projection_dim)).astype(np.float32)
-    return Model(params, text / np.linalg.norm(text, axis=-1, keepdims=True), config, JOINT, Provenance("random"))
+    encoder = CLIP(*SIZES[tiny], projection_dim=32 if tiny else 512)
+    params = jax.jit(encoder.init_params)(jax.random.key(0))
+    text = np.random.default_rng(0).standard_normal((len(JOINT.prompts), encoder.projection_dim)).astype(np.float32)
+    return Model(params, text / np.linalg.norm(text, axis=-1, keepdims=True), encoder, JOINT, Provenance("random"))
 
 
 def set_of(files: list[Path]) -> LabelledSet:
@@ -69,7 +69,7 @@ def jobs(model: Model, folder: Path) -> dict[str, Callable[[], None]]:
     """The two contenders."""
     files = sorted(folder.glob("*.jpg"))
     dataset = set_of(files)
-    judge = make_judge(model.encoder, model.tasks, model.dtype)
+    indices, preset = np.arange(len(files)), PRESETS["paper"]
 
     def score() -> None:
         assert sum(result.quality > 0 for result in model.score_many(files)) == len(files)
@@ -79,7 +79,7 @@ def jobs(model: Model, folder: Path) -> dict[str, Callable[[], None]]:
         path.unlink(missing_ok=True)
         file = PredictionFile(path, {})
         with file.append() as add:
-            for batch in predict_set(model, dataset, np.arange(len(files)), judge=judge):
+            for batch in predict_set(model.forward, model.weights, dataset, indices, preset=preset):
                 for k, (i, q) in enumerate(zip(batch.indices, batch.quality, strict=True)):
                     add([row_of(dataset, int(i), q, {name: p[k] for name, p in batch.probabilities.items()})])
         file.finish(dataset.names)

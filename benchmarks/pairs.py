@@ -21,12 +21,12 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from liqe_jax.data.crops import SPLIT, crop_pixels, crops_set, views_of_crops
+from liqe_jax.encoders.stem import frequency_features
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.model.predict import predict
-from liqe_jax.encoders.stem import frequency_features
-from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.weights.average import averaged
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 
 BATCH = 64  # views
 DAMAGED = 4.45  # opinion; above it few people see damage
@@ -57,7 +57,7 @@ def judge(model: Checkpoint, squares: Float[np.ndarray, "V C L F"]) -> tuple[np.
     """Scores [V] and the numbers of the most probable distortions [V]."""
     assert model.tasks is not None
     assert model.text_features is not None
-    function = jax.jit(functools.partial(predict, config=model.encoder, tasks=model.tasks))
+    function = jax.jit(functools.partial(predict, encoder=model.encoder, tasks=model.tasks))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), model.params)
     quality, distortion = [], []
     for start in range(0, len(squares), BATCH):

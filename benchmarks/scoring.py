@@ -28,29 +28,27 @@ WIDTH, HEIGHT, PATCHES, PATCH, STRIDE = 1024, 768, 15, 224, 48
 
 
 def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
-    """This package: a batch of patches, and a loop over files."""
+    """This package: a batch of crops, and a loop over files."""
     import jax
     import numpy as np
 
-    from liqe_jax.model.clip import init_params
     from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.scoring.model import Model
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.weights.provenance import Provenance
 
-    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
+    encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    params = jax.jit(encoder.init_params)(jax.random.key(0))
     text = np.random.default_rng(0).standard_normal((495, 512)).astype(np.float32)
     text /= np.linalg.norm(text, axis=-1, keepdims=True)
-    model = Model(params, text, config, JOINT, Provenance("random"), dtype)
-    patches = np.random.default_rng(1).integers(0, 256, (1, PATCHES, PATCH, PATCH, 3), np.uint8)
-    mask = np.ones((1, PATCHES), np.float32)
+    model = Model(params, text, encoder, JOINT, Provenance("random"), dtype, jax.devices()[0])
+    crops = np.random.default_rng(1).integers(0, 256, (PATCHES, PATCH, PATCH, 3), np.uint8)
     files = sorted(folder.glob("*.jpg"))
 
     def compute() -> float:
-        out = model._predict(model.params, patches, model.text_features, crop_mask=mask)
-        return float(out.values["quality"][0])
+        (batch,) = model.forward.stream(model.weights, [crops], lambda item: item, batch_size=1, crops=PATCHES)
+        return float(batch.prediction.values["quality"][0])
 
     def from_files() -> float:
         return sum(score.quality for score in model.score_many(files))

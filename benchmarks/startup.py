@@ -25,18 +25,17 @@ def random_models(folder: Path) -> list[Path]:
     import numpy as np
     from flax.traverse_util import flatten_dict
 
-    from liqe_jax.model.clip import init_params
     from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
-    from liqe_jax.weights.open import with_text_features
+    from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.weights.checkpoint import Checkpoint
+    from liqe_jax.weights.open import with_text_features
     from liqe_jax.weights.provenance import Provenance
     from liqe_jax.weights.write import write_model
 
-    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
+    encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    params = jax.jit(encoder.init_params)(jax.random.key(0))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
-    checkpoint = with_text_features(Checkpoint(flat, config, Provenance("random")))
+    checkpoint = with_text_features(Checkpoint(flat, encoder, Provenance("random")))
     paths = [folder / "native", folder / "LIQE.pt"]
     for path in paths:
         write_model(path, checkpoint)

@@ -13,6 +13,7 @@ are random ViT-B/32; time does not depend on them. Peak memory is the process's,
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -36,28 +37,28 @@ def liqe_step(
     import jax
     import numpy as np
 
-    from liqe_jax.model.clip import param_shapes
     from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
-    from liqe_jax.model.prompts import pack_for_devices
+    from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.text.tokenizer import Tokenizer
     from liqe_jax.train.mapped import pmapped_state, pmapped_step, rows_per_device
-    from liqe_jax.train.objective import Labels, terms_of
+    from liqe_jax.train.objective import Labels, losses_of
+    from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
+    from liqe_jax.train.settings import default_config
     from liqe_jax.train.step import Batch
 
-    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     if small:
-        config = CLIP(TowerConfig(64, 2, 2, 128), TowerConfig(64, 2, 2, 128), projection_dim=32)
-    packed = pack_for_devices(Tokenizer.default()(JOINT.prompts), config.eos_token_id, devices, config.text.width)
+        encoder = CLIP(TowerConfig(64, 2, 2, 128), TowerConfig(64, 2, 2, 128), projection_dim=32)
+    prompts = encoder.prompts(JOINT.prompts, devices=devices)
     groups = min(images // 2, 6)
     plan = Plan(
-        config,
+        encoder,
         JOINT,
-        terms_of(JOINT),
-        packed.order,
+        losses_of(JOINT),
+        prompts.order,
         groups,
+        find_optimizer(default_config().optimizer),
         dtype=np.dtype(dtype) if dtype == "float32" else jax.numpy.bfloat16,
         remat=remat,
         micro_batches=micro_batches,
@@ -75,10 +76,11 @@ from liqe_jax.encoders.tower import TowerConfig
     batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
     local = jax.local_devices()[:devices]
     # Random numbers made by NumPy: JAX's initialisers would leave 1.4 GB of scratch behind.
-    params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), param_shapes(config))
+    shapes = jax.eval_shape(encoder.init_params, jax.random.key(0))
+    params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), shapes)
     state = [pmapped_state(params, plan, local)]
     del params
-    rows, weights = rows_per_device(packed, devices), np.ones(3, np.float32)
+    rows, weights = rows_per_device(prompts, devices), np.ones(3, np.float32)
     rest = batch, rows, np.float32(5e-6), weights
     step = compiled_ahead(pmapped_step(plan, local), state[0], *rest)
 
@@ -93,13 +95,13 @@ def torch_step(images: int) -> Callable[[], float]:
     """The reference's step with transformers' CLIPModel."""
     import numpy as np
     import torch
-    from transformers import CLIP, CLIPModel
+    from transformers import CLIPConfig, CLIPModel
 
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
     torch.manual_seed(0)
-    model = CLIPModel(CLIP()).eval()
+    model = CLIPModel(CLIPConfig()).eval()
     model.logit_scale.requires_grad = False
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-6, weight_decay=1e-3)
     token_ids = torch.as_tensor(Tokenizer.default()(JOINT.prompts), dtype=torch.long)
@@ -264,6 +266,7 @@ def compare(rounds: int, torch_rounds: int) -> None:
 def packed_tokens(devices: int = 1) -> int:
     """Text tokens of a step, padding included."""
     from liqe_jax.model.prompts import pack_for_devices
+
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
@@ -301,26 +304,33 @@ def scaling(rounds: int) -> None:
 def sharing(rounds: int) -> None:
     """Forward and backward of the text tower alone, in each form."""
     import jax
+    import numpy as np
 
-    from liqe_jax.model.clip import init_params
     from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
-    from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
+    from liqe_jax.encoders.clip_prompts import PackedRows, pack_prompts
+    from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
-    config = CLIP(TowerConfig(64, 1, 1, 64), TowerConfig(512, 12, 8, 2048))
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)["text_model"]
-    rest = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
+    encoder = CLIP(TowerConfig(64, 1, 1, 64), TowerConfig(512, 12, 8, 2048))
+    rest = jax.jit(encoder.init_params)(jax.random.key(0))
+    params = rest["text_model"]
     ids = Tokenizer.default()(JOINT.prompts)
+    ids = ids[:, :24]
+    alone = PackedRows(
+        ids,
+        np.broadcast_to(np.arange(24, dtype=np.int32), ids.shape),
+        np.tril(np.ones((1, 24, 24), bool)),
+        np.argmax(ids == encoder.eos_token_id, axis=1)[:, None],
+    )
     forms: dict[str, Callable] = {
-        "one row per prompt, 24 positions": lambda p: encode_prompts_plainly(p, ids[:, :24], config)
+        "one row per prompt, 24 positions": lambda p: encoder.text_features(p, alone)[:, 0],
     }
     for length in (24, 64, 128, 256, 512, 1024):
         packed = pack_prompts(ids, 49407, length)
-        rows, columns = packed.token_ids.shape
-        forms[f"tree mask, {rows} rows of {columns}"] = lambda p, packed=packed: encode_prompts(p, packed, config)
-    probe = jax.random.normal(jax.random.key(1), (len(ids), config.projection_dim))
+        rows, columns = packed.rows.token_ids.shape
+        forms[f"tree mask, {rows} rows of {columns}"] = functools.partial(encoder.encode_prompts, prompts=packed)
+    probe = jax.random.normal(jax.random.key(1), (len(ids), encoder.projection_dim))
     steps = {}
     for name, form in forms.items():
         steps[name] = jax.jit(jax.grad(lambda p, form=form: (form({**rest, "text_model": p}) * probe).sum()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +12,12 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import pixels_of
-from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.images.grid import cut
-from liqe_jax.model.head import Prediction, marginal
+from liqe_jax.encoders.base import Encoder
 from liqe_jax.scoring.model import Model
-from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
+from liqe_jax.taxonomy import DISTORTION, JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance
 
 SESSIONS = tuple(str(session) for session in range(1, 11))
-CONFIG = CLIP(TowerConfig(64, 1, 1, 64), TowerConfig(64, 1, 1, 64), projection_dim=8)
 
 # Between neighbours, so that red, quality and MOS tell all images apart.
 STEP = 3
@@ -79,34 +76,60 @@ def _encode(colour: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def fake_predict(kind: str):
-    """Stands for `liqe_jax.model.predict.predict`: reads the answer from the pixels that count."""
-    noise = jnp.asarray(np.random.default_rng(5).permutation(256), jnp.float32)
+@dataclasses.dataclass(frozen=True)
+class KnownEncoder(Encoder):
+    """Reads the answer from a crop's mean colour; its feature is that colour, and it has no text.
 
-    def predict(params, patches, text_features, *, config, tasks, crop_mask, dtype):
-        pixels = patches.astype(jnp.float32).mean((2, 3))
-        colour = jnp.einsum("bpc,bp->bc", pixels, crop_mask) / crop_mask.sum(-1, keepdims=True)
-        red = jnp.round(colour[:, 0])
-        if kind == "reversed":
+    Attributes:
+      kind: "oracle", "reversed", "noise", "constant", or "damaged", which is NaN where red is 0.
+    """
+
+    name: ClassVar[str] = "known"
+
+    kind: str = "oracle"
+    image_size: int = 224
+    projection_dim: int = 3
+
+    def init_params(self, key):
+        return {"number": jnp.zeros(())}
+
+    def image_features(self, params, crops, dtype=jnp.float32, remat=False):
+        return jnp.asarray(crops, jnp.float32).mean((-3, -2))
+
+    def prompts(self, sentences, tokenizer=None, devices=1):
+        raise NotImplementedError
+
+    def text_features(self, params, rows, dtype=jnp.float32, remat=False):
+        raise NotImplementedError
+
+    def logits(self, params, image_features, text_features):
+        """Logarithms of the joint distribution, whose softmax it is."""
+        red, green, blue = (jnp.round(image_features[..., i]) for i in range(3))
+        if self.kind == "reversed":
             red = 255 - red
-        elif kind == "noise":
-            red = noise[red.astype(jnp.int32)]
-        elif kind == "constant":
-            red, colour = jnp.full_like(red, 127.5), colour * 0
-        position = red * (4 / 255)
-        levels = jnp.maximum(0, 1 - jnp.abs(position[:, None] - jnp.arange(5)))  # their expectation is the quality
-        scene = 1.0 * (jnp.round(colour[:, 1:2] / 10) == jnp.arange(len(SCENE.labels)))
-        distortion = 1.0 * (jnp.round(colour[:, 2:3] / 10) == jnp.arange(len(DISTORTION.labels)))
-        joint = jnp.einsum("bq,bs,bt->bqst", levels, scene, distortion)
-        marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
-        values = {"quality": marginals["quality"] @ jnp.asarray(QUALITY.values, jnp.float32)}
-        return Prediction(joint.reshape(len(joint), -1), joint, marginals, values)
+        elif self.kind == "noise":
+            red = jnp.asarray(np.random.default_rng(5).permutation(256), jnp.float32)[red.astype(jnp.int32)]
+        elif self.kind == "constant":
+            red, green, blue = jnp.full_like(red, 127.5), 0 * green, 0 * blue
+        elif self.kind == "damaged":
+            red = jnp.where(red == 0, jnp.nan, red)
+        position = red[..., None] * (4 / 255)
+        levels = jnp.maximum(0, 1 - jnp.abs(position - jnp.arange(5)))  # their expectation is the quality
+        scene = jnp.round(green / 10)[..., None] == jnp.arange(len(SCENE.labels))
+        distortion = jnp.round(blue / 10)[..., None] == jnp.arange(len(DISTORTION.labels))
+        joint = levels[..., :, None, None] * scene[..., None, :, None] * distortion[..., None, None, :]
+        return jnp.log(jnp.maximum(joint, 1e-30)).reshape(*red.shape, -1)
 
-    return predict
+    def to_config(self):
+        return {"model_type": self.name, "kind": self.kind}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config["kind"])
 
 
 def expected_quality(dataset: LabelledSet, kind: str, seed: int = 0) -> np.ndarray:
-    """What `fake_predict` will say of each image, float32."""
+    """What `KnownEncoder` will say of each image, float32."""
     red = colours(len(dataset), seed)[:, 0].astype(np.float32)
     if kind == "reversed":
         red = 255 - red
@@ -117,13 +140,13 @@ def expected_quality(dataset: LabelledSet, kind: str, seed: int = 0) -> np.ndarr
     return quality_of_red(red)
 
 
-def known_model(trained_on=(), devices=None, name: str = "known", number: float = 0.0) -> Model:
+def known_model(trained_on=(), devices=None, name: str = "known", number: float = 0.0, kind: str = "oracle") -> Model:
     """A model without a network; `number` is its only parameter, for its digest."""
-    params = {"number": np.float32(number)}
+    encoder = KnownEncoder(kind)
     return Model(
-        params,
-        np.eye(len(JOINT.prompts), CONFIG.projection_dim),
-        CONFIG,
+        {"number": np.float32(number)},
+        np.zeros((len(JOINT.prompts), encoder.projection_dim)),
+        encoder,
         JOINT,
         Provenance(name, trained_on=trained_on),
         devices=devices,

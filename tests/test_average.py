@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from liqe_jax.cli.main import main
-from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.encoders.clip import CLIP
+from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.taxonomy import JOINT
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.average import averaged
@@ -18,11 +18,11 @@ from liqe_jax.weights.provenance import Provenance, TrainingSet
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
-from .test_formats import SMALL, random_checkpoint
+from .tiny import SMALL, foreign_checkpoint
 
 
 def model(seed: int, config: CLIP = SMALL, **provenance) -> Checkpoint:
-    checkpoint = random_checkpoint(config, seed)
+    checkpoint = foreign_checkpoint(config, seed)
     return dataclasses.replace(checkpoint, provenance=Provenance(f"model {seed}", **provenance))
 
 
@@ -37,7 +37,7 @@ def test_parameters_are_the_weighted_means():
         assert even.flat[name].shape == models[0].flat[name].shape
     # They belong to other weights.
     assert even.text_features is None
-    assert (even.config, even.tasks) == (models[0].encoder, models[0].tasks)
+    assert (even.encoder, even.tasks) == (models[0].encoder, models[0].tasks)
 
 
 def test_the_mean_of_a_model_with_itself_is_the_model():

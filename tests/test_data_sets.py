@@ -28,7 +28,7 @@ from liqe_jax.data.prepare import examine
 from liqe_jax.data.prepare.gather import gather
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
-from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.data.reading.evaluation import evaluation_images
 from liqe_jax.data.reading.sidecar import find_prepared
 from liqe_jax.data.reading.store import load_set
 from liqe_jax.data.reading.training import Broken, training_batches
@@ -37,7 +37,7 @@ from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import read_labels
 from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.errors import DataError
-from liqe_jax.images.preprocess import resize_short_side
+from liqe_jax.images.preprocess import PRESETS, resize_short_side
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from tests import fakes
 
@@ -832,8 +832,9 @@ def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     loaded = load_set("clive", tmp_path)
     with pytest.raises(DataError, match=r"is damaged .*Prepare the set again"):
         loaded.read(range(len(loaded)))
+    indices = np.arange(len(loaded))
     with pytest.raises(DataError, match=r"CLIVE/\S+ cannot be decoded .*Prepare the data set again"):
-        list(evaluation_batches(loaded, np.arange(len(loaded)), batch_size=2, patch=8))
+        list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8))
     broken = Broken()
     assert len(list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8, broken=broken))) == 5
     assert broken.names  # replaced, and said

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from configs import liqe_nano
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 from tools import nano_card
 from tools.check_site import faults_of
 from tools.prompt_figure import figure

@@ -23,7 +23,7 @@ from liqe_jax.evaluate.run import evaluate
 from liqe_jax.evaluate.settings import check_eval_config, default_eval_config
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.weights.provenance import TrainingSet
-from tests.known import SESSIONS, expected_quality, fake_predict, known_model, known_set
+from tests.known import SESSIONS, expected_quality, known_model, known_set
 
 SETS = {"LIVE": 40, "BID": 37, "SPAQ": 31}
 
@@ -42,13 +42,12 @@ def settings(**changes):
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
+def run(tmp_path):
     """Runs the protocol with a model of a kind; a fresh folder unless one is given."""
 
     def go(kind="oracle", folder=None, weights="known", model=None, **changes):
-        monkeypatch.setattr(predictor, "predict", fake_predict(kind))
         folder = folder or tmp_path / kind
-        make = model or (lambda path: known_model(devices=jax.devices()[:2]))
+        make = model or (lambda path: known_model(devices=jax.devices()[:2], kind=kind))
         return folder, evaluate(settings(**changes), weights, folder, make, load_set)
 
     return go
@@ -286,19 +285,16 @@ def test_two_evaluations_are_compared(run, tmp_path):
 
 
 @pytest.fixture
-def some_reversed(run, monkeypatch):
+def some_reversed(run):
     """Runs ten models of which those of some numbers are reversed; all judge the whole sets."""
-    oracle = fake_predict("oracle")
 
     def go(folder, numbers, weights="m_{session}", **changes):
-        def predict(params, *arguments, **options):
-            found = oracle(params, *arguments, **options)
-            turned = sum(params["number"] == number for number in numbers)
-            return found._replace(values={"quality": found.values["quality"] * (1 - 2 * turned)})
+        def load(path):
+            number = float(path[2:] or 0)
+            return known_model(number=number, kind="reversed" if number in numbers else "oracle")
 
         changes = {"sessions": ("1", "2", "3"), "sets": ("BID",), "whole": ("LIVE",), "whole_models": "all"} | changes
-        monkeypatch.setattr("tests.test_evaluate_protocol.fake_predict", lambda kind: predict)
-        return run(str(numbers), folder, weights, lambda path: known_model(number=float(path[2:] or 0)), **changes)
+        return run(str(numbers), folder, weights, load, **changes)
 
     return go
 
@@ -349,7 +345,7 @@ def test_a_rival_that_saw_the_images_is_marked(run, tmp_path, stated_for_the_run
     seen = (TrainingSet("SPAQ", "all"), TrainingSet("BID", "session 1"))
     given = {"trained_on": [(entry.dataset, entry.split) for entry in seen]} if stated_for_the_run else {}
     trained_on = None if stated_for_the_run else seen
-    run("noise", tmp_path / "rival", name="rival", model=lambda path: known_model(trained_on), **given)
+    run("noise", tmp_path / "rival", name="rival", model=lambda path: known_model(trained_on, kind="noise"), **given)
     folder, content = run("oracle", tmp_path / "ours", against=str(tmp_path / "rival"), name="ours")
     text = (folder / "tables" / "differences.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith("| SPAQ, whole set")]
@@ -365,7 +361,7 @@ def test_a_rival_that_saw_the_images_is_marked(run, tmp_path, stated_for_the_run
 def test_padding_batches_and_devices_change_nothing(run, tmp_path):
     kept = []
     for number_, (devices, per_device) in enumerate([(1, 1), (8, 1), (3, 5), (2, 64)]):
-        make = lambda path, n=devices: known_model(devices=jax.devices()[:n])  # noqa: E731
+        make = lambda path, n=devices: known_model(devices=jax.devices()[:n], kind="noise")  # noqa: E731
         folder, content = run("noise", tmp_path / str(number_), model=make, images_per_device=per_device)
         kept.append(({p.name: p.read_text().splitlines() for p in folder.rglob("*.jsonl")}, content["results"]))
     assert len(kept[0][0]) == 3
@@ -385,20 +381,20 @@ def lines_of(folder: Path) -> dict[str, bytes]:
 
 def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     whole, _ = run("noise", tmp_path / "whole")
-    real, predicted = predictor.evaluation_batches, []
+    real, predicted = predictor.evaluation_images, []
 
     def counted(dataset, indices, **options):
         predicted.append((dataset.name, len(indices)))
         return real(dataset, indices, **options)
 
     def broken(dataset, indices, **options):
-        for count, batch in enumerate(real(dataset, indices, **options)):
-            if dataset.name == "BID" and count == 6:
+        for count, image in enumerate(real(dataset, indices, **options)):
+            if dataset.name == "BID" and count == 6 * options["batch_size"]:
                 raise KeyboardInterrupt
-            yield batch
+            yield image
 
     folder = tmp_path / "killed"
-    monkeypatch.setattr(predictor, "evaluation_batches", broken)
+    monkeypatch.setattr(predictor, "evaluation_images", broken)
     with pytest.raises(KeyboardInterrupt):
         run("noise", folder)
     partial = folder / "predictions" / "model" / "bid.jsonl.partial"
@@ -407,7 +403,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
         file.write('{"image": "0')  # cut while writing
     with pytest.raises(DataError, match="no finished evaluation"):
         tables_from(folder)
-    monkeypatch.setattr(predictor, "evaluation_batches", counted)
+    monkeypatch.setattr(predictor, "evaluation_images", counted)
     run("noise", folder)
     assert predicted == [("BID", 27), ("SPAQ", 31)]
     assert lines_of(folder) == lines_of(whole)
@@ -418,8 +414,8 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
 
 
 def test_more_sessions_are_added_to_what_is_there(run, tmp_path, monkeypatch):
-    real, predicted = predictor.evaluation_batches, []
-    monkeypatch.setattr(predictor, "evaluation_batches", lambda d, i, **o: predicted.append(len(i)) or real(d, i, **o))
+    real, predicted = predictor.evaluation_images, []
+    monkeypatch.setattr(predictor, "evaluation_images", lambda d, i, **o: predicted.append(len(i)) or real(d, i, **o))
     options = {"sets": ("LIVE",), "official": (), "whole": ()}
     run(folder=tmp_path / "a", sessions=("1",), **options)
     folder, _ = run(folder=tmp_path / "a", sessions=("1", "2"), **options)
@@ -529,23 +525,15 @@ def test_missing_sets(run, tmp_path):
         evaluate(settings(missing="skip", sets=(), official=(), whole=("SPAQ",)), "m", tmp_path / "c", None, load)
 
 
-def test_too_few_images_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "predict", fake_predict("oracle"))
+def test_too_few_images_are_named(tmp_path):
     config = settings(sets=("LIVE",), official=(), whole=())
     with pytest.raises(DataError, match=r"LIVE, session 1, test part: .*at least 3"):
         evaluate(config, "m", tmp_path, lambda path: known_model(), lambda name: known_set(name, 10))
 
 
-def test_nan_names_the_image(tmp_path, monkeypatch):
-    fake = fake_predict("oracle")
-    monkeypatch.setattr(predictor, "predict", lambda *a, **o: _nan_at_red_zero(fake(*a, **o)))
+def test_nan_names_the_image(tmp_path):
     with pytest.raises(ModelError, match=r"known predicts NaN for LIVE/\d\d\d.png"):
-        evaluate(settings(), "m", tmp_path, lambda path: known_model(), load_set)
-
-
-def _nan_at_red_zero(out):
-    quality = out.values["quality"]
-    return out._replace(values={"quality": jax.numpy.where(quality == 1, np.nan, quality)})
+        evaluate(settings(), "m", tmp_path, lambda path: known_model(kind="damaged"), load_set)
 
 
 @pytest.mark.parametrize(

@@ -17,20 +17,20 @@ from flax.serialization import msgpack_restore, msgpack_serialize
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
-from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD
 from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.model.prompts import encode_prompts_plainly
-from liqe_jax.weights.open import with_text_features
-from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD, QUALITY_ONLY
+from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint
-from liqe_jax.weights.layouts import LAYOUTS, Flat, from_flax
-from liqe_jax.weights.provenance import Provenance
+from liqe_jax.weights.layouts import Flat, from_flax
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.torch_writer import write_torch
 from liqe_jax.weights.write import DTYPES, FORMATS, default_format, rounded, write_model
+
+from .tiny import SMALL, foreign_checkpoint, plain_text_features
 
 SUFFIXES = {"openai-pt": ".pt", "openai-safetensors": ".safetensors", "pyiqa-pt": ".pt", "checkpoint-pt": ".pt"}
 
@@ -50,31 +50,10 @@ def tower(width: int, heads: int, activation: str = "quick_gelu") -> TowerConfig
     return TowerConfig(width=width, layers=2, heads=heads, mlp_width=width + 16, activation=activation)
 
 
-def random_checkpoint(config: CLIP, seed: int = 0) -> Checkpoint:
-    """A model for `config` with no parameter at zero or one; its text features are random too."""
-    rng = np.random.default_rng(seed)
-    shapes = flatten_dict(param_shapes(config), sep="/")
-    flat = {name: np.asarray(rng.normal(0.1, 0.1, leaf.shape), np.float32) for name, leaf in shapes.items()}
-    features = rng.normal(size=(len(QUALITY_ONLY.prompts), config.projection_dim)).astype(np.float32)
-    return Checkpoint(flat, config, Provenance("random"), QUALITY_ONLY, text_features=features)
-
-
-SMALL = CLIP(
-    vision=TowerConfig(width=128, layers=3, heads=2, mlp_width=160),
-    text=TowerConfig(width=64, layers=2, heads=1, mlp_width=96),
-    image_size=96,
-    patch_size=16,
-    vocab_size=50,
-    context_length=20,
-    eos_token_id=49,
-    projection_dim=40,
-)
-
-
 @pytest.fixture(scope="module")
 def small() -> Checkpoint:
     """A model of two megabytes, with a vocabulary too small for any prompt."""
-    return random_checkpoint(SMALL)
+    return foreign_checkpoint(SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +169,7 @@ def test_torch_loads_our_files_with_weights_only(
     loaded = torch.load(tmp_path / "model.pt", weights_only=True)
     state = loaded[inside] if inside else loaded
     prefix = "clip_model." if form == "pyiqa-pt" else ""
-    want = {prefix + name: array for name, array in from_flax(flat, "openai").items()}
+    want = {prefix + name: array for name, array in from_flax(flat, CLIP, "openai").items()}
     assert state.keys() == want.keys()
     for name, tensor in state.items():
         assert tensor.dtype == getattr(torch, dtype)
@@ -209,7 +188,7 @@ def test_reads_what_torch_saves(
     flat = rounded(small.flat, dtype)
     state = {
         prefix + name: torch.tensor(array).to(getattr(torch, dtype))
-        for name, array in from_flax(flat, "openai").items()
+        for name, array in from_flax(flat, CLIP, "openai").items()
     }
     path = tmp_path / "model.pt"
     torch.save({wrapper: state} if wrapper else state, path, _use_new_zipfile_serialization=zipped)
@@ -218,7 +197,7 @@ def test_reads_what_torch_saves(
 
 def test_reads_the_references_training_checkpoints(tmp_path: Path, checkpoint: Checkpoint) -> None:
     torch = pytest.importorskip("torch")
-    state = {name: torch.tensor(array) for name, array in from_flax(checkpoint.flat, "openai").items()}
+    state = {name: torch.tensor(array) for name, array in from_flax(checkpoint.flat, CLIP, "openai").items()}
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
     content = {"epoch": 5, "model_state_dict": state, "optimizer_state_dict": optimizer.state_dict()}
     torch.save(content | {"all_results": {"live": np.float64(0.9)}}, tmp_path / "model.pt")
@@ -242,14 +221,14 @@ CONFIGS = {
 @pytest.fixture(scope="module", params=CONFIGS)
 def foreign(request: pytest.FixtureRequest) -> Checkpoint:
     """A random model of each kind."""
-    return random_checkpoint(CONFIGS[request.param], seed=3)
+    return foreign_checkpoint(CONFIGS[request.param], seed=3)
 
 
 @pytest.mark.parametrize("form", ["hf-safetensors", "hf-pytorch", "liqe"])
 def test_transformers_agrees_on_our_folders(tmp_path: Path, foreign: Checkpoint, form: str) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    config = foreign.config
+    config = foreign.encoder
     write_model(tmp_path / "model", foreign, form)
     model, info = transformers.CLIPModel.from_pretrained(tmp_path / "model", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -264,8 +243,8 @@ def test_transformers_agrees_on_our_folders(tmp_path: Path, foreign: Checkpoint,
         image = model.visual_projection(model.vision_model(tensor).pooler_output)
         text = model.text_projection(model.text_model(torch.from_numpy(token_ids).long()).pooler_output)
     for theirs, ours in (
-        (image, jax.jit(encode_image, static_argnums=2)(params, jnp.asarray(pixels), config)),
-        (text, jax.jit(encode_prompts_plainly, static_argnums=2)(params, token_ids, config)),
+        (image, jax.jit(config.image_features)(params, jnp.asarray(pixels))),
+        (text, jax.jit(plain_text_features, static_argnums=2)(params, token_ids, config)),
     ):
         want = (theirs / theirs.norm(dim=-1, keepdim=True)).numpy()
         np.testing.assert_allclose(np.asarray(ours), want, atol=1e-5, rtol=0)
@@ -291,7 +270,7 @@ def test_reads_what_transformers_saves(tmp_path: Path, folders: Path, checkpoint
     if form == "save_pretrained":
         model.save_pretrained(tmp_path / "saved")
     else:
-        model.encoder.save_pretrained(tmp_path / "saved")
+        model.config.save_pretrained(tmp_path / "saved")
         torch.save(model.state_dict(), tmp_path / "saved" / form)
     got = read_model(tmp_path / "saved")
     assert got.encoder == checkpoint.encoder
@@ -299,10 +278,10 @@ def test_reads_what_transformers_saves(tmp_path: Path, folders: Path, checkpoint
 
 
 def test_reads_the_constant_buffers_of_older_files(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    hugging_face = from_flax(checkpoint.flat, "hugging_face")
+    hugging_face = from_flax(checkpoint.flat, CLIP, "hugging_face")
     ids = np.arange(77)[None]
     save_file(hugging_face | {"text_model.embeddings.position_ids": ids}, tmp_path / "hugging_face.safetensors")
-    openai = from_flax(checkpoint.flat, "openai")
+    openai = from_flax(checkpoint.flat, CLIP, "openai")
     constants = {name: np.array(77) for name in ("input_resolution", "context_length", "vocab_size")}
     write_torch(tmp_path / "openai.pt", openai | constants)
     for name in ("hugging_face.safetensors", "openai.pt"):
@@ -339,7 +318,6 @@ def test_msgpack_of_something_else_is_refused(tmp_path: Path) -> None:
 
 # Weights that are wrong
 
-SIGNATURES = {name: layout.signature for name, layout in LAYOUTS.items()}
 # One array of each layout that something else than the signature tells.
 VICTIMS = {
     "openai": "visual.transformer.resblocks.1.mlp.c_fc.weight",
@@ -360,9 +338,9 @@ def write_state(path: Path, state: Flat, layout: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", CLIP.layouts)
 def test_missing_and_superfluous_arrays_are_listed_together(tmp_path: Path, small: Checkpoint, layout: str) -> None:
-    state = from_flax(small.flat, layout)
+    state = from_flax(small.flat, CLIP, layout)
     state["renamed_array"] = state.pop(VICTIMS[layout])
     path = write_state(tmp_path, state, layout)
     with pytest.raises(ModelError) as caught:
@@ -373,18 +351,18 @@ def test_missing_and_superfluous_arrays_are_listed_together(tmp_path: Path, smal
     assert str(path) in message
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", CLIP.layouts)
 def test_integer_arrays_are_refused_by_name(tmp_path: Path, small: Checkpoint, layout: str) -> None:
-    state = from_flax(small.flat, layout)
+    state = from_flax(small.flat, CLIP, layout)
     state[VICTIMS[layout]] = state[VICTIMS[layout]].astype(np.int32)
     with pytest.raises(ModelError) as caught:
         read_model(write_state(tmp_path, state, layout))
     assert f"not floating point (1): {VICTIMS[layout]} (int32)" in str(caught.value)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", CLIP.layouts)
 def test_wrong_shapes_show_both_sides(tmp_path: Path, small: Checkpoint, layout: str) -> None:
-    state = from_flax(small.flat, layout)
+    state = from_flax(small.flat, CLIP, layout)
     state[VICTIMS[layout]] = np.zeros((7, 9), np.float32)
     with pytest.raises(ModelError) as caught:
         read_model(write_state(tmp_path, state, layout))
@@ -392,13 +370,13 @@ def test_wrong_shapes_show_both_sides(tmp_path: Path, small: Checkpoint, layout:
     assert f"vision_model/encoder/layers/1/mlp/fc1/kernel: expected (128, 160), got {got}" in str(caught.value)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", CLIP.layouts)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (0, 0)], ids=str)
 def test_no_shape_of_any_array_is_anything_but_a_model_error(
     tmp_path: Path, small: Checkpoint, layout: str, shape: tuple[int, ...]
 ) -> None:
     # The architecture is read off some arrays before their shapes are known to be right.
-    state = from_flax(small.flat, layout)
+    state = from_flax(small.flat, CLIP, layout)
     for name in state:
         # One block stands for all, and what is a vector by nature is checked like the rest.
         if re.search(r"[./][12][./]|ln_|norm|bias", name) or state[name].shape == shape:
@@ -410,21 +388,21 @@ def test_no_shape_of_any_array_is_anything_but_a_model_error(
 
 
 def test_only_one_tower_is_refused(tmp_path: Path, small: Checkpoint) -> None:
-    state = from_flax(small.flat, "hugging_face")
+    state = from_flax(small.flat, CLIP, "hugging_face")
     save_file({n: a for n, a in state.items() if n.startswith("vision_model")}, tmp_path / "vision.safetensors")
     with pytest.raises(ModelError, match=r"missing \(\d+\): logit_scale, text_model\.embeddings"):
         read_model(tmp_path / "vision.safetensors")
 
 
 def test_a_lost_block_is_refused(tmp_path: Path, small: Checkpoint) -> None:
-    state = from_flax(small.flat, "openai")
+    state = from_flax(small.flat, CLIP, "openai")
     state = {name: array for name, array in state.items() if ".resblocks.0." not in name}
     with pytest.raises(ModelError, match=r"missing \(24\)"):
         read_model(write_state(tmp_path, state, "openai"))
 
 
 def test_no_blocks_at_all_are_refused(tmp_path: Path, small: Checkpoint) -> None:
-    state = from_flax(small.flat, "openai")
+    state = from_flax(small.flat, CLIP, "openai")
     state = {name: array for name, array in state.items() if ".resblocks." not in name}
     with pytest.raises(ModelError, match=r"model\.pt"):
         read_model(write_state(tmp_path, state, "openai"))
@@ -440,7 +418,7 @@ def test_files_without_a_clip_show_what_they_hold(tmp_path: Path) -> None:
 
 
 def test_state_dicts_with_other_things_are_refused(tmp_path: Path, small: Checkpoint) -> None:
-    write_torch(tmp_path / "model.pt", {**from_flax(small.flat, "openai"), "epoch": 3})
+    write_torch(tmp_path / "model.pt", {**from_flax(small.flat, CLIP, "openai"), "epoch": 3})
     with pytest.raises(ModelError, match=r"no tensors where a state dict was expected: epoch \(int\)"):
         read_model(tmp_path / "model.pt")
 
@@ -449,7 +427,7 @@ def test_state_dicts_with_other_things_are_refused(tmp_path: Path, small: Checkp
 @pytest.mark.parametrize("kept", [0, 0.001, 0.5, 0.999])
 def test_cut_files_are_refused(tmp_path: Path, small: Checkpoint, name: str, kept: float) -> None:
     layout = {".pt": "openai", ".safetensors": "hugging_face", ".msgpack": "flax"}[Path(name).suffix]
-    path = write_state(tmp_path, from_flax(small.flat, layout), layout)
+    path = write_state(tmp_path, from_flax(small.flat, CLIP, layout), layout)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(ModelError, match=r"[Dd]ownload") as caught:
@@ -480,31 +458,33 @@ def test_missing_paths_and_folders_without_weights_are_refused(tmp_path: Path) -
 def test_without_config_the_shapes_tell_the_architecture(tmp_path: Path, small: Checkpoint) -> None:
     for form in SUFFIXES:
         write_model(destination(tmp_path / form, form), small, form)
-        assert read_model(destination(tmp_path / form, form)).config == SMALL
+        assert read_model(destination(tmp_path / form, form)).encoder == SMALL
 
 
 def test_a_config_beside_a_file_is_used(tmp_path: Path, small: Checkpoint) -> None:
     # Heads, activations and epsilons cannot be seen in the weights.
     other = dataclasses.replace(SMALL, vision=dataclasses.replace(SMALL.vision, heads=4, activation="gelu"))
-    write_torch(tmp_path / "model.pt", from_flax(small.flat, "openai"))
-    assert read_model(tmp_path / "model.pt").config == SMALL
+    write_torch(tmp_path / "model.pt", from_flax(small.flat, CLIP, "openai"))
+    assert read_model(tmp_path / "model.pt").encoder == SMALL
     (tmp_path / "config.json").write_text(json.dumps(other.to_config()))
-    assert read_model(tmp_path / "model.pt").config == other
+    assert read_model(tmp_path / "model.pt").encoder == other
 
 
 @pytest.mark.parametrize("content", ['{"model_type": "bert"}', "[1]", '{"editor": {"tabs": 4}}', "{", "\xff"])
 def test_somebody_else_s_config_beside_a_file_is_ignored(tmp_path: Path, small: Checkpoint, content: str) -> None:
     """A weight file may lie in a folder of downloads."""
-    write_torch(tmp_path / "LIQE.pt", from_flax(small.flat, "openai"))
+    write_torch(tmp_path / "LIQE.pt", from_flax(small.flat, CLIP, "openai"))
     (tmp_path / "config.json").write_bytes(content.encode("latin1"))
-    assert read_model(tmp_path / "LIQE.pt").config == SMALL
+    assert read_model(tmp_path / "LIQE.pt").encoder == SMALL
 
 
 @pytest.mark.parametrize("layout", ["openai", "hugging_face"])
 def test_a_number_in_a_name_is_no_amount_of_work(tmp_path: Path, layout: str) -> None:
     name = {"openai": "visual.transformer.resblocks.{}.", "hugging_face": "vision_model.encoder.layers.{}."}[layout]
-    signature = {"openai": "visual.conv1.weight", "hugging_face": "vision_model.embeddings.patch_embedding.weight"}
-    arrays = {signature[layout]: np.zeros(1, np.float32), name.format(10**9) + "ln_1.weight": np.zeros(1, np.float32)}
+    arrays = {
+        CLIP.layouts[layout].signature: np.zeros(1, np.float32),
+        name.format(10**9) + "ln_1.weight": np.zeros(1, np.float32),
+    }
     save_file(arrays, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match="names a block 1000000000 and holds 2 arrays"):
         read_model(tmp_path / "model.safetensors")

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from liqe_jax.errors import ModelError
-from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.hub import hub_answers, is_repository_name, models_folder
+from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.write import write_model
 
 KNOWN = "chaofengc/IQA-PyTorch-Weights"
@@ -37,7 +37,7 @@ except ModelError as error:
     print(json.dumps({"error": str(error)}))
 else:
     tasks = found.tasks and found.tasks.name
-    description = {"provenance": found.provenance.to_dict(), "config": found.config.to_config()}
+    description = {"provenance": found.provenance.to_dict(), "config": found.encoder.to_config()}
     print(json.dumps(description | {"tasks": tasks, "scale": float(found.flat["logit_scale"])}))
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import subprocess
@@ -16,13 +17,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import liqe_jax
 from liqe_jax import ModelError, UsageError
-from liqe_jax.model.clip import PatchEmbedding, encode_image, init_params, normalise_pixels
 from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, PatchEmbedding, normalise_pixels
+from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, byte_kernel, int8_dot, quantise
 from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, int8_dot, quantise
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
-from liqe_jax.taxonomy import JOINT, PIXEL_STD
+from liqe_jax.taxonomy import JOINT
 from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.provenance import Provenance
 
@@ -35,12 +36,15 @@ SMALL = CLIP(
     projection_dim=16,
 )
 
-encode = jax.jit(encode_image, static_argnums=(2, 3))
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def encode(params, pixels, encoder, dtype="float32"):
+    return encoder.image_features(params, pixels, jnp.dtype(dtype))
 
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
+    return jax.jit(SMALL.init_params)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def pixels():
 
 
 def rounded(kernel):
-    layer = quantise({"layer": {"kernel": kernel}}, "pixels")["layer"]
+    layer = quantise({"layer": {"kernel": kernel}})["layer"]
     return layer["kernel"], layer["kernel_scale"]
 
 
@@ -97,7 +101,7 @@ def test_bytes_go_into_the_first_product_as_they_are(pixels):
     pixels = pixels.copy()
     pixels[0, :8], pixels[0, 8:16] = 0, 255
     embedded = PatchEmbedding(6, 8, jnp.float32).apply({"params": {"kernel": kernel}}, normalise_pixels(pixels))
-    tree = quantise({"patch_embedding": {"kernel": kernel}}, "pixels")["patch_embedding"]
+    tree = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
     from_bytes = BytePatchEmbedding(6, 8).apply({"params": tree}, pixels)
     np.testing.assert_allclose(from_bytes, embedded, atol=2e-5 * float(jnp.abs(embedded).max()))
     fractions = pixels.astype(np.float32) + np.float32(0.4)
@@ -106,11 +110,11 @@ def test_bytes_go_into_the_first_product_as_they_are(pixels):
 
 @pytest.mark.parametrize("stem", ["pixels", "frequencies"])
 def test_features_are_close_and_kernels_small(pixels, stem):
-    config = CLIP(SMALL.vision, SMALL.text, image_size=32, patch_size=8, projection_dim=16, stem=stem)
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
-    small = quantise(params, stem)
-    exact = encode(params, pixels, config)
-    found = encode(small, pixels, config, jnp.dtype("int8"))
+    encoder = dataclasses.replace(SMALL, stem=stem)
+    params = jax.jit(encoder.init_params)(jax.random.key(1))
+    small = encoder.quantise(params)
+    exact = encode(params, pixels, encoder)
+    found = encode(small, pixels, encoder, "int8")
     assert found.dtype == jnp.float32
     cosine = np.asarray((exact * found).sum(-1))
     assert (cosine > 0.999).all()
@@ -123,16 +127,15 @@ def test_features_are_close_and_kernels_small(pixels, stem):
 
 def test_narrow_products_are_float32s(pixels):
     tower = TowerConfig(width=64, layers=1, heads=2, mlp_width=128)
-    config = CLIP(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), config)
-    kernels = quantise(params, config.stem)
-    exact, found = (encode(kernels, pixels, config, jnp.dtype(dtype)) for dtype in ("float32", "int8"))
+    encoder = CLIP(tower, tower, image_size=32, patch_size=8, projection_dim=16, stem="frequencies")
+    kernels = encoder.quantise(jax.jit(encoder.init_params)(jax.random.key(1)))
+    exact, found = (encode(kernels, pixels, encoder, dtype) for dtype in ("float32", "int8"))
     np.testing.assert_array_equal(exact, found)
 
 
 def test_parameters_must_be_prepared(params, pixels):
-    with pytest.raises(UsageError, match=r"int8\.quantise"):
-        encode_image(params, pixels, SMALL, jnp.int8)
+    with pytest.raises(UsageError, match=r"encoder\.quantise"):
+        SMALL.image_features(params, pixels, jnp.int8)
 
 
 @pytest.fixture(scope="module")
@@ -200,20 +203,20 @@ def test_the_command_takes_it():
 def test_rounded_parameters_are_not_taken_for_others(wide, pixels):
     """Without their scales they would give other scores, and other weights when written."""
     model = wide(dtype="int8")
-    patches = pixels[:, None]
-    expected = predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT, dtype=jnp.int8)
+    crops = pixels[:, None]
+    expected = predict(model.params, crops, model.text_features, encoder=SMALL, tasks=JOINT, dtype=jnp.int8)
     assert np.isfinite(np.asarray(expected.values["quality"])).all()
     with pytest.raises(UsageError, match="rounded to int8, and the product is to be floating"):
-        predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT)
+        predict(model.params, crops, model.text_features, encoder=SMALL, tasks=JOINT)
     with pytest.raises(ModelError, match="rounded to integers cannot be written"):
-        from_flax(flatten_dict(jax.tree.map(np.asarray, model.params), sep="/"), "hugging_face")
+        from_flax(flatten_dict(jax.tree.map(np.asarray, model.params), sep="/"), CLIP, "hugging_face")
 
 
 def test_there_is_no_gradient(wide, pixels):
     model = wide(dtype="int8")
 
-    def loss(patches):
-        out = predict(model.params, patches, model.text_features, config=SMALL, tasks=JOINT, dtype=jnp.int8)
+    def loss(crops):
+        out = predict(model.params, crops, model.text_features, encoder=SMALL, tasks=JOINT, dtype=jnp.int8)
         return out.values["quality"].mean()
 
     with pytest.raises(UsageError, match="no gradient: rounding is flat"):

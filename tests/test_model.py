@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +12,19 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError
-from liqe_jax.model.clip import encode_image, init_params, normalise_pixels, param_shapes
 from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_prompts import pack_prompts
+from liqe_jax.encoders.clip_towers import normalise_pixels
+from liqe_jax.encoders.layers import dot
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.model.head import mean_over_crops, predict_from_logits
-from liqe_jax.encoders.layers import dot
-from liqe_jax.model.predict import predict, predict_patches
-from liqe_jax.model.prompts import encode_prompts, encode_prompts_plainly, pack_prompts
+from liqe_jax.model.predict import predict
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import JOINT, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
 
-from .conftest import TINY, photograph
+from .conftest import photograph
+from .tiny import TINY, plain_text_features
 
 # A model small enough for finite differences over many pixels.
 SMALL = CLIP(
@@ -44,14 +46,14 @@ THREE = TaskSet(
 
 @pytest.fixture(scope="module")
 def small():
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), SMALL)
+    params = jax.jit(SMALL.init_params)(jax.random.key(1))
     text = jax.random.normal(jax.random.key(2), (6, 8))
     text /= jnp.linalg.norm(text, axis=-1, keepdims=True)
-    return params, text, jax.jit(functools.partial(predict, config=SMALL, tasks=THREE), static_argnames="dtype")
+    return params, text, jax.jit(functools.partial(predict, encoder=SMALL, tasks=THREE), static_argnames="dtype")
 
 
 @pytest.fixture(scope="module")
-def patches():
+def crops():
     return np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32, 3)).astype(np.float32)
 
 
@@ -77,33 +79,33 @@ def test_prompts_and_axes_are_in_the_same_order():
             assert tasks.template.format(**labels) == tasks.prompts[k], name
 
 
-def test_logits_are_averaged_before_the_softmax(small, patches):
+def test_logits_are_averaged_before_the_softmax(small, crops):
     params, text, model = small
-    whole = model(params, patches, text)
-    single = predict_patches(params, patches, text, config=SMALL, tasks=THREE)
-    np.testing.assert_allclose(whole.logits, single.logits.mean(1), atol=1e-5)
-    wrong = single.joint.mean(1)
+    whole = model(params, crops, text)
+    single = model(params, crops.reshape(12, 1, 32, 32, 3), text)  # every crop an image of its own
+    np.testing.assert_allclose(whole.logits, single.logits.reshape(4, 3, -1).mean(1), atol=1e-5)
+    wrong = single.joint.reshape(4, 3, 3, 2).mean(1)
     assert np.abs(whole.joint - wrong).max() > 1e-4  # or the order would not matter
 
 
-def test_masked_patches_do_not_count(small, patches):
+def test_masked_crops_do_not_count(small, crops):
     params, text, model = small
     mask = jnp.asarray([[1.0, 1, 0]] * 4)
-    garbage = patches.copy()
+    garbage = crops.copy()
     garbage[:, 2] = 255
     np.testing.assert_array_equal(
-        model(params, garbage, text, crop_mask=mask).joint, model(params, patches, text, crop_mask=mask).joint
+        model(params, garbage, text, crop_mask=mask).joint, model(params, crops, text, crop_mask=mask).joint
     )
     np.testing.assert_allclose(
-        model(params, patches, text, crop_mask=mask).logits, model(params, patches[:, :2], text).logits, atol=1e-5
+        model(params, crops, text, crop_mask=mask).logits, model(params, crops[:, :2], text).logits, atol=1e-5
     )
     np.testing.assert_allclose(mean_over_crops(jnp.ones((2, 3, 5)), jnp.ones((2, 3))), 1)
 
 
-def test_bytes_and_floats_give_the_same(small, patches):
+def test_bytes_and_floats_give_the_same(small, crops):
     params, text, model = small
-    as_bytes = model(params, patches.astype(np.uint8), text)
-    np.testing.assert_array_equal(as_bytes.joint, model(params, patches, text).joint)
+    as_bytes = model(params, crops.astype(np.uint8), text)
+    np.testing.assert_array_equal(as_bytes.joint, model(params, crops, text).joint)
 
 
 def test_normalisation_is_torchvision_s():
@@ -115,19 +117,19 @@ def test_normalisation_is_torchvision_s():
     np.testing.assert_allclose(normalise_pixels(jnp.asarray(levels)), expected.numpy(), rtol=2e-6, atol=2e-7)
 
 
-def test_jit_vmap_and_pmap_give_the_same(small, patches):
+def test_jit_vmap_and_pmap_give_the_same(small, crops):
     params, text, model = small
-    plain = model(params, patches, text).logits
-    eager = predict(params, patches, text, config=SMALL, tasks=THREE).logits
+    plain = model(params, crops, text).logits
+    eager = predict(params, crops, text, encoder=SMALL, tasks=THREE).logits
     np.testing.assert_allclose(eager, plain, atol=1e-5)
-    np.testing.assert_allclose(jax.vmap(model, (None, 0, None))(params, patches, text).logits, plain, atol=1e-5)
-    spread = jax.pmap(model, in_axes=(None, 0, None))(params, patches[:, None], text)
+    np.testing.assert_allclose(jax.vmap(model, (None, 0, None))(params, crops, text).logits, plain, atol=1e-5)
+    spread = jax.pmap(model, in_axes=(None, 0, None))(params, crops[:, None], text)
     np.testing.assert_allclose(spread.logits[:, 0], plain, atol=1e-5)
 
 
-def test_gradient_with_respect_to_the_pixels(small, patches):
+def test_gradient_with_respect_to_the_pixels(small, crops):
     params, text, model = small
-    image = patches[:1]
+    image = crops[:1]
     loss = jax.jit(lambda pixels: 3 - model(params, pixels, text).values["quality"][0])
     gradient = jax.grad(loss)(image)
     assert np.isfinite(gradient).all()
@@ -140,12 +142,12 @@ def test_gradient_with_respect_to_the_pixels(small, patches):
         assert float(numeric) == pytest.approx(float((gradient * direction).sum()), rel=2e-2, abs=2e-6)
 
 
-def test_following_the_gradient_raises_quality(small, patches):
+def test_following_the_gradient_raises_quality(small, crops):
     params, text, model = small
     loss = lambda pixels: 3 - model(params, pixels, text).values["quality"].mean()  # noqa: E731
-    gradient = jax.jit(jax.grad(loss))(patches)
-    better = np.clip(patches - 4 * np.sign(gradient), 0, 255)
-    assert loss(better) < loss(patches)
+    gradient = jax.jit(jax.grad(loss))(crops)
+    better = np.clip(crops - 4 * np.sign(gradient), 0, 255)
+    assert loss(better) < loss(crops)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ def test_following_the_gradient_raises_quality(small, patches):
 def test_shared_prefixes_give_the_same_features(checkpoint, name, row_length):
     token_ids = Tokenizer.default()(TASK_SETS[name].prompts[::11])
     packed = pack_prompts(token_ids, TINY.eos_token_id, row_length)
-    shared = jax.jit(lambda p: encode_prompts(p, packed, TINY))(checkpoint.params)
-    plain = jax.jit(lambda p: encode_prompts_plainly(p, token_ids, TINY))(checkpoint.params)
+    shared = jax.jit(lambda p: TINY.encode_prompts(p, packed))(checkpoint.params)
+    plain = jax.jit(lambda p: plain_text_features(p, token_ids, TINY))(checkpoint.params)
     np.testing.assert_allclose(shared, plain, atol=1e-6)
 
 
@@ -172,8 +174,8 @@ def test_shared_prefixes_give_the_same_gradients(checkpoint):
     packed = pack_prompts(token_ids, TINY.eos_token_id)
     weights = jax.random.normal(jax.random.key(0), (len(token_ids), TINY.projection_dim))
     text_only = {name: leaf for name, leaf in checkpoint.params.items() if "vis" not in name}
-    shared = jax.jit(jax.grad(lambda p: (encode_prompts(p, packed, TINY) * weights).sum()))(text_only)
-    plain = jax.jit(jax.grad(lambda p: (encode_prompts_plainly(p, token_ids, TINY) * weights).sum()))(text_only)
+    shared = jax.jit(jax.grad(lambda p: (TINY.encode_prompts(p, packed) * weights).sum()))(text_only)
+    plain = jax.jit(jax.grad(lambda p: (plain_text_features(p, token_ids, TINY) * weights).sum()))(text_only)
     largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(plain))
     for name, leaf in flatten_dict(plain, sep="/").items():
         # A key bias shifts all scores of a query alike, so its gradient is rounding noise.
@@ -185,16 +187,16 @@ def test_packing_repeated_and_nested_prompts():
     # One prompt is a prefix of another up to its end, one occurs twice.
     token_ids = np.array([[1, 5, 6, 59, 0], [1, 5, 59, 3, 3], [1, 5, 6, 59, 9], [1, 59, 0, 0, 0]])
     packed = pack_prompts(token_ids, 59)
-    assert packed.token_ids.shape == (1, 6)  # 1, 5, 6, and three ends
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
-    features = jax.jit(lambda p: encode_prompts(p, packed, SMALL))(params)
-    np.testing.assert_allclose(features, encode_prompts_plainly(params, token_ids, SMALL), atol=1e-6)
+    assert packed.rows.token_ids.shape == (1, 6)  # 1, 5, 6, and three ends
+    params = jax.jit(SMALL.init_params)(jax.random.key(0))
+    features = jax.jit(lambda p: SMALL.encode_prompts(p, packed))(params)
+    np.testing.assert_allclose(features, plain_text_features(params, token_ids, SMALL), atol=1e-6)
     np.testing.assert_array_equal(features[0], features[2])
 
 
 def test_lique_s_prompts_pack_into_little_more_than_their_prefixes():
     packed = pack_prompts(Tokenizer.default()(JOINT.prompts), 49407)
-    assert packed.token_ids.size == 9 * 251
+    assert packed.rows.token_ids.size == 9 * 251
     assert packed.order.shape == (495,)
 
 
@@ -203,9 +205,9 @@ def test_a_prompt_without_an_end_is_refused():
         pack_prompts(np.array([[1, 2, 3]]), 59)
 
 
-def test_bfloat16_is_close_and_sums_in_float32(small, patches):
+def test_bfloat16_is_close_and_sums_in_float32(small, crops):
     params, text, model = small
-    exact, rounded = model(params, patches, text), model(params, patches, text, dtype=jnp.bfloat16)
+    exact, rounded = model(params, crops, text), model(params, crops, text, dtype=jnp.bfloat16)
     assert rounded.joint.dtype == jnp.float32
     np.testing.assert_allclose(rounded.values["quality"], exact.values["quality"], atol=0.02)
     # 1 + 4096 terms of 2^-9: a bfloat16 sum would stop at 1, or miss most of it.
@@ -226,10 +228,10 @@ def test_bfloat16_gradients_follow_float32_ones():
         np.testing.assert_allclose(rounded, exact, atol=0.02 * float(jnp.abs(exact).max()))
 
 
-def test_leading_axes_are_kept(small, patches):
+def test_leading_axes_are_kept(small, crops):
     params, _, _ = small
-    flat = encode_image(params, patches.reshape(-1, 32, 32, 3), SMALL)
-    np.testing.assert_allclose(encode_image(params, patches, SMALL).reshape(12, -1), flat, atol=1e-6)
+    flat = SMALL.image_features(params, crops.reshape(-1, 32, 32, 3))
+    np.testing.assert_allclose(SMALL.image_features(params, crops).reshape(12, -1), flat, atol=1e-6)
     np.testing.assert_allclose(jnp.linalg.norm(flat, axis=-1), 1, rtol=1e-5)
 
 
@@ -242,21 +244,21 @@ def test_parameter_counts_of_the_published_models():
             149_620_737,
         ),
         "L/14": (
-            CLIP(
-                TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768
-            ),
+            CLIP(TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768),
             427_616_513,
         ),
     }
-    for name, (config, expected) in counts.items():
-        assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(config))) == expected, name
+    for name, (encoder, expected) in counts.items():
+        shapes = encoder.param_shapes(arrays=1000)
+        assert sum(math.prod(shape) for shape in shapes.values()) == expected, name
 
 
 def test_only_the_class_token_of_the_last_block_is_computed():
     # The claim behind leaving out a fourteenth of the arithmetic of a ViT-B/32.
-    config = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
+    encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     picture = jnp.asarray(photograph(224, 224))[None]
-    program = jax.jit(lambda p: encode_image(p, picture, config)).lower(param_shapes(config))
+    params = jax.eval_shape(encoder.init_params, jax.random.key(0))
+    program = jax.jit(lambda p: encoder.image_features(p, picture)).lower(params)
     flops = program.cost_analysis()["flops"]
     tokens, width = 50, 768
     block = tokens * (4 * 2 * width**2 + 2 * 2 * width * 4 * width) + 2 * 2 * tokens**2 * width

@@ -11,16 +11,15 @@ import pytest
 import liqe_jax
 from liqe_jax import PRESETS, Model, ModelError, Preset, UsageError, predict
 from liqe_jax.images.preprocess import PreparedImage
-from liqe_jax.scoring.model import _Job
 
 
 def made(model, **changed):
     """A model of the same parts, but for some."""
-    names = ("params", "text_features", "config", "tasks", "provenance", "dtype", "devices", "preprocess")
+    names = ("params", "text_features", "encoder", "tasks", "provenance", "dtype", "devices", "preprocess")
     return Model(**{name: getattr(model, name) for name in names} | changed)
 
 
-@pytest.mark.parametrize("name", ["params", "text_features", "config", "tasks", "dtype", "devices", "preprocess"])
+@pytest.mark.parametrize("name", ["params", "text_features", "encoder", "tasks", "dtype", "devices", "preprocess"])
 def test_what_the_digest_is_of_cannot_be_set(model, name):
     with pytest.raises(UsageError, match=rf"A Model's {name} cannot be set.*Make another"):
         setattr(model, name, getattr(model, name))
@@ -72,11 +71,11 @@ def test_a_map_of_damaged_weights_is_refused(model, photo):
 
 
 def test_queued_images_are_without_their_pixels(model, photo):
-    ready = model._ready(_Job("a", photo), Preset("paper"), False)
+    ready = model._ready(photo, "a", Preset("paper"), False)
     held = [getattr(ready, field.name) for field in dataclasses.fields(ready)]
     assert not any(isinstance(value, PreparedImage) for value in held)
-    # Nor do patches and corners keep them, as a view would.
-    assert all(value.base is None or value.base.nbytes <= value.nbytes for value in (ready.patches, ready.corners))
+    # Nor do crops and corners keep them, as a view would.
+    assert all(value.base is None or value.base.nbytes <= value.nbytes for value in (ready.crops, ready.corners))
 
 
 def test_no_images_have_no_scores():
@@ -84,10 +83,10 @@ def test_no_images_have_no_scores():
     side = model.encoder.image_size
 
     def qualities(*shape):
-        patches = np.zeros((*shape, side, side, 3), np.uint8)
-        out = predict(model.params, patches, model.text_features, config=model.encoder, tasks=model.tasks)
+        crops = np.zeros((*shape, side, side, 3), np.uint8)
+        out = predict(model.params, crops, model.text_features, encoder=model.encoder, tasks=model.tasks)
         return out.values["quality"]
 
     assert qualities(0, 3).shape == (0,)
-    with pytest.raises(UsageError, match="at least one patch"):
+    with pytest.raises(UsageError, match="at least one crop"):
         qualities(2, 0)

@@ -14,13 +14,13 @@ import pytest
 
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.scoring.load import load
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights import native
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import sha256_of_file
 from liqe_jax.weights.native import MANIFEST, TEXT_FEATURES, WEIGHTS, read_native, write_native
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 from liqe_jax.weights.read import read_model
 

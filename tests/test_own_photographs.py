@@ -17,10 +17,10 @@ from configs import eval_liqe, folder_csv, smoke
 from liqe_jax import UsageError, load
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.evaluate.run import evaluate
-from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 from .conftest import photograph

@@ -17,11 +17,12 @@ from PIL import Image
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.decoding import pixels_of, random_patches
-from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
+from liqe_jax.images.preprocess import PRESETS
 
 from .known import patches_of
 
@@ -230,49 +231,55 @@ def test_a_set_that_cannot_be_read_at_all():
 # ---------------------------------------------------------------- evaluation
 
 
+def images(dataset, indices, batch_size=1, side=64, **options):
+    """As evaluation reads them."""
+    preset = PRESETS["paper"]
+    return evaluation_images(dataset, indices, batch_size=batch_size, preset=preset, image_size=side, **options)
+
+
 @pytest.mark.parametrize("hosts", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
 def test_every_image_exactly_once(hosts, batch_size):
     dataset, indices = SETS[1], np.arange(11)
-    seen, lengths, pixels = [], set(), {}
+    seen, lengths = [], set()
+    whole = dict(images(dataset, indices))
     for host in range(hosts):
-        own = list(evaluation_batches(dataset, indices, batch_size=batch_size, patch=64, host=host, hosts=hosts))
+        own = list(images(dataset, indices, batch_size, host=host, hosts=hosts))
         lengths.add(len(own))
-        for batch in own:
-            assert len(batch.indices) == batch_size
-            assert (batch.crop_mask.sum(1) > 0).all()
-            for row in np.flatnonzero(batch.image_mask):
-                seen.append(int(batch.indices[row]))
-                pixels[int(batch.indices[row])] = batch.patches[row]
+        assert len(own) % batch_size == 0
+        for index, crops in own:
+            if index == PADDING:
+                assert crops.shape == (1, 64, 64, 3)
+                continue
+            seen.append(index)
+            np.testing.assert_array_equal(crops, whole[index])
     assert sorted(seen) == indices.tolist()
     assert len(lengths) == 1  # or a collective would wait for ever
-    (whole,) = evaluation_batches(dataset, indices, batch_size=11, patch=64)
-    for index, patches in pixels.items():
-        np.testing.assert_array_equal(patches, whole.patches[index])
 
 
-def test_fewer_patches_than_fifteen_are_masked():
+def test_small_images_have_fewer_crops_than_fifteen():
     def read(indices):
         buffer = io.BytesIO()
         Image.fromarray(np.zeros((70, 130, 3), np.uint8)).save(buffer, "png")
         return [buffer.getvalue()] * len(indices)
 
     dataset = dataclasses.replace(SETS[0], read=read)
-    (batch,) = evaluation_batches(dataset, np.arange(1), batch_size=1, patch=64)
-    assert batch.crop_mask.sum() == len(grid(70, 130, patch=64)) == 3
+    ((index, crops),) = images(dataset, np.arange(1))
+    assert index == 0
+    assert len(crops) == len(grid(70, 130, patch=64)) == 3
 
 
 def test_a_broken_image_is_an_error_in_evaluation():
     dataset = with_broken(SETS[0], {3})
     with pytest.raises(DataError, match=f"generated/{SETS[0].names[3]} cannot be decoded"):
-        list(evaluation_batches(dataset, np.arange(5), batch_size=2, patch=32))
+        list(images(dataset, np.arange(5), batch_size=2, side=32))
 
 
 # ---------------------------------------------------------------- pixels
 
 
 @pytest.mark.goldens
-def test_evaluation_patches_are_the_reference_s(golden, golden_images):
+def test_evaluation_crops_are_the_reference_s(golden, golden_images):
     """Sizes and the fifteen corners, and the pixels there as Pillow alone gives them."""
     figures = golden("scores_tiny.json")["images"]
     names = list(figures)
@@ -280,14 +287,13 @@ def test_evaluation_patches_are_the_reference_s(golden, golden_images):
         SETS[0], names=names, read=lambda indices: [(golden_images / names[i]).read_bytes() for i in indices]
     )
     seen = 0
-    for batch in evaluation_batches(dataset, np.arange(len(names)), batch_size=2):
-        for row in np.flatnonzero(batch.image_mask):
-            expected = figures[names[batch.indices[row]]]["paper"]
-            image = Image.open(golden_images / names[batch.indices[row]]).convert("RGB")
-            image = image.resize((expected["width"], expected["height"]), Image.Resampling.BILINEAR)
-            for patch, (top, left) in zip(batch.patches[row], expected["top_left"], strict=True):
-                np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))
-            seen += 1
+    for index, crops in images(dataset, np.arange(len(names)), side=224):
+        expected = figures[names[index]]["paper"]
+        image = Image.open(golden_images / names[index]).convert("RGB")
+        image = image.resize((expected["width"], expected["height"]), Image.Resampling.BILINEAR)
+        for crop, (top, left) in zip(crops, expected["top_left"], strict=True):
+            np.testing.assert_array_equal(crop, np.asarray(image.crop((left, top, left + 224, top + 224))))
+        seen += 1
     assert seen == len(names) >= 1
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from liqe_jax.cli.settings import PRESET_NAMES
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD
 from liqe_jax.errors import UsageError
 from liqe_jax.images.decode import DecodedImage, decode
 from liqe_jax.images.preprocess import (
@@ -20,7 +21,6 @@ from liqe_jax.images.preprocess import (
     prepare,
     resize_short_side,
 )
-from liqe_jax.taxonomy import PIXEL_MEAN, PIXEL_STD
 
 
 def picture(height: int, width: int) -> np.ndarray:

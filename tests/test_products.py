@@ -10,22 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from liqe_jax.model.clip import encode_image, param_shapes
 from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.model.head import mean_over_crops, patch_logits
-from liqe_jax.model.predict import predict
 from liqe_jax.encoders.products import einsum, matmul
-from liqe_jax.model.prompts import encode_prompts, pack_prompts
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.model.head import mean_over_crops
+from liqe_jax.model.predict import predict
 from liqe_jax.taxonomy import JOINT
-from liqe_jax.text.tokenizer import Tokenizer
 
 TOWER = TowerConfig(width=64, layers=2, heads=1, mlp_width=128)
 DTYPES = ("float32", "bfloat16")
 
 
-def config(stem: str) -> CLIP:
+def clip(stem: str) -> CLIP:
     return CLIP(vision=TOWER, text=TOWER, image_size=64, patch_size=32, projection_dim=32, stem=stem)
+
+
+def shapes_of(encoder: CLIP) -> dict:
+    return jax.eval_shape(encoder.init_params, jax.random.key(0))
 
 
 def products(lowered: jax.stages.Lowered) -> list[str]:
@@ -45,27 +46,27 @@ def careless(lines: list[str]) -> list[str]:
 @pytest.mark.parametrize("stem", ["pixels", "frequencies"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_scoring(stem, dtype):
-    this = config(stem)
-    patches = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.uint8)
+    encoder = clip(stem)
+    crops = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.uint8)
     text = jax.ShapeDtypeStruct((495, 32), jnp.float32)
     mask = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    run = functools.partial(predict, config=this, tasks=JOINT, dtype=jnp.dtype(dtype))
-    lines = products(jax.jit(run).lower(param_shapes(this), patches, text, crop_mask=mask))
+    run = functools.partial(predict, encoder=encoder, tasks=JOINT, dtype=jnp.dtype(dtype))
+    lines = products(jax.jit(run).lower(shapes_of(encoder), crops, text, crop_mask=mask))
     assert not careless(lines)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_of_both_towers(dtype):
-    this = config("pixels")
-    packed = pack_prompts(Tokenizer.default()(JOINT.prompts[:8], this.context_length), this.eos_token_id)
+    encoder = clip("pixels")
+    prompts = encoder.prompts(JOINT.prompts[:8])
 
-    def logits(params, patches):
-        text = encode_prompts(params, packed, this, jnp.dtype(dtype))
-        image = encode_image(params, patches, this, jnp.dtype(dtype))
-        return mean_over_crops(patch_logits(image, text, params["logit_scale"])).sum()
+    def logits(params, crops):
+        text = encoder.encode_prompts(params, prompts, jnp.dtype(dtype))
+        image = encoder.image_features(params, crops, jnp.dtype(dtype))
+        return mean_over_crops(encoder.logits(params, image, text)).sum()
 
-    patches = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.float32)
-    lines = products(jax.jit(jax.grad(logits, (0, 1))).lower(param_shapes(this), patches))
+    crops = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.float32)
+    lines = products(jax.jit(jax.grad(logits, (0, 1))).lower(shapes_of(encoder), crops))
     assert not careless(lines)
 
 

@@ -18,11 +18,12 @@ from PIL import Image
 import liqe_jax
 from liqe_jax import PRESETS, Attribute, Failure, ImageError, ModelError, Score, TaskSet, UsageError
 from liqe_jax.images.stream import map_ahead
+from liqe_jax.scoring.forward import _predict
 from liqe_jax.scoring.heatmap import colours_of, per_pixel, render
-from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
@@ -80,11 +81,11 @@ def test_the_number_of_devices_changes_nothing(model_folder, pictures, alone, de
 
 def test_new_image_sizes_do_not_compile_again(model, pictures):
     list(model.score_many(pictures[:1], batch_size=1))
-    before = model._predict._cache_size()
+    before = _predict._cache_size()
     for picture in pictures:
         model.score(picture)
         list(model.score_many([picture], batch_size=1, preprocess="even"))
-    assert model._predict._cache_size() == before
+    assert _predict._cache_size() == before
 
 
 def test_results_say_everything(model, photo):
@@ -242,7 +243,7 @@ def test_patches_are_those_of_the_score(model, photo):
     np.testing.assert_array_equal(first, photo[top : top + 224, left : left + 224])
 
     def quality(pixels):
-        out = liqe_jax.predict(model.params, pixels, model.text_features, config=model.encoder, tasks=model.tasks)
+        out = liqe_jax.predict(model.params, pixels, model.text_features, encoder=model.encoder, tasks=model.tasks)
         return out.values["quality"]
 
     value, gradient = jax.jit(jax.value_and_grad(quality))(patches.astype(np.float32))
@@ -395,7 +396,7 @@ def test_scores_can_be_looked_up_and_counted(model: Model, photo):
 def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, model_folder):
     def digest(this: Checkpoint = checkpoint, dtype: str = "float32") -> str:
         features, tasks = this.text_features, this.tasks
-        return Model(this.params, features, this.config, tasks, this.provenance, dtype, jax.devices()[:1]).digest
+        return Model(this.params, features, this.encoder, tasks, this.provenance, dtype, jax.devices()[:1]).digest
 
     usual = digest()
     assert usual == digest() == liqe_jax.load(model_folder, devices=jax.devices()).digest
@@ -406,7 +407,7 @@ def test_the_digest_is_of_all_that_a_score_depends_on(checkpoint: Checkpoint, mo
         dataclasses.replace(checkpoint, flat=flat),
         dataclasses.replace(checkpoint, text_features=checkpoint.text_features[::-1]),
         dataclasses.replace(checkpoint, tasks=dataclasses.replace(checkpoint.tasks, name="other")),
-        dataclasses.replace(checkpoint, config=dataclasses.replace(checkpoint.encoder, eos_token_id=1)),
+        dataclasses.replace(checkpoint, encoder=dataclasses.replace(checkpoint.encoder, eos_token_id=1)),
     ]
     found = [usual, digest(dtype="bfloat16"), *map(digest, others)]
     assert len(set(found)) == len(found)
@@ -459,7 +460,7 @@ def test_a_quality_without_values_is_no_number(checkpoint: Checkpoint, photo):
     tasks = TaskSet("words", (Attribute("quality", ("bad", "good")),), "a {quality} photo")
     bare = dataclasses.replace(checkpoint, tasks=None, text_features=None)
     named = with_text_features(bare, tasks)
-    model = Model(named.params, named.text_features, named.config, tasks, named.provenance, devices=jax.devices()[:1])
+    model = Model(named.params, named.text_features, named.encoder, tasks, named.provenance, devices=jax.devices()[:1])
     score = model.score(photo)
     assert score["quality"] in ("bad", "good")
     with pytest.raises(UsageError, match="there is no number"):

@@ -11,19 +11,19 @@ import pytest
 from flax.traverse_util import flatten_dict
 from scipy.fft import dctn
 
-from liqe_jax.errors import ModelError
-from liqe_jax.model.clip import encode_image, init_params
 from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.stem import dct_matrix, frequency_features, stem_features, stem_scales
+from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.errors import ModelError
 from liqe_jax.scoring.load import load
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.write import write_model
 
-from .conftest import TINY, photograph
+from .conftest import photograph
+from .tiny import TINY
 
 SMALL = dataclasses.replace(TINY, image_size=64, patch_size=32, stem="frequencies")
 PER_SCALE = 64 * 3
@@ -78,14 +78,14 @@ def test_squares_do_not_mix():
 
 def test_gradients_reach_the_pixels():
     patch = jnp.asarray(photograph(64, 64)[None], jnp.float32)
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), SMALL)
-    gradient = jax.jit(jax.grad(lambda p: encode_image(params, p, SMALL)[0, 0]))(patch)
+    params = jax.jit(SMALL.init_params)(jax.random.key(0))
+    gradient = jax.jit(jax.grad(lambda p: SMALL.image_features(params, p)[0, 0]))(patch)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
 
 
 def test_a_model_with_it_is_stored_read_and_scores(tmp_path):
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(1), SMALL)
+    params = jax.jit(SMALL.init_params)(jax.random.key(1))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     kernel = flat["vision_model/embeddings/patch_embedding/kernel"]
     assert kernel.shape == (1, 1, stem_features(32), SMALL.vision.width)

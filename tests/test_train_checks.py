@@ -9,19 +9,21 @@ import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.data.generated import generated_set
-from liqe_jax.weights.open import with_text_features
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.objective import TERMS, named_terms
+from liqe_jax.train.objective import LOSSES, named_losses
+from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import default_config
 from liqe_jax.train.sources import check_split
 from liqe_jax.train.start import starting_checkpoint
+from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
 
-from .conftest import TINY
-from .test_train_run import tiny_config
+from .runs import tiny_config
+from .tiny import TINY
 
 SET = generated_set()
 
@@ -43,12 +45,13 @@ def test_every_set_that_is_used_whole_is_named():
         check_split([bare, other], "1")
 
 
-def check(tasks=JOINT, *, terms=None, sets=(SET,), counts=(2,), validated=(), weighting="equal", loss_weights=()):
+def check(tasks=JOINT, *, losses=None, sets=(SET,), counts=(2,), validated=(), weighting="equal", loss_weights=()):
     config = default_config()
     config.data.sets = tuple((one.name, count) for one, count in zip(sets, counts, strict=True))
-    config.loss_weights = loss_weights
-    terms = named_terms((), tasks) if terms is None else terms
-    plan = Plan(TINY, tasks, terms, np.arange(1), len(sets), weighting=weighting)
+    config.loss_weights, config.weighting = loss_weights, weighting
+    losses = named_losses((), tasks) if losses is None else losses
+    optimizer, found = find_optimizer(config.optimizer), find_weighting(weighting, tuple(losses))
+    plan = Plan(TINY, tasks, losses, np.arange(1), len(sets), optimizer, weighting=found)
     check_run(config, plan, sets, list(validated))
 
 
@@ -64,22 +67,22 @@ def test_ordinary_runs_are_let_through():
     for weighting in ("equal", "dwa", "uncertainty", "quality"):
         check(weighting=weighting)
     check(loss_weights=(1.0, 0.5, 2.0))
-    check(terms={"mine": TERMS["quality"]}, counts=(1,), loss_weights=(0.5,))  # whatever it is
-    check(terms=TERMS, validated=[(SET, np.arange(9))])
+    check(losses={"mine": LOSSES["quality"]}, counts=(1,), loss_weights=(0.5,))  # whatever it is
+    check(losses=LOSSES, validated=[(SET, np.arange(9))])
 
 
 @pytest.mark.parametrize("name", ["scene", "distortion", "scene_entropy", "distortion_entropy"])
 def test_a_loss_without_labels_is_refused(name):
     about = name.removesuffix("_entropy")
-    terms = {"quality": TERMS["quality"], name: TERMS[name]}
+    losses = {"quality": LOSSES["quality"], name: LOSSES[name]}
     message = rf"The loss '{name}' has nothing to learn from: no training image of generated .*leave the loss out"
     with pytest.raises(UsageError, match=message):
-        check(terms=terms, sets=[unlabelled(about)])
+        check(losses=losses, sets=[unlabelled(about)])
     other = without(SET, name="other")
-    check(terms=terms, sets=[unlabelled(about), other], counts=(2, 1))  # some have them
-    check(terms=terms, sets=[unlabelled(about)], weighting="quality")  # no weight, no harm
-    check(terms=terms, sets=[unlabelled(about)], loss_weights=(1, 0))
-    check(terms=terms, sets=[unlabelled(about, "test")])
+    check(losses=losses, sets=[unlabelled(about), other], counts=(2, 1))  # some have them
+    check(losses=losses, sets=[unlabelled(about)], weighting="quality")  # no weight, no harm
+    check(losses=losses, sets=[unlabelled(about)], loss_weights=(1, 0))
+    check(losses=losses, sets=[unlabelled(about, "test")])
 
 
 def test_pairs_need_two_images():
@@ -104,7 +107,7 @@ def test_labels_of_ones_own_need_a_loss_of_ones_own(known):
     message = rf"The loss '{own.name}' takes data sets' labels, which are .* a loss of your own"
     with pytest.raises(UsageError, match=message):
         check(tasks)
-    check(tasks, terms={"quality": TERMS["quality"], own.name: lambda p, y, g: 0.0})
+    check(tasks, losses={"quality": LOSSES["quality"], own.name: lambda p, y, g: 0.0})
 
 
 def test_quality_needs_values():
@@ -114,11 +117,11 @@ def test_quality_needs_values():
     with pytest.raises(UsageError, match="needs the values of the labels"):
         check(nominal)
     with pytest.raises(UsageError, match="The loss 'quality' is about 'quality', and task set 'none' has grain"):
-        check(none, terms={"quality": TERMS["quality"]})
+        check(none, losses={"quality": LOSSES["quality"]})
     for tasks in (nominal, none):
-        check(tasks, terms=own)
+        check(tasks, losses=own)
         with pytest.raises(UsageError, match=r"Validation compares .*config\.data\.validate = \('none',\)"):
-            check(tasks, terms=own, validated=[(SET, np.arange(9))])
+            check(tasks, losses=own, validated=[(SET, np.arange(9))])
 
 
 def test_runs_are_checked(tmp_path):

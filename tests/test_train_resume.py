@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from liqe_jax import UsageError
-from liqe_jax.train import same_run
 from liqe_jax.train.best import export_folder
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.objective import TERMS
+from liqe_jax.train.objective import LOSSES
+from liqe_jax.train.workdir import check_workdir
 
-from .test_train_run import losses_of, run_on_two, tiny_config
+from .runs import losses_of, run_on_two, tiny_config
 
 
 def resumable_config():
@@ -58,11 +58,11 @@ def test_settings_that_were_cut_off_are_an_error(workdir, content):
 def test_settings_are_replaced_and_never_cut(tmp_path):
     """A file that is written in place is empty for a moment, in which a kill or another process may come."""
     config = resumable_config()
-    same_run.settle_in(str(tmp_path), config, ("quality",))
+    check_workdir(str(tmp_path), config, ("quality",))
     os.link(tmp_path / "config.json", tmp_path / "as_it_was")
     before = (tmp_path / "as_it_was").read_text()
     config.seed += 1
-    same_run.settle_in(str(tmp_path), config, ("quality",))
+    check_workdir(str(tmp_path), config, ("quality",))
     assert (tmp_path / "as_it_was").read_text() == before
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == config.seed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["as_it_was", "config.json"]
@@ -78,7 +78,7 @@ def test_what_is_frozen_belongs_to_the_run(workdir):
 
 def test_losses_of_ones_own_belong_to_the_run(workdir):
     with pytest.raises(UsageError, match=r"the list of losses was \['quality', 'distortion'\] and is \['quality'\]"):
-        train_and_evaluate(resumable_config(), str(workdir), {"quality": TERMS["quality"]})
+        train_and_evaluate(resumable_config(), str(workdir), {"quality": LOSSES["quality"]})
     assert steps_in(workdir) == ["2", "4"]
 
 

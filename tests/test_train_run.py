@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
-from configs import liqe_nano, smoke
 from liqe_jax import UsageError, load
-from liqe_jax.data.reading.evaluation import evaluation_batches
+from liqe_jax.evaluate.predictor import predict_set
 from liqe_jax.train.checkpoints import Checkpoints, digest
-from liqe_jax.train.loop import NotFinite, train_and_evaluate
+from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.report import NotFinite
 from liqe_jax.train.settings import LOWEST, check_config, default_config
-from liqe_jax.train.start import make_plan, starting_checkpoint
-from liqe_jax.train.step import initial_state
+from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.write import write_model
 
-ROOT = Path(__file__).parent.parent
-
-
-def tiny_config() -> ConfigDict:
-    """The smoke run, shorter still."""
-    config = smoke.get_config()
-    config.architecture.vision.layers = config.architecture.text.layers = 1
-    config.data.validate = ("none",)
-    config.epochs, config.steps_per_epoch = 2, 6
-    config.checkpoint.every_steps = 2
-    config.log_every_steps = 1
-    config.devices = 1
-    return config
-
-
-def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-
-
-def command(workdir: Path, *options: str) -> list[str]:
-    overrides = [
-        "--config.architecture.vision.layers=1",
-        "--config.architecture.text.layers=1",
-        "--config.data.validate=('none',)",
-        "--config.epochs=2",
-        "--config.steps_per_epoch=6",
-        "--config.checkpoint.every_steps=2",
-        "--config.log_every_steps=1",
-    ]
-    return [sys.executable, "train.py", "--config=configs/smoke.py", f"--workdir={workdir}", *overrides, *options]
-
-
-def final_state(workdir: Path, config: ConfigDict):
-    start = starting_checkpoint(config)
-    like = jax.device_get(initial_state(start.params, make_plan(config, start, 1)[0]))
-    checkpoints = Checkpoints(str(workdir / "checkpoints"), config.checkpoint.keep)
-    state, progress = checkpoints.restore(like)
-    checkpoints.close()
-    return state, progress
+from .runs import ROOT, command, environment, final_state, losses_of, run_on_two, tiny_config, wait_for_step
 
 
 @pytest.fixture(scope="module")
@@ -75,21 +31,6 @@ def uninterrupted(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, timeout=300)
     return workdir
-
-
-def losses_of(workdir: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    steps = [line["step"] for line in lines if "loss/quality" in line]
-    assert len(steps) == len(set(steps))
-    return {line["step"]: line["loss/quality"] for line in lines if "loss/quality" in line}
-
-
-def wait_for_step(process: subprocess.Popen, step: int) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if re.match(rf"step {step}/", line):
-            return
-    raise AssertionError(f"the run ended before step {step}")
 
 
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(uninterrupted, tmp_path):
@@ -153,26 +94,6 @@ def test_checkpoints_of_another_model_are_left_alone(uninterrupted, tmp_path):
     assert json.loads((workdir / "config.json").read_text())["architecture"]["vision"]["width"] == 64
 
 
-def run_on_two(*workdirs: Path, options: Sequence[str] = ()) -> list[tuple[int, str]]:
-    """Two processes with one working directory, or one for each; their statuses and what they said."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    together = [f"--coordinator=localhost:{port}", "--processes=2", *options]
-    processes = [
-        subprocess.Popen(
-            command(workdirs[number % len(workdirs)], f"--process_id={number}", *together),
-            cwd=ROOT,
-            env=environment(),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    told = [process.communicate(timeout=400)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
-
-
 def test_two_processes_train_as_one(uninterrupted, tmp_path):
     workdir = tmp_path / "two"
     results = run_on_two(workdir)
@@ -197,9 +118,9 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
 
     def recorded(*arguments, preset, **options):
         validated_with.append((preset.name, preset.count))
-        return evaluation_batches(*arguments, preset=preset, **options)
+        return predict_set(*arguments, preset=preset, **options)
 
-    monkeypatch.setattr("liqe_jax.train.validate.evaluation_batches", recorded)
+    monkeypatch.setattr("liqe_jax.train.validate.predict_set", recorded)
     monkeypatch.chdir(tmp_path)
     best = train_and_evaluate(config, "run")  # as people give it: relative
     assert Checkpoints("run/checkpoints", 3).steps() == [2]
@@ -232,13 +153,13 @@ def test_a_loss_that_is_not_finite(tmp_path, on_nan):
     config = tiny_config()
     config.on_nan = on_nan
     config.epochs, config.steps_per_epoch = 1, 3
-    terms = {"broken": lambda p, y, g: p.values["quality"].sum() / 0.0}
+    losses = {"broken": lambda p, y, g: p.values["quality"].sum() / 0.0}
     config.weighting = "equal"
     if on_nan == "stop":
         with pytest.raises(NotFinite, match=r"step 1 is not finite.*\.png.*last good checkpoint"):
-            train_and_evaluate(config, str(tmp_path / "run"), terms)
+            train_and_evaluate(config, str(tmp_path / "run"), losses)
         return
-    train_and_evaluate(config, str(tmp_path / "run"), terms)
+    train_and_evaluate(config, str(tmp_path / "run"), losses)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["skipped"] for line in lines] == [1, 2, 3]
 
@@ -254,7 +175,6 @@ def test_settings_are_checked():
     for key, value in (
         ("on_nan", "ignore"),
         ("dtype", "float16"),
-        ("square_dropout", 1.0),
         ("preprocess", "odd"),
         ("temperature", 0.0),
     ):
@@ -279,25 +199,9 @@ def test_a_wrong_flag_is_an_error():
     assert "lr" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke", "liqe_nano"])
+@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke"])
 def test_every_configuration_is_valid(name):
     module = __import__(f"configs.{name}", fromlist=["get_config"])
     check_config(module.get_config())
     assert "python train.py --config=configs/" in module.__doc__
     assert "Verified here" in module.__doc__
-
-
-def test_stages_of_liqe_nano():
-    varied, *later = (liqe_nano.get_config(stage) for stage in liqe_nano.STAGES)
-    assert varied == liqe_nano.get_config()
-    assert varied.init == "random"
-    starts = ("varied/best_quality", "table/best_quality", "mean", "pairs-mean", "enlarged-mean")
-    starts += ("mosaic-mean", "looks-mean", "resized-mean", "stored-mean", "stored-2-mean")
-    for stage, start in zip(later, starts, strict=True):
-        check_config(stage)
-        assert stage.init == f"runs/{start}"
-        assert stage.architecture == varied.architecture
-        crops = sum(count for _, count in stage.data.sets) * stage.data.patches
-        assert crops == sum(count for _, count in varied.data.sets)
-    with pytest.raises(ValueError, match="The stages are"):
-        liqe_nano.get_config("tabel")

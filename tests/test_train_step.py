@@ -12,23 +12,31 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError
-from liqe_jax.model.clip import encode_image, init_params
-from liqe_jax.model.head import mean_over_crops, patch_logits, predict_from_logits
-from liqe_jax.model.prompts import encode_prompts_plainly, pack_for_devices
+from liqe_jax.encoders.clip_prompts import pack_for_devices
+from liqe_jax.model.predict import predict_from_features
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.train.dropout import kept_squares
 from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
 from liqe_jax.train.mapped import pmapped_step, replicated, rows_per_device
 from liqe_jax.train.memory import compiled_ahead
-from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, named_terms, smooth_scenes, terms_of
+from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, losses_of, named_losses, smooth_scenes
+from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.step import Batch, Metrics, TrainState, gradients, initial_state, train_step
-from liqe_jax.train.weighting import WEIGHT_RATE, fixed_weights
+from liqe_jax.train.settings import default_config
+from liqe_jax.train.step import (
+    Batch,
+    Metrics,
+    TrainState,
+    exported_params,
+    gradients,
+    initial_state,
+    train_step,
+)
+from liqe_jax.train.weighting import EQUAL, WEIGHT_RATE, WEIGHTINGS, Weighting, find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
 
-from .conftest import TINY
+from .tiny import TINY, plain_text_features, random_checkpoint
 
 IMAGES, PATCHES, GROUPS = 8, 2, 2
 RATE = np.float32(1e-4)
@@ -53,17 +61,13 @@ def joint_ids(vocabulary) -> np.ndarray:
 @pytest.fixture(scope="module")
 def checkpoint(vocabulary) -> Checkpoint:
     """A random model whose biases and scales are not all alike."""
-    config = dataclasses.replace(
+    encoder = dataclasses.replace(
         TINY,
         vocab_size=len(vocabulary),
         eos_token_id=len(vocabulary) - 1,
         vision=dataclasses.replace(TINY.vision, layers=1),
     )
-    params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
-    rng = np.random.default_rng(0)
-    flat = flatten_dict(params, sep="/")
-    flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
-    return Checkpoint(flat, config, Provenance("random"))
+    return random_checkpoint(encoder, Provenance("random"))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,10 @@ def batch() -> Batch:
 def plan_for(checkpoint, token_ids, devices: int = 1, **options) -> tuple[Plan, jax.Array]:
     packed = pack_for_devices(token_ids, checkpoint.encoder.eos_token_id, devices, checkpoint.encoder.text.width)
     tasks = options.pop("tasks", QUALITY_DISTORTION)
-    terms = options.pop("terms", None) or terms_of(tasks)
-    plan = Plan(checkpoint.encoder, tasks, terms, packed.order, GROUPS, **options)
+    losses = options.pop("losses", None) or losses_of(tasks)
+    optimizer = options.pop("optimizer", None) or find_optimizer(default_config().optimizer)
+    options["weighting"] = find_weighting(options.pop("weighting", "equal"), tuple(losses))
+    plan = Plan(checkpoint.encoder, tasks, losses, packed.order, GROUPS, optimizer, **options)
     return plan, rows_per_device(packed, devices)
 
 
@@ -96,7 +102,7 @@ def run(checkpoint, token_ids, batch, steps: int = 1, **options) -> tuple[TrainS
     plan, rows = plan_for(checkpoint, token_ids, **options)
     state = initial_state(checkpoint.params, plan)
     step = jax.jit(functools.partial(train_step, plan=plan))
-    weights = np.asarray(fixed_weights(plan.weighting, tuple(plan.terms)), np.float32)
+    weights = np.asarray(plan.weighting.epoch([], len(plan.losses), 2.0), np.float32)
     for _ in range(steps):
         state, metrics = step(state, batch, first(rows), RATE, weights)
     return state, metrics
@@ -110,7 +116,7 @@ def run_on(
     state = replicated(initial_state(checkpoint.params, plan), local)
     step = pmapped_step(plan, local)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-    rest = spread, rows, RATE, np.ones(len(plan.terms), np.float32)
+    rest = spread, rows, RATE, np.ones(len(plan.losses), np.float32)
     if ahead:
         step = compiled_ahead(step, state, *rest)
     losses = []
@@ -127,13 +133,11 @@ def test_the_gradient_is_that_of_the_plain_model(checkpoint, token_ids, batch):
     weights = np.asarray([1.0, 0.3], np.float32)
 
     def loss(params):
-        text = encode_prompts_plainly(params, token_ids, checkpoint.encoder)
-        features = encode_image(params, batch.patches, checkpoint.encoder)
-        prediction = predict_from_logits(
-            mean_over_crops(patch_logits(features, text, params["logit_scale"])), QUALITY_DISTORTION
-        )
+        text = plain_text_features(params, token_ids, checkpoint.encoder)
+        features = checkpoint.encoder.image_features(params, batch.crops)
+        prediction = predict_from_features(params, features, text, encoder=checkpoint.encoder, tasks=QUALITY_DISTORTION)
         return sum(
-            w * term(prediction, batch.labels, GROUPS) for w, term in zip(weights, plan.terms.values(), strict=True)
+            w * one(prediction, batch.labels, GROUPS) for w, one in zip(weights, plan.losses.values(), strict=True)
         )
 
     expected = jax.jit(jax.grad(loss))(checkpoint.params)
@@ -156,65 +160,6 @@ def test_a_step_that_is_compiled_ahead_is_the_same_step(checkpoint, token_ids, b
     got, losses_ahead = run_on(devices, checkpoint, token_ids, batch, steps=2, ahead=True)
     np.testing.assert_array_equal(losses, losses_ahead)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
-
-
-SQUARES = (TINY.image_size // TINY.patch_size) ** 2
-
-
-def kept(step: int = 3, mine: slice = slice(0, IMAGES), dropout: float = 0.5) -> np.ndarray:
-    return kept_squares(1, step, images=IMAGES, mine=mine, patches=PATCHES, squares=SQUARES, dropout=dropout)
-
-
-def test_squares_that_are_kept_depend_on_seed_step_and_place_alone():
-    whole = kept()
-    assert whole.shape == (IMAGES, PATCHES, round(SQUARES / 2))
-    assert (np.diff(whole) > 0).all()  # each at most once
-    assert whole.min() == 0
-    assert whole.max() == SQUARES - 1
-    halves = [kept(mine=slice(0, IMAGES // 2)), kept(mine=slice(IMAGES // 2, IMAGES))]
-    np.testing.assert_array_equal(np.concatenate(halves), whole)
-    assert (kept(step=4) != whole).any()
-    assert kept(dropout=0.999).shape[-1] == 1
-
-
-def test_all_squares_in_their_order_are_no_dropout(checkpoint, token_ids, batch):
-    _, metrics = run(checkpoint, token_ids, batch)
-    _, again = run(checkpoint, token_ids, batch._replace(kept=kept(dropout=0.0)))
-    np.testing.assert_allclose(again.losses, metrics.losses, rtol=1e-6)
-    assert float(again.grad_norm) == pytest.approx(float(metrics.grad_norm), rel=1e-4)
-
-
-def test_squares_that_are_left_out_are_not_looked_at(checkpoint, token_ids, batch):
-    """Other pixels in them change nothing, and other pixels in the rest do."""
-    squares = kept()
-    shown = np.zeros((IMAGES, PATCHES, SQUARES), bool)
-    np.put_along_axis(shown, squares, True, -1)
-    side = TINY.image_size // TINY.patch_size
-    size = TINY.patch_size
-    mask = shown.reshape(IMAGES, PATCHES, side, 1, side, 1, 1)
-
-    def invert(where):
-        grid = batch.patches.reshape(IMAGES, PATCHES, side, size, side, size, 3)
-        return batch._replace(kept=squares, patches=np.where(where, 255 - grid, grid).reshape(batch.patches.shape))
-
-    _, expected = run(checkpoint, token_ids, batch._replace(kept=squares))
-    _, unseen = run(checkpoint, token_ids, invert(~mask))
-    _, seen = run(checkpoint, token_ids, invert(mask))
-    np.testing.assert_array_equal(unseen.losses, expected.losses)
-    assert np.abs(seen.losses - expected.losses).max() > 1e-5
-
-
-def test_dropout_on_several_devices_and_in_parts(checkpoint, token_ids, batch):
-    dropped = batch._replace(kept=kept())
-    _, losses = run_on(1, checkpoint, token_ids, dropped, steps=3)
-    _, undropped = run_on(1, checkpoint, token_ids, batch, steps=3)
-    for devices, parts in ((4, 1), (2, 2)):
-        _, others = run_on(devices, checkpoint, token_ids, dropped, steps=3, micro_batches=parts)
-        for expected, got in zip(losses, others, strict=True):
-            np.testing.assert_allclose(got, np.broadcast_to(expected, got.shape), rtol=1e-5)
-    # The later losses depend on the gradients, and show it: other squares, other steps.
-    moved, moved_undropped = (np.subtract(run[2], run[0]) for run in (losses, undropped))
-    assert np.abs(moved - moved_undropped).max() > 1e-3 * np.abs(losses[0]).max()
 
 
 @pytest.fixture(scope="module")
@@ -256,8 +201,8 @@ def test_saving_memory_changes_nothing(checkpoint, token_ids, batch, plain, opti
     np.testing.assert_allclose(metrics.losses, plain.losses, rtol=1e-6)
     np.testing.assert_allclose(metrics.grad_norm, plain.grad_norm, rtol=1e-5)
     np.testing.assert_allclose(metrics.quality, plain.quality, rtol=1e-5)
-    for path, leaf in state.moments[1].mu.items():
-        expected = plain_state.moments[1].mu[path]
+    for path, leaf in state.opt_state[1].mu.items():
+        expected = plain_state.opt_state[1].mu[path]
         np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-5 * float(plain.grad_norm), err_msg=path)
 
 
@@ -282,7 +227,7 @@ def test_frozen_towers_stay_and_have_no_moments(checkpoint, token_ids, batch, fr
         moved = not np.array_equal(leaf, before[path])
         frozen = path.startswith(freeze) or path == "logit_scale"
         assert moved != frozen or path.endswith(("k_proj/bias", "position_embedding/embedding")), path
-    assert not any(path.startswith(freeze) for path in state.moments[1].mu)
+    assert not any(path.startswith(freeze) for path in state.opt_state[1].mu)
 
 
 def test_freezing_nothing_or_everything_is_refused(checkpoint, token_ids, batch):
@@ -307,10 +252,9 @@ def test_a_step_that_is_not_finite_is_not_taken(checkpoint, token_ids, batch):
 
 
 def test_single_task_trains_for_it_alone(checkpoint, token_ids, batch):
-    assert fixed_weights("quality", ("quality", "distortion")) == [1.0, 0.0]
     alone, _ = run(checkpoint, token_ids, batch, weighting="quality")
-    terms = named_terms(("quality",), QUALITY_DISTORTION)
-    only, _ = run(checkpoint, token_ids, batch, terms=terms)
+    losses = named_losses(("quality",), QUALITY_DISTORTION)
+    only, _ = run(checkpoint, token_ids, batch, losses=losses)
     for path, leaf in alone.params.items():
         if not path.endswith("k_proj/bias"):
             np.testing.assert_allclose(leaf, only.params[path], atol=1e-6 + 0.05 * RATE, err_msg=path)
@@ -349,7 +293,7 @@ def test_gradnorm_waits_for_a_loss_without_labels(checkpoint, token_ids, batch):
         "none": lambda p, y, g: 0 * p.values["quality"].sum(),
         "nor": lambda p, y, g: 0 * p.values["quality"].sum(),
     }
-    state, _ = run(checkpoint, token_ids, bare, terms=nothing, weighting="gradnorm")
+    state, _ = run(checkpoint, token_ids, bare, losses=nothing, weighting="gradnorm")
     np.testing.assert_array_equal(state.weighting.values, 1)
 
 
@@ -366,12 +310,12 @@ def test_weights_that_are_not_finite_are_not_kept(checkpoint, token_ids, batch):
 
 
 def test_cosine_weights_drop_a_task_that_disagrees(checkpoint, token_ids, batch):
-    terms = {
+    losses = {
         "quality": lambda p, y, g: p.values["quality"].mean(),
         "same": lambda p, y, g: 3 * p.values["quality"].mean(),
         "against": lambda p, y, g: -p.values["quality"].mean(),
     }
-    _, metrics = run(checkpoint, token_ids, batch, terms=terms, weighting="cosine")
+    _, metrics = run(checkpoint, token_ids, batch, losses=losses, weighting="cosine")
     np.testing.assert_allclose(metrics.weights, [1, 1, 0], atol=1e-5)
 
 
@@ -379,26 +323,10 @@ def test_unknown_names_are_refused(checkpoint, token_ids):
     with pytest.raises(UsageError, match="weighting must be one of"):
         plan_for(checkpoint, token_ids, weighting="pcgrad")
     with pytest.raises(UsageError, match="No loss 'scene'"):
-        named_terms(("scene",), QUALITY_DISTORTION)
+        named_losses(("scene",), QUALITY_DISTORTION)
     packed = pack_for_devices(token_ids, checkpoint.encoder.eos_token_id, 1, 128)
     with pytest.raises(UsageError, match="do not divide among"):
-        rows_per_device(packed, packed.token_ids.shape[0] + 1)
-
-
-def test_fp16_round_trip_rounds_what_clip_keeps_in_half(checkpoint, token_ids, batch):
-    state, _ = run(checkpoint, token_ids, batch, fp16_round_trip=True)
-
-    def is_half(path):
-        return np.array_equal(state.params[path], np.asarray(state.params[path]).astype(np.float16))
-
-    layer = "vision_model/encoder/layers/0"
-    assert is_half(f"{layer}/mlp/fc1/kernel")
-    assert is_half(f"{layer}/self_attn/q_proj/bias")
-    assert is_half("visual_projection/kernel")
-    assert is_half("vision_model/embeddings/patch_embedding/kernel")
-    for kept in (f"{layer}/layer_norm1/bias", "vision_model/pre_layrnorm/bias", "text_model/final_layer_norm/bias"):
-        assert not is_half(kept)
-    assert not is_half("text_model/embeddings/token_embedding/embedding")
+        rows_per_device(packed, packed.rows.token_ids.shape[0] + 1)
 
 
 def test_images_without_a_label_do_not_count():
@@ -421,9 +349,9 @@ def test_scenes_are_smoothed_where_they_are_known():
     assert smooth[2].max() == pytest.approx(1 - SCENE_SMOOTHING + rest)
 
 
-def test_every_term_is_finite_for_the_joint_task_set(checkpoint, joint_ids, batch):
+def test_every_loss_is_finite_for_the_joint_task_set(checkpoint, joint_ids, batch):
     names = ("quality", "scene", "distortion", "opinion", "distortion_entropy", "scene_entropy")
-    _, metrics = run(checkpoint, joint_ids, batch, tasks=JOINT, terms=named_terms(names, JOINT))
+    _, metrics = run(checkpoint, joint_ids, batch, tasks=JOINT, losses=named_losses(names, JOINT))
     assert metrics.finite
     assert (np.asarray(metrics.losses) > 0).all()
 
@@ -433,3 +361,88 @@ def test_plans_can_be_varied(checkpoint, token_ids):
     assert dataclasses.replace(plan, micro_batches=2).micro_batches == 2
     with pytest.raises(UsageError, match="micro_batches"):
         dataclasses.replace(plan, micro_batches=0)
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(UsageError, match="ema_decay must be at least 0 and below 1"):
+            dataclasses.replace(plan, ema_decay=wrong)
+
+
+def test_only_what_is_named_is_trained(checkpoint, token_ids, batch):
+    before = initial_state(checkpoint.params, plan_for(checkpoint, token_ids)[0]).params
+    named = {
+        "train_only": ("visual_projection", "vision_model/post_layernorm"),
+        "freeze": ("vision_model/post_layernorm/bias",),
+    }
+    state, metrics = run(checkpoint, token_ids, batch, **named)
+    moved = {path for path, leaf in state.params.items() if not np.array_equal(leaf, before[path])}
+    assert moved == {"visual_projection/kernel", "vision_model/post_layernorm/scale"}
+    assert set(state.opt_state[1].mu) == moved
+    _, everything = run(checkpoint, token_ids, batch)
+    np.testing.assert_allclose(metrics.losses, everything.losses, rtol=1e-6)
+    with pytest.raises(UsageError, match="no parameter begins so"):
+        run(checkpoint, token_ids, batch, train_only=("vision_mode",))
+    with pytest.raises(UsageError, match="nothing to train"):
+        run(checkpoint, token_ids, batch, train_only=("text_model",), freeze=("text_model",))
+    with pytest.raises(UsageError, match="nothing to train"):  # the encoder never trains its scale
+        run(checkpoint, token_ids, batch, train_only=("logit_scale",))
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_moving_averages_are_those_of_the_parameters(checkpoint, token_ids, batch, devices):
+    plan, rows = plan_for(checkpoint, token_ids, devices, ema_decay=0.75, freeze=("text_model",))
+    local = jax.local_devices()[:devices]
+    state = initial_state(checkpoint.params, plan)
+    expected = {path: np.asarray(leaf) for path, leaf in state.params.items() if plan.is_trained(path)}
+    assert state.ema.keys() == expected.keys()
+    state, step = replicated(state, local), pmapped_step(plan, local)
+    spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+    for _ in range(3):
+        state, _ = step(state, spread, rows, np.float32(1e-2), np.ones(2, np.float32))
+        expected = {path: 0.75 * mean + 0.25 * np.asarray(state.params[path][0]) for path, mean in expected.items()}
+    exported = exported_params(jax.tree.map(lambda leaf: np.asarray(leaf)[0], state))
+    assert exported.keys() == state.params.keys()
+    for path, leaf in exported.items():
+        np.testing.assert_allclose(leaf, expected.get(path, state.params[path][0]), rtol=1e-4, atol=1e-5, err_msg=path)
+    last = np.asarray(state.params["visual_projection/kernel"][0])
+    assert np.abs(exported["visual_projection/kernel"] - last).max() > 1e-3
+
+
+def test_a_step_that_is_not_taken_leaves_the_averages(checkpoint, token_ids, batch):
+    plan, rows = plan_for(checkpoint, token_ids, ema_decay=0.5)
+    step = jax.jit(functools.partial(train_step, plan=plan))
+    rest = first(rows), np.float32(1e-2), np.ones(2, np.float32)
+    before, _ = step(initial_state(checkpoint.params, plan), batch, *rest)
+    broken = batch._replace(labels=batch.labels._replace(distortion=np.full((IMAGES, 11), np.inf, np.float32)))
+    after, metrics = step(before, broken, *rest)
+    assert not metrics.finite
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=before.step), before)
+
+
+def test_a_weighting_of_ones_own(checkpoint, token_ids, batch):
+    """One object: what it remembers, and the weights of each step."""
+
+    def alternate(state, losses, fixed, gradient_of):
+        first = state.values[0] % 2 == 0
+        return jnp.where(first, jnp.asarray([1.0, 0]), jnp.asarray([0, 2.0])), state._replace(values=state.values + 1)
+
+    own = Weighting(EQUAL.epoch, EQUAL.init, alternate, learned=True)
+    plan, rows = plan_for(checkpoint, token_ids)
+    plan = dataclasses.replace(plan, weighting=own)
+    state, step = initial_state(checkpoint.params, plan), jax.jit(functools.partial(train_step, plan=plan))
+    seen = []
+    for _ in range(3):
+        state, metrics = step(state, batch, first(rows), RATE, np.ones(2, np.float32))
+        seen.append(np.asarray(metrics.weights).tolist())
+    assert seen == [[1, 0], [0, 2], [1, 0]]
+
+
+def test_weightings_are_found_by_name_and_import_path():
+    losses = ("quality", "distortion")
+    assert find_weighting("gradnorm", losses) is WEIGHTINGS["gradnorm"]
+    assert find_weighting("distortion", losses).epoch([], 2, 2.0).tolist() == [0, 1]
+    assert find_weighting("liqe_jax.train.weighting:EQUAL", losses) is EQUAL
+    with pytest.raises(UsageError, match="a loss's name trains for it alone"):
+        find_weighting("scene", losses)
+    with pytest.raises(UsageError, match=r"module:name of a liqe_jax\.train\.weighting\.Weighting"):
+        find_weighting("liqe_jax.train.weighting:WEIGHT_RATE", losses)
+    with pytest.raises(UsageError, match=r"config\.weighting names .* has no 'PCGRAD'"):
+        find_weighting("liqe_jax.train.weighting:PCGRAD", losses)

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_towers import CLIPTowers
 from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
 
@@ -24,6 +25,19 @@ TINY = CLIP(
 )
 
 
+# A model of two megabytes, with a vocabulary too small for any prompt; every size differs from every other.
+SMALL = CLIP(
+    vision=TowerConfig(width=128, layers=3, heads=2, mlp_width=160),
+    text=TowerConfig(width=64, layers=2, heads=1, mlp_width=96),
+    image_size=96,
+    patch_size=16,
+    vocab_size=50,
+    context_length=20,
+    eos_token_id=49,
+    projection_dim=40,
+)
+
+
 def random_checkpoint(encoder: CLIP, provenance: Provenance) -> Checkpoint:
     """A random model whose biases and scales are not all alike.
 
@@ -33,6 +47,15 @@ def random_checkpoint(encoder: CLIP, provenance: Provenance) -> Checkpoint:
     rng = np.random.default_rng(0)
     flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
     return Checkpoint(flat, encoder, provenance)
+
+
+def foreign_checkpoint(encoder: CLIP, seed: int = 0) -> Checkpoint:
+    """A model with no parameter at zero or one, whose text features are random numbers too."""
+    rng = np.random.default_rng(seed)
+    shapes = encoder.param_shapes(1000)
+    flat = {name: np.asarray(rng.normal(0.1, 0.1, shape), np.float32) for name, shape in shapes.items()}
+    features = rng.normal(size=(len(QUALITY_ONLY.prompts), encoder.projection_dim)).astype(np.float32)
+    return Checkpoint(flat, encoder, Provenance("random"), QUALITY_ONLY, text_features=features)
 
 
 def plain_text_features(params, token_ids, encoder: CLIP, dtype=jnp.float32):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liqe_jax.model.prompts import PackedPrompts, pack_prompts
+from liqe_jax.encoders.clip_prompts import PackedRows, pack_prompts
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import JOINT
 from liqe_jax.text.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def box(x: float, y: float, width: float, height: float, fill: str, extra: str =
     return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{fill}"{extra}/>'
 
 
-def prefixes(packed: PackedPrompts, row: int) -> list[Prefix]:
+def prefixes(packed: PackedRows, row: int) -> list[Prefix]:
     """The sentence up to each token of a row, read off the mask."""
     result = []
     for column in range(packed.mask.shape[1]):
@@ -82,9 +82,7 @@ def trie(rows: list[list[Prefix]], words: dict[int, str], top: float) -> Iterato
         yield text(x + (step - 8) / 2, y + 14, words[prefix[-1]], 13, "middle")
 
 
-def mask(
-    packed: PackedPrompts, row: int, words: dict[int, str], looking: int, left: float, top: float
-) -> Iterator[str]:
+def mask(packed: PackedRows, row: int, words: dict[int, str], looking: int, left: float, top: float) -> Iterator[str]:
     """Which token (line) attends to which (column) in one row; one line is marked."""
     cell = 12.5
     count = packed.token_ids.shape[1]
@@ -103,7 +101,7 @@ def mask(
                 left + j * cell + 0.5, top + i * cell + 0.5, cell - 1, cell - 1, LOOKING if i == looking else SEEN
             )
     yield box(left, top, count * cell, count * cell, "none", f' stroke="{FAINT}"')
-    for i in packed.read[row].tolist():  # the ends, whose outputs are read
+    for i in packed.ends[row].tolist():  # the ends, whose outputs are read
         yield box(left + count * cell + 4, top + i * cell + 2, 8, cell - 4, colour, f' stroke="{FAINT}"')
 
 
@@ -114,7 +112,7 @@ def figure() -> str:
     end = int(token_ids.max())
     words = {number: token.removesuffix("</w>") for token, number in tokenizer.vocab.items()}
     words |= {end: "end", end - 1: "start"}
-    packed = pack_prompts(token_ids, end, ROW_LENGTH)
+    packed = pack_prompts(token_ids, end, ROW_LENGTH).rows
     rows = [prefixes(packed, row) for row in range(len(packed.token_ids))]
     distinct = len(set(rows[0]) | set(rows[1]))
     real = int(sum(row.index(end) + 1 for row in token_ids.tolist()))

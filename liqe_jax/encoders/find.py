@@ -56,6 +56,8 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
             raise ModelError(
                 f"config.json says model_type {model_type!r}; the weights, or the encoder that you name, are of a "
                 f"{chosen.name!r}. Put together what belongs together."
+                f"config.json says model_type {model_type!r}; expected {chosen.name!r}, the encoder of the weights or "
+                "the one that you name. Give the config.json that belongs to the weights."
             )
         return chosen
     if model_type not in ENCODERS:

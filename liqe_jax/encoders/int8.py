@@ -105,7 +105,7 @@ def quantised_kernel(
     if kernel.dtype != jnp.int8:
         raise UsageError(
             f"Products of int8 need kernels of int8; these are {kernel.dtype}. "
-            "Give the parameters to liqe_jax.encoders.int8.quantise first."
+            "Give the parameters to encoder.quantise first, or load the model with dtype='int8'."
         )
     return kernel, module.param("kernel_scale", nn.initializers.ones, shape[-1:])
 

@@ -233,7 +233,8 @@ def train_step(
     weighting = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), weighting, state.weighting)
     trained = {name: state.params[name] for name in grads}
     trained, opt_state = plan.optimizer.step(trained, state.opt_state, grads, learning_rate, metrics.finite)
-    ema = {name: mean + (1 - plan.ema_decay) * (trained[name] - mean) for name, mean in state.ema.items()}
+    share = jnp.where(metrics.finite, 1 - plan.ema_decay, 0)
+    ema = {name: mean + share * (trained[name] - mean) for name, mean in state.ema.items()}
     return TrainState(state.step + 1, {**state.params, **trained}, opt_state, weighting, ema), metrics
 
 

@@ -103,6 +103,10 @@ def check_against_encoder(flat: Flat, encoder: Encoder, where: str) -> None:
     """Compares the names and shapes of parameters with those of an architecture.
 
     Raises:
-      ModelError: they differ; the message shows both sides.
+      ModelError: they differ, and the message shows both sides; or the sizes describe no such model.
     """
-    check_shapes(flat, encoder.param_shapes(len(flat)), where)
+    try:
+        shapes = encoder.param_shapes(len(flat))
+    except (ModelError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{where}: {error or repr(error)}") from error
+    check_shapes(flat, shapes, where)

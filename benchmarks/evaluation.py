@@ -20,13 +20,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from liqe_jax.model.clip import init_params
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.evaluate.predictions import PredictionFile, row_of
-from liqe_jax.evaluate.predictor import make_judge, predict_set
-from liqe_jax.model.clip import init_params
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.evaluate.predictions import PredictionFile, row_of
+from liqe_jax.evaluate.predictor import find_preset, predict_set
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance
@@ -69,7 +69,6 @@ def jobs(model: Model, folder: Path) -> dict[str, Callable[[], None]]:
     """The two contenders."""
     files = sorted(folder.glob("*.jpg"))
     dataset = set_of(files)
-    judge = make_judge(model.encoder, model.tasks, model.dtype)
 
     def score() -> None:
         assert sum(result.quality > 0 for result in model.score_many(files)) == len(files)
@@ -79,7 +78,10 @@ def jobs(model: Model, folder: Path) -> dict[str, Callable[[], None]]:
         path.unlink(missing_ok=True)
         file = PredictionFile(path, {})
         with file.append() as add:
-            for batch in predict_set(model, dataset, np.arange(len(files)), judge=judge):
+            images = np.arange(len(files))
+            for batch in predict_set(
+                model.forward, model.weights, dataset, images, preset=find_preset(model.preprocess)
+            ):
                 for k, (i, q) in enumerate(zip(batch.indices, batch.quality, strict=True)):
                     add([row_of(dataset, int(i), q, {name: p[k] for name, p in batch.probabilities.items()})])
         file.finish(dataset.names)

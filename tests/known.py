@@ -10,8 +10,10 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.decoding import pixels_of
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.images.grid import cut
 from liqe_jax.model.head import Prediction, marginal
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE

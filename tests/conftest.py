@@ -44,7 +44,6 @@ from .tiny import TINY, random_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips parity tests where the reference's figures are absent, which CI does not allow."""
     if os.environ.get("LIQE_GOLDENS"):

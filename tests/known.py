@@ -83,8 +83,8 @@ def fake_predict(kind: str):
     """Stands for `liqe_jax.model.predict.predict`: reads the answer from the pixels that count."""
     noise = jnp.asarray(np.random.default_rng(5).permutation(256), jnp.float32)
 
-    def predict(params, patches, text_features, *, config, tasks, crop_mask, dtype):
-        pixels = patches.astype(jnp.float32).mean((2, 3))
+    def predict(params, crops, text_features, *, encoder, tasks, crop_mask, dtype):
+        pixels = crops.astype(jnp.float32).mean((2, 3))
         colour = jnp.einsum("bpc,bp->bc", pixels, crop_mask) / crop_mask.sum(-1, keepdims=True)
         red = jnp.round(colour[:, 0])
         if kind == "reversed":

@@ -21,6 +21,7 @@ from liqe_jax.evaluate.published import leaderboard, session_results
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.run import evaluate
 from liqe_jax.evaluate.settings import check_eval_config, default_eval_config
+from liqe_jax.scoring import forward
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.weights.provenance import TrainingSet
 from tests.known import SESSIONS, expected_quality, fake_predict, known_model, known_set
@@ -41,12 +42,17 @@ def settings(**changes):
     return config
 
 
+def install(monkeypatch, predict) -> None:
+    """Replaces the forward pass of models that are made afterwards."""
+    monkeypatch.setattr(forward, "_predict", jax.jit(predict, static_argnames=("encoder", "tasks", "dtype")))
+
+
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """Runs the protocol with a model of a kind; a fresh folder unless one is given."""
 
     def go(kind="oracle", folder=None, weights="known", model=None, **changes):
-        monkeypatch.setattr(predictor, "predict", fake_predict(kind))
+        install(monkeypatch, fake_predict(kind))
         folder = folder or tmp_path / kind
         make = model or (lambda path: known_model(devices=jax.devices()[:2]))
         return folder, evaluate(settings(**changes), weights, folder, make, load_set)
@@ -385,20 +391,20 @@ def lines_of(folder: Path) -> dict[str, bytes]:
 
 def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
     whole, _ = run("noise", tmp_path / "whole")
-    real, predicted = predictor.evaluation_batches, []
+    real, predicted = predictor.evaluation_images, []
 
     def counted(dataset, indices, **options):
         predicted.append((dataset.name, len(indices)))
         return real(dataset, indices, **options)
 
     def broken(dataset, indices, **options):
-        for count, batch in enumerate(real(dataset, indices, **options)):
-            if dataset.name == "BID" and count == 6:
+        for count, image in enumerate(real(dataset, indices, **options)):
+            if dataset.name == "BID" and count == 12:
                 raise KeyboardInterrupt
-            yield batch
+            yield image
 
     folder = tmp_path / "killed"
-    monkeypatch.setattr(predictor, "evaluation_batches", broken)
+    monkeypatch.setattr(predictor, "evaluation_images", broken)
     with pytest.raises(KeyboardInterrupt):
         run("noise", folder)
     partial = folder / "predictions" / "model" / "bid.jsonl.partial"
@@ -407,7 +413,7 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
         file.write('{"image": "0')  # cut while writing
     with pytest.raises(DataError, match="does not contain a finished evaluation"):
         tables_from(folder)
-    monkeypatch.setattr(predictor, "evaluation_batches", counted)
+    monkeypatch.setattr(predictor, "evaluation_images", counted)
     run("noise", folder)
     assert predicted == [("BID", 27), ("SPAQ", 31)]
     assert lines_of(folder) == lines_of(whole)
@@ -418,8 +424,8 @@ def test_an_interrupted_run_goes_on(run, tmp_path, monkeypatch, capsys):
 
 
 def test_more_sessions_are_added_to_what_is_there(run, tmp_path, monkeypatch):
-    real, predicted = predictor.evaluation_batches, []
-    monkeypatch.setattr(predictor, "evaluation_batches", lambda d, i, **o: predicted.append(len(i)) or real(d, i, **o))
+    real, predicted = predictor.evaluation_images, []
+    monkeypatch.setattr(predictor, "evaluation_images", lambda d, i, **o: predicted.append(len(i)) or real(d, i, **o))
     options = {"sets": ("LIVE",), "official": (), "whole": ()}
     run(folder=tmp_path / "a", sessions=("1",), **options)
     folder, _ = run(folder=tmp_path / "a", sessions=("1", "2"), **options)
@@ -528,7 +534,7 @@ def test_missing_sets(run, tmp_path):
 
 
 def test_too_few_images_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(predictor, "predict", fake_predict("oracle"))
+    install(monkeypatch, fake_predict("oracle"))
     config = settings(sets=("LIVE",), official=(), whole=())
     with pytest.raises(DataError, match=r"LIVE, session 1, test split: .*at least 3"):
         evaluate(config, "m", tmp_path, lambda path: known_model(), lambda name: known_set(name, 10))
@@ -536,7 +542,7 @@ def test_too_few_images_are_named(tmp_path, monkeypatch):
 
 def test_nan_names_the_image(tmp_path, monkeypatch):
     fake = fake_predict("oracle")
-    monkeypatch.setattr(predictor, "predict", lambda *a, **o: _nan_at_red_zero(fake(*a, **o)))
+    install(monkeypatch, lambda *arguments, **options: _nan_at_red_zero(fake(*arguments, **options)))
     with pytest.raises(ModelError, match=r"known predicts NaN for LIVE/\d\d\d.png"):
         evaluate(settings(), "m", tmp_path, lambda path: known_model(), load_set)
 
@@ -554,7 +560,7 @@ def _nan_at_red_zero(out):
         ({"whole_models": "some"}, "config.whole_models"),
         ({"on_seen": "hide"}, "config.on_seen"),
         ({"dtype": "float16"}, "config.dtype"),
-        ({"preset": "papr"}, "config.preset must be one of paper"),
+        ({"preset": "papr"}, "config.preset must be one of '', paper"),
         ({"workers": -1}, "config.workers must be at least 0; got -1"),
         ({"bootstrap": {"confidence": 95.0}}, r"config.bootstrap: .*0\.95 is 95%.* got 1000, 95\.0"),
         ({"bootstrap": {"method": "x"}}, "config.bootstrap: .*percentile, bca"),
@@ -581,7 +587,7 @@ def test_unknown_settings_and_presets(run, tmp_path):
         config.splitt = "test"
     with pytest.raises(UsageError, match=r"unknown keys \['splitt'\]"):
         check_eval_config(config)
-    with pytest.raises(UsageError, match=r"config\.preset must be one of paper"):
+    with pytest.raises(UsageError, match=r"config\.preset must be one of '', paper"):
         run(preset="papre")
     with pytest.raises(UsageError, match="Expected a model"):
         evaluate(settings(), "", tmp_path)

@@ -242,7 +242,9 @@ def test_parameter_counts_of_the_published_models():
             149_620_737,
         ),
         "L/14": (
-            CLIP(TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768),
+            CLIP(
+                TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768
+            ),
             427_616_513,
         ),
     }

@@ -397,11 +397,11 @@ def test_wrong_commands(files, capsys):
         ((*lab, "--range", "lab=0,1"), "lab: The MOS go from"),
         ((*lab, "--range", "lab=1,0"), "lab: Expected a range from low to high"),
         (("--labels", files / "same.csv", "--scores", files / "lab.jsonl"), "same: All 2 MOS are 3"),
-        ((*lab, "--range", "lap=1,2"), "No set is called 'lap'"),
+        ((*lab, "--range", "lap=1,2"), "There is no set 'lap'"),
         ((*lab, "--mos-column", "dmos"), "no column dmos"),
         (both, "dmos: The scores do not increase with the MOS"),
         ((*one, "--maps", files / "no_maps.json"), "Cannot read maps"),
-        ((*one, "--maps", "x", "--range", "lab=0,1"), "leave --lower-is-better and --range out"),
+        ((*one, "--maps", "x", "--range", "lab=0,1"), "remove --lower-is-better and --range"),
         ((*one, "--model", "m", "--images", files / "absent"), "No model 'm'"),
     ):
         assert run("realign", *arguments, "--output", files / "o", "--quiet") == 2, arguments

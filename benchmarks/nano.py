@@ -34,7 +34,7 @@ from liqe_jax.compare.ranktest import d_test, l_test, p_test
 from liqe_jax.compare.ranktest_run import LEVELS, PRISTINE, SIDE, Distort, Rendering, renderings
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos as mean_opinion
 
 SIZES = (384, 512, 768, 1024, 2048, 4000)  # longest side, pixels
 

@@ -17,7 +17,7 @@ from benchmarks import people, scoring
 from liqe_jax import Failure
 from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import KINDS
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos
 from tools.mos_table import FILES, FOLDER
 from tools.nano_card import CARD
 
@@ -67,7 +67,7 @@ class Judge:
             if error:
                 yield Failure(item.name, f"Cannot make an array of this Rendering: {error}")
             elif item.kind:
-                quality = mean_opinion(item.kind, item.level)[0]
+                quality = mean_mos(item.kind, item.level)[0]
                 yield SimpleNamespace(quality=quality, distortion=KINDS[item.kind].category)
             else:
                 yield SimpleNamespace(quality=1.0, distortion="other")
@@ -147,7 +147,7 @@ def test_stored_pictures_are_measured_as_stored(monkeypatch, tmp_path, capsys):
 
 
 def test_people_who_agree_with_each_other_are_right_in_all_measures():
-    opinions = np.array([[mean_opinion(kind, level)[0] for level in range(1, 6)] for kind in KINDS])
+    opinions = np.array([[mean_mos(kind, level)[0] for level in range(1, 6)] for kind in KINDS])
     report = people.measure(np.stack([opinions] * 3))
     rest = {name: report[name] for name in ("SRCC", "PLCC", "L by opinion", "P")}
     assert rest == pytest.approx(dict.fromkeys(rest, 1))

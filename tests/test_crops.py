@@ -15,7 +15,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.crops import PAIRS, PLANS, TABLE, WHOLES, main, make_crops, read_list
 from liqe_jax.synthetic.matching import distance, matched
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos
 from liqe_jax.synthetic.variants import VARIANTS, variant
 from liqe_jax.synthetic.views import (
     ENLARGED,
@@ -123,7 +123,7 @@ def test_views_have_the_labels_of_their_damage():
     for kind in (1, 10, 25):
         crops = make_view(photo, (kind,), (1, kind))
         assert crops.raw_distortion == KINDS[kind].raw_label
-        scores = [mean_opinion(kind, level)[0] for level in range(1, 6)]
+        scores = [mean_mos(kind, level)[0] for level in range(1, 6)]
         assert min(scores) - 1e-9 <= crops.opinion <= max(scores) + 1e-9
         np.testing.assert_array_equal(make_view(photo, (kind,), (1, kind)).pixels, crops.pixels)
     both = make_view(photo, (0, 0), (7,))
@@ -143,13 +143,13 @@ def test_the_table_comes_whole():
     photo = Image.fromarray(photograph(300, 400))
     views = table_views(photo, 1, (3, 4))
     opinions = sorted(view.opinion for view in views)
-    cells = [mean_opinion(kind, level)[0] for kind in KINDS for level in range(1, 6)]
+    cells = [mean_mos(kind, level)[0] for kind in KINDS for level in range(1, 6)]
     assert opinions == sorted(cells + [PRISTINE] * PRISTINE_CELLS)
     assert len(views) == len(cells_of(1)) == 125 + PRISTINE_CELLS
     for kind in KINDS:
         found = [view for view in views if view.kind == str(kind)]
         assert {view.raw_distortion for view in found} == {KINDS[kind].raw_label}
-        assert sorted(view.opinion for view in found) == sorted(mean_opinion(kind, level)[0] for level in range(1, 6))
+        assert sorted(view.opinion for view in found) == sorted(mean_mos(kind, level)[0] for level in range(1, 6))
     assert {view.pixels.shape for view in views} == {(1, SIDE, SIDE, 3)}
     for one, two in zip(views, table_views(photo, 1, (3, 4)), strict=True):
         np.testing.assert_array_equal(one.pixels, two.pixels)
@@ -165,7 +165,7 @@ def test_a_table_of_crops(photos, tmp_path, monkeypatch):
     assert make_crops(photos, tmp_path / "crops-table", rounds=2, workers=2, plan=TABLE) == 2 * 4
     table = crops_set(tmp_path / "crops-table", "crops-table")
     assert len(table.indices(SPLIT, "train")) == len(table.indices(SPLIT, "val")) == 4
-    assert set(np.round(table.mos, 4)) == {PRISTINE, round(mean_opinion(10, 5)[0], 4)}
+    assert set(np.round(table.mos, 4)) == {PRISTINE, round(mean_mos(10, 5)[0], 4)}
     assert make_crops(photos, tmp_path / "crops-pairs", rounds=1, workers=2, plan=PAIRS) == 2 * 2 * PAIR
     assert make_crops(photos, tmp_path / "few", rounds=1, workers=2, plan=TABLE, limit=1) == 2
     assert set(crops_set(tmp_path / "few").reference) == {"p0.png"}
@@ -186,7 +186,7 @@ def test_pairs_are_the_table_in_two_crops_side_by_side(monkeypatch):
         photo = Image.fromarray(photograph(height, width))
         views = pair_views(photo, 2, (3, height, width))
         assert {view.pixels.shape for view in views} == {(PAIR, SIDE, SIDE, 3)}
-        expected = [mean_opinion(kind, level)[0] if kind else PRISTINE for kind, level in cells * 2]
+        expected = [mean_mos(kind, level)[0] if kind else PRISTINE for kind, level in cells * 2]
         assert sorted(view.opinion for view in views) == sorted(expected)
         for one, two in zip(views, pair_views(photo, 2, (3, height, width)), strict=True):
             np.testing.assert_array_equal(one.pixels, two.pixels)
@@ -211,11 +211,11 @@ def test_damage_grows_with_the_picture_and_undamaged_ones_stay(monkeypatch):
         return {opinion: np.array(ratios) for opinion, ratios in found.items()}
 
     plain, resized = roughness(pair_views), roughness(resized_views)
-    assert set(plain) == set(resized) == {PRISTINE, mean_opinion(11, 3)[0], mean_opinion(11, 5)[0]}
+    assert set(plain) == set(resized) == {PRISTINE, mean_mos(11, 3)[0], mean_mos(11, 5)[0]}
     assert not plain[PRISTINE].any()
     assert not resized[PRISTINE].any()
     for level, least in ((3, 0.35), (5, 0.15)):
-        before, after = plain[mean_opinion(11, level)[0]], resized[mean_opinion(11, level)[0]]
+        before, after = plain[mean_mos(11, level)[0]], resized[mean_mos(11, level)[0]]
         assert after.max() < 1.1 * before.min()
         assert least * before.mean() < after.min() < 0.7 * before.mean()
 

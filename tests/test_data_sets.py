@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from liqe_jax.cli.main import main
-from liqe_jax.data.labelled import PARTS, UNKNOWN
+from liqe_jax.data.labelled import SPLITS, UNKNOWN
 from liqe_jax.data.named import load_sets
 from liqe_jax.data.prepare import examine
 from liqe_jax.data.prepare.gather import gather
@@ -161,7 +161,7 @@ def test_sessions_partition_the_six_sets_of_liqe(prepared):
     for slug in fakes.WITH_LIQE:
         loaded = load_set(slug, prepared[0])
         for session in SESSIONS:
-            indices = np.concatenate([loaded.indices(session, part) for part in PARTS])
+            indices = np.concatenate([loaded.indices(session, part) for part in SPLITS])
             np.testing.assert_array_equal(np.sort(indices), np.arange(len(loaded)))
 
 
@@ -466,7 +466,7 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
         labels = rows_of(slug, tmp_path / "empty", labels=tmp_path)
         assert len(labels.rows) == spec.count == sum(expected)
         session = Counter(row.parts["1"] for row in labels.rows)
-        assert tuple(session[part] for part in PARTS) == expected
+        assert tuple(session[part] for part in SPLITS) == expected
         low, high = spec.mos_range
         assert all(low <= row.mos <= high for row in labels.rows)
         assert all(set(row.parts) == set(SESSIONS) and row.scenes for row in labels.rows)

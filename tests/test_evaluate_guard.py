@@ -7,12 +7,12 @@ import pytest
 
 from liqe_jax.data.sets import SPECS
 from liqe_jax.errors import DataError
-from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, judge, require_test, slug, split_key
+from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, check_seen, require_test, session_key, slug
 from liqe_jax.evaluate.protocol import stated
 from liqe_jax.weights.known import KNOWN_MODELS
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 
-PARTS = {
+SPLITS = {
     "1": ["train", "train", "val", "test", "test", ""],
     "2": ["test", "test", "train", "train", "val", ""],
     "official": ["train", "test", "train", "val", "train", "test"],
@@ -20,13 +20,13 @@ PARTS = {
 ALL = np.arange(6)
 
 
-def verdict(entries, indices=ALL, dataset="CSIQ"):
+def checked(entries, indices=ALL, dataset="CSIQ"):
     trained_on = None if entries is None else tuple(TrainingSet(*entry) for entry in entries)
-    return judge(trained_on, dataset, PARTS, np.asarray(indices))
+    return check_seen(trained_on, dataset, SPLITS, np.asarray(indices))
 
 
 @pytest.mark.parametrize(
-    ("entries", "indices", "standing", "seen", "reason"),
+    ("entries", "indices", "status", "images", "reason"),
     [
         (None, ALL, UNKNOWN, 0, "does not say"),
         ((), ALL, TEST, 0, "not trained on this set"),
@@ -36,7 +36,7 @@ def verdict(entries, indices=ALL, dataset="CSIQ"):
         ([("csiq", "session 1")], [0, 1], SEEN, 2, "2 are training and 0 validation"),
         ([("CSIQ", "session 1")], ALL, SEEN, 3, "of 6 images, 2 are training and 1 validation"),
         ([("CSIQ", "session 2")], [3, 4], SEEN, 2, "1 are training and 1 validation"),
-        ([("CSIQ", "session 10")], [3], UNKNOWN, 0, "does not have that split"),
+        ([("CSIQ", "session 10")], [3], UNKNOWN, 0, "prepared set does not have"),
         ([("CSIQ", "official")], [1, 5], TEST, 0, "official"),
         ([("CSIQ", "session 1"), ("CSIQ", "official")], [3, 4], SEEN, 2, "official"),
         ([("CSIQ", "all")], [5], SEEN, 1, "all of CSIQ"),
@@ -46,16 +46,16 @@ def verdict(entries, indices=ALL, dataset="CSIQ"):
         ([("CSIQ", "unknown"), ("CSIQ", "session 1")], [0], SEEN, 1, "training"),
     ],
 )
-def test_verdicts(entries, indices, standing, seen, reason):
-    found = verdict(entries, indices)
-    assert found[::2] == (standing, seen)
+def test_overlap_with_the_training_data(entries, indices, status, images, reason):
+    found = checked(entries, indices)
+    assert found[::2] == (status, images)
     assert reason in found.reason
 
 
-def test_shared_originals_are_told():
-    assert "Kodak" in verdict([("LIVE", "session 1")], dataset="TID2013").reason
-    assert "Kodak" not in verdict([("CSIQ", "session 1")], dataset="TID2013").reason
-    assert "Kodak" not in verdict([("TID2013", "all")], dataset="KonIQ-10k").reason
+def test_shared_originals_are_reported():
+    assert "Kodak" in checked([("LIVE", "session 1")], dataset="TID2013").reason
+    assert "Kodak" not in checked([("CSIQ", "session 1")], dataset="TID2013").reason
+    assert "Kodak" not in checked([("TID2013", "all")], dataset="KonIQ-10k").reason
 
 
 @pytest.mark.parametrize(
@@ -73,42 +73,42 @@ def test_slugs(names, expected):
 
 def test_a_set_of_an_unknown_name_could_be_this_one():
     for name in ("CSIQ v2", "everything", "my photographs", "cropsiq"):
-        found = verdict([("LIVE", "all"), (name, "all")])
-        assert found.standing == UNKNOWN
+        found = checked([("LIVE", "all"), (name, "all")])
+        assert found.status == UNKNOWN
         assert repr(name) in found.reason
-    # What is known to be seen, or to be not known, is told instead.
-    assert verdict([("mine", "all"), ("CSIQ", "all")]).standing == SEEN
-    assert "but on which part" in verdict([("mine", "all"), ("CSIQ", "?")]).reason
+    # Known overlap, or an unknown session of this set, is reported first.
+    assert checked([("mine", "all"), ("CSIQ", "all")]).status == SEEN
+    assert "but the session is not known" in checked([("mine", "all"), ("CSIQ", "?")]).reason
     # Sets that are evaluated in the same run are others, whatever they are called.
     trained_on = (TrainingSet("mine", "all"),)
-    assert judge(trained_on, "CSIQ", PARTS, ALL, ["CSIQ", "mine"]).standing == TEST
-    assert judge(trained_on, "mine", {}, ALL).standing == SEEN
+    assert check_seen(trained_on, "CSIQ", SPLITS, ALL, ["CSIQ", "mine"]).status == TEST
+    assert check_seen(trained_on, "mine", {}, ALL).status == SEEN
 
 
 def test_sets_that_are_made_or_prepared_here_are_known():
     names = [*(spec.name for spec in SPECS.values()), *SPECS]
     names += ["crops", "crops-table-2", "generated", "generated-2", "LIVE-itW"]
-    assert verdict([(name, "all") for name in names], dataset="mine").standing == TEST
+    assert checked([(name, "all") for name in names], dataset="mine").status == TEST
 
 
 def test_splits_in_words():
     words = ("session 3", "session 10 of LIQE's splits", "official", "all", "unknown", "", "sessions", "3")
-    assert [split_key(text) for text in words] == ["3", "10", "official", "all", None, None, None, None]
+    assert [session_key(text) for text in words] == ["3", "10", "official", "all", None, None, None, None]
 
 
 def test_only_tests_pass():
-    require_test(verdict(()), "CSIQ")
+    require_test(checked(()), "CSIQ")
     for entries in (None, [("CSIQ", "all")]):
-        with pytest.raises(DataError, match=r"CSIQ, whole set is no test: .*on_seen"):
-            require_test(verdict(entries), "CSIQ, whole set")
+        with pytest.raises(DataError, match=r"CSIQ, whole set is not a test: .*on_seen"):
+            require_test(checked(entries), "CSIQ, whole set")
 
 
-def test_released_models_are_judged_by_what_is_known_of_them():
+def test_released_models_have_the_status_that_is_known():
     mix, koniq = (KNOWN_MODELS[name].trained_on for name in ("liqe_mix", "liqe_koniq"))
-    assert judge(mix, "CSIQ", PARTS, np.array([3, 4])).standing == TEST
-    assert judge(mix, "CSIQ", PARTS, np.array([0, 1])).standing == SEEN  # session 2's test part
-    assert judge(mix, "SPAQ", {}, ALL).standing == TEST
-    assert judge(koniq, "KonIQ-10k", PARTS, np.array([1, 5])).standing == UNKNOWN
+    assert check_seen(mix, "CSIQ", SPLITS, np.array([3, 4])).status == TEST
+    assert check_seen(mix, "CSIQ", SPLITS, np.array([0, 1])).status == SEEN  # session 2's test split
+    assert check_seen(mix, "SPAQ", {}, ALL).status == TEST
+    assert check_seen(koniq, "KonIQ-10k", SPLITS, np.array([1, 5])).status == UNKNOWN
 
 
 def test_the_user_can_state_the_training_data():

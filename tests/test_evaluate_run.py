@@ -19,7 +19,7 @@ import pytest
 from configs import eval_liqe
 from liqe_jax import load
 from liqe_jax.data.generated import generated_set
-from liqe_jax.evaluate.predictor import predict_set
+from liqe_jax.evaluate.predictor import find_preset, predict_set
 from liqe_jax.evaluate.settings import check_eval_config
 from liqe_jax.metrics.correlation import srcc
 
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_with_other_devices(finished, model_folder, tmp_pat
     assert not (workdir / "results.json").exists()
     result = start(command(workdir, f"--weights={model_folder}"), devices=2)
     assert result.returncode == 0, result.stderr
-    assert "generated: all 10 predictions are there" in result.stderr
+    assert "generated: all 10 predictions exist already" in result.stderr
     predicted = int(re.search(r"generated-2: (\d+) images predicted", result.stderr)[1])
     assert 0 <= predicted < 60
     assert kept(workdir) == kept(finished)
@@ -147,7 +147,7 @@ def test_two_hosts_predict_as_one(finished, model_folder, tmp_path):
     ("options", "told"),
     [
         (["--weights=nowhere"], "No model"),
-        ([], "No model is named"),
+        ([], "Expected a model"),
         (["--weights=m", "--config.whole=('TID2013',)", "--config.data.folder=nowhere"], "TID2013: No prepared data"),
         (["--weights=m", "--config.on_seen=hide"], "config.on_seen must be one of"),
     ],
@@ -170,11 +170,12 @@ def test_batches_and_devices_change_no_rank(model_folder):
     exact, ranked = set(), set()
     for count, per_device in ((1, 1), (8, 1), (3, 1), (2, 5)):
         scorer = load(model_folder, devices=jax.devices()[:count])
-        parts = list(predict_set(scorer, dataset, np.arange(23), images_per_device=per_device))
-        indices = np.concatenate([part.indices for part in parts])
+        options = {"preset": find_preset("paper"), "images_per_device": per_device}
+        batches = list(predict_set(scorer.forward, scorer.weights, dataset, np.arange(23), **options))
+        indices = np.concatenate([batch.indices for batch in batches])
         assert sorted(indices.tolist()) == list(range(23))
         quality = np.empty(23, np.float32)
-        quality[indices] = np.concatenate([part.quality for part in parts])
+        quality[indices] = np.concatenate([batch.quality for batch in batches])
         ranked.add(srcc(dataset.mos, quality))
         if per_device == 1:
             exact.add(quality.tobytes())

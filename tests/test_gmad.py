@@ -15,7 +15,7 @@ from liqe_jax.cli.main import main
 from liqe_jax.compare.gmad import compete, default_tolerance, extremes, level_sets
 from liqe_jax.compare.gmad_page import side_by_side
 from liqe_jax.compare.gmad_ranking import (
-    Verdict,
+    RatedPair,
     aggressiveness,
     global_ranking,
     resistance,
@@ -80,11 +80,11 @@ def test_a_constant_defender_has_one_level_of_all_images():
     assert [(p.id, p.better, p.worse) for p in pairs] == [("first-defends-1", 100, 0)]
 
 
-def test_what_a_constant_attacker_tells_apart_is_nothing():
+def test_a_constant_attacker_has_no_pairs():
     competition = compete(NAMES, QUALITY, np.full(101, 3.0))
     assert {p.defender for p in competition.pairs} == {1}
     assert len(competition.without_pair) == 6
-    assert "tells none of them apart" in competition.without_pair["first-defends-1"]
+    assert "scores them equally" in competition.without_pair["first-defends-1"]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -162,7 +162,7 @@ def test_sides_are_mixed_and_follow_the_seed():
     ("call", "error", "words"),
     [
         (lambda: compete(NAMES, QUALITY[:5], QUALITY), UsageError, "Expected 101 scores"),
-        (lambda: compete(["a", "b", "a"], np.arange(3), np.arange(3)), UsageError, "'a' comes more than once"),
+        (lambda: compete(["a", "b", "a"], np.arange(3), np.arange(3)), UsageError, "'a' occurs more than once"),
         (lambda: compete(["a", "b"], [1, np.nan], [1, 2]), DataError, "1 of 2 have them"),
         (lambda: compete(NAMES, QUALITY, QUALITY, levels=0), UsageError, "at least 1; got 0"),
         (lambda: compete(NAMES, QUALITY, QUALITY, seed=-1), UsageError, "seed must be at least 0; got -1"),
@@ -180,7 +180,7 @@ def test_aggressiveness_and_resistance():
     strengths = [1, 0.5, 0, -0.5]
     assert aggressiveness(strengths) == pytest.approx(1.5 / 4)
     assert resistance(strengths) == pytest.approx((0 + 0.5 + 1 + 0.5) / 4)
-    aggressive, resistant = tally([Verdict(0, 1, s) for s in strengths] + [Verdict(1, 0, 0.0)], 3)
+    aggressive, resistant = tally([RatedPair(0, 1, s) for s in strengths] + [RatedPair(1, 0, 0.0)], 3)
     np.testing.assert_allclose(aggressive, [[np.nan, 0, np.nan], [0.375, np.nan, np.nan], [np.nan] * 3])
     np.testing.assert_allclose(resistant, [[np.nan, 0.5, np.nan], [1, np.nan, np.nan], [np.nan] * 3])
     for bad in ([], [1.5], [np.nan]):
@@ -238,7 +238,7 @@ def test_strengths_of_judgements():
         ({"better": ""}, "says that ''"),
         ({"strength": "2"}, "number from 0 to 1"),
         ({"strength": "much"}, "number from 0 to 1"),
-        ({"left": "other.png"}, "judge the pairs again"),
+        ({"left": "other.png"}, "rate the pairs again"),
     ):
         with pytest.raises(DataError, match=words):
             strengths_of([rows[0] | change], competition)
@@ -307,7 +307,7 @@ def test_two_files_of_scores_as_a_user_has_them(folder, tmp_path, capsys):
     assert result["scorers"] == ["one", "two"]
     assert result["left_out"] == ["broken.png"]
     assert result["negated"] == ["two"]
-    assert "Scores of two are shown negated: there lower is better." in text
+    assert "The scores of two are negated, since lower is better." in text
     (pair,) = result["pairs"]
     assert (pair["better"]["image"], pair["worse"]["image"], pair["members"]) == ("11.png", "00.png", 12)
     assert len(result["without_pair"]) == 6
@@ -317,7 +317,7 @@ def test_two_files_of_scores_as_a_user_has_them(folder, tmp_path, capsys):
     assert page.count("data:image/jpeg;base64,") == 2
     assert "http" not in page
     assert "broken.png" in page
-    assert "Scores of two are shown negated" in page
+    assert "The scores of two are negated" in page
 
     # Somebody fills in the table that came out.
     with open(out / "pairs.csv", newline="") as file:
@@ -334,7 +334,7 @@ def test_two_files_of_scores_as_a_user_has_them(folder, tmp_path, capsys):
     assert found["resistance"] == {"one": 0.0, "two": None}
     assert found["aggressiveness_rank"]["two"] > 0 > found["aggressiveness_rank"]["one"]
     assert found["aggressiveness_prior_sd"] == 1.0
-    assert "1 of 1 pairs judged" in (out / "gmad.md").read_text()
+    assert "1 of 1 pairs rated" in (out / "gmad.md").read_text()
     assert "<td>two</td><td>1.000</td>" in (out / "index.html").read_text()
 
 
@@ -414,7 +414,7 @@ def test_wrong_commands(folder, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     for arguments, words in (
-        ((tmp_path / "absent", "--first", scores, "--second", scores), "is no folder"),
+        ((tmp_path / "absent", "--first", scores, "--second", scores), "is not a folder"),
         ((empty, "--first", scores, "--second", scores), "No images in"),
         ((folder, "--first", scores, "--second", scores), "at least two images"),
         ((folder, "--first", tmp_path / "no.csv", "--second", scores), "Cannot read"),

@@ -1,4 +1,4 @@
-"""Agreement figures: the reference's, scipy's, and the cases that need a defined answer."""
+"""SRCC, KRCC, PLCC and RMSE: the reference's results, SciPy's, and degenerate input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy import stats
 
 from liqe_jax.errors import DataError
 from liqe_jax.metrics import correlation
-from liqe_jax.metrics.correlation import agreement, fit_logistic, krcc, plcc, srcc
+from liqe_jax.metrics.correlation import compute_metrics, fit_logistic, krcc, plcc, srcc
 
 
 def pair(seed: int = 0, count: int = 60, noise: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def pair(seed: int = 0, count: int = 60, noise: float = 0.4) -> tuple[np.ndarray
 @pytest.mark.goldens
 def test_metrics_are_the_reference_s(golden):
     for case in golden("metrics.json"):
-        got = agreement(np.asarray(case["mos"]), np.asarray(case["prediction"]))
+        got = compute_metrics(np.asarray(case["mos"]), np.asarray(case["prediction"]))
         assert got.srcc == pytest.approx(case["srcc"], abs=1e-6)
         assert got.krcc == pytest.approx(case["krcc"], abs=1e-6)
         assert got.plcc == pytest.approx(case["plcc"], abs=1e-4)
@@ -30,7 +30,7 @@ def test_metrics_are_the_reference_s(golden):
 
 def test_an_s_curve_is_straightened():
     mos, predicted = pair(noise=0)
-    got = agreement(mos, predicted)
+    got = compute_metrics(mos, predicted)
     assert got.srcc == got.krcc == pytest.approx(1)
     assert got.plcc == pytest.approx(1, abs=1e-9)
     assert got.rmse == pytest.approx(0, abs=1e-4)
@@ -40,7 +40,7 @@ def test_an_s_curve_is_straightened():
 
 def test_a_falling_relation_is_fitted_too():
     mos, predicted = pair()
-    rising, falling = agreement(mos, predicted), agreement(mos, -predicted)
+    rising, falling = compute_metrics(mos, predicted), compute_metrics(mos, -predicted)
     assert falling.srcc == pytest.approx(-rising.srcc)
     assert falling.plcc == pytest.approx(rising.plcc, abs=1e-6)  # after the fit, larger means better again
     assert falling.plcc_raw == pytest.approx(-rising.plcc_raw)
@@ -51,8 +51,8 @@ def test_a_steep_fall_is_found_as_a_steep_rise_is(middle):
     """From the reference's start, which rises, the search ends where the curve explains nothing of it."""
     predicted = -1.5 * np.log(1 - (np.arange(10) + 0.5) / 10)
     mos = 100 / (1 + np.exp((predicted - middle) / 0.02))
-    assert agreement(mos, -predicted).plcc == pytest.approx(1, abs=1e-3)
-    assert agreement(mos, predicted).plcc == pytest.approx(1, abs=1e-3)
+    assert compute_metrics(mos, -predicted).plcc == pytest.approx(1, abs=1e-3)
+    assert compute_metrics(mos, predicted).plcc == pytest.approx(1, abs=1e-3)
 
 
 def test_ties_share_their_rank():
@@ -71,7 +71,7 @@ def test_a_constant_agrees_with_nothing(side):
     mos, predicted = pair(count=10)
     mos = np.full(10, 3.0) if side in ("mos", "both") else mos
     predicted = np.full(10, 2.0) if side in ("predicted", "both") else predicted
-    got = agreement(mos, predicted)
+    got = compute_metrics(mos, predicted)
     assert got[:3] == (0, 0, 0)
     assert got.plcc_raw == 0
     assert got.rmse == pytest.approx(mos.std())
@@ -79,38 +79,38 @@ def test_a_constant_agrees_with_nothing(side):
 
 def test_three_images_are_enough_and_two_are_not():
     # Four parameters cannot be fitted to three points; the straight line of least squares stands in.
-    got = agreement(np.array([1.0, 2, 4]), np.array([1.0, 2, 3]))
+    got = compute_metrics(np.array([1.0, 2, 4]), np.array([1.0, 2, 3]))
     assert got.srcc == pytest.approx(1)
     assert np.isfinite(got).all()
     assert not fit_logistic(np.array([1.0, 2, 4]), np.array([1.0, 2, 3])).fitted
     with pytest.raises(DataError, match="at least 3 images; got 2"):
-        agreement(np.array([1.0, 2]), np.array([1.0, 2]))
+        compute_metrics(np.array([1.0, 2]), np.array([1.0, 2]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_numbers_that_are_none_are_named(value):
     mos, predicted = pair(count=9)
     predicted[4] = value
-    for function in (srcc, krcc, plcc, agreement):
-        with pytest.raises(DataError, match="1 predictions are NaN or Inf, the first at position 4"):
+    for function in (srcc, krcc, plcc, compute_metrics):
+        with pytest.raises(DataError, match="1 values of the predictions are NaN or Inf, the first at position 4"):
             function(mos, predicted)
-        with pytest.raises(DataError, match="1 opinion scores are NaN or Inf, the first at position 4"):
+        with pytest.raises(DataError, match="1 values of the MOS are NaN or Inf, the first at position 4"):
             function(predicted, mos)
 
 
 @pytest.mark.parametrize("shapes", [((5,), (6,)), ((5, 1), (5, 1)), ((5,), (5, 1))])
 def test_two_vectors_of_one_length(shapes):
-    with pytest.raises(DataError, match="two vectors of one length"):
+    with pytest.raises(DataError, match="two vectors of the same length"):
         srcc(np.ones(shapes[0]), np.ones(shapes[1]))
 
 
 def test_order_scale_and_type_change_nothing():
     mos, predicted = pair(3)
     order = np.random.default_rng(1).permutation(len(mos))
-    one, other = agreement(mos, predicted), agreement(10 * mos[order] - 3, predicted[order])
+    one, other = compute_metrics(mos, predicted), compute_metrics(10 * mos[order] - 3, predicted[order])
     np.testing.assert_allclose(one[:3], other[:3], atol=1e-6)
     assert other.rmse == pytest.approx(10 * one.rmse, rel=1e-4)
-    single = agreement(mos.astype(np.float32), predicted.astype(np.float32))
+    single = compute_metrics(mos.astype(np.float32), predicted.astype(np.float32))
     np.testing.assert_allclose(single, one, rtol=1e-4)
 
 

@@ -11,7 +11,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.metrics import accuracy as counting
 from liqe_jax.metrics.bootstrap import bootstrap, counts_of_draws, plcc_interval, srcc_interval, srcc_of_counts
 from liqe_jax.metrics.correlation import plcc, srcc
-from liqe_jax.metrics.significance import compare, paired_bootstrap, williams
+from liqe_jax.metrics.significance import compare_models, paired_bootstrap, williams
 
 METHODS = ("percentile", "bca")
 
@@ -70,11 +70,11 @@ def test_scene_confusion_counts_single_scenes_only():
     ("call", "match"),
     [
         (lambda: counting.accuracy(np.eye(3), np.full(3, -1)), "None of the 3 images"),
-        (lambda: counting.accuracy(np.eye(3), np.array([0, 1, 3])), "Label 3 does not exist"),
+        (lambda: counting.accuracy(np.eye(3), np.array([0, 1, 3])), "Label 3 is out of range"),
         (lambda: counting.accuracy(np.eye(3), np.array([0, 1])), "one label for each of 3"),
         (lambda: counting.accuracy(np.full((3, 3), np.nan), np.arange(3)), "NaN"),
-        (lambda: counting.top_k_recall(np.eye(3), np.zeros((3, 3), bool)), "needs a scene"),
-        (lambda: counting.top_k_recall(np.zeros((0, 3)), np.zeros((0, 3), bool)), "must be photographs"),
+        (lambda: counting.top_k_recall(np.eye(3), np.zeros((3, 3), bool)), "at least one scene"),
+        (lambda: counting.top_k_recall(np.zeros((0, 3)), np.zeros((0, 3), bool)), "at least one image"),
         (lambda: counting.top_k_recall(np.eye(3), np.ones((3, 2), bool)), "same shape"),
     ],
 )
@@ -211,32 +211,32 @@ def test_williams_where_nothing_is_left_to_chance():
             williams(*arguments)
 
 
-@pytest.mark.parametrize("figure", ["srcc", "plcc"])
-def test_a_better_model_is_significantly_better(figure):
+@pytest.mark.parametrize("metric", ["srcc", "plcc"])
+def test_a_better_model_is_significantly_better(metric):
     mos, good = pair(200, 0.3)
     bad = mos + np.random.default_rng(9).normal(0, 1.5, 200)
-    result = compare(mos, good, bad, figure=figure)
+    result = compare_models(mos, good, bad, metric=metric)
     assert result.first > result.second
     assert result.williams.p < 1e-6
     assert result.bootstrap.p == pytest.approx(2 / 1001)
     assert 0 < result.bootstrap.low < result.bootstrap.value < result.bootstrap.high
     assert result.bootstrap.value == pytest.approx(result.first - result.second, abs=1e-12)
-    swapped = compare(mos, bad, good, figure=figure)
+    swapped = compare_models(mos, bad, good, metric=metric)
     assert swapped.bootstrap.value == pytest.approx(-result.bootstrap.value)
 
 
 def test_a_model_is_no_better_than_itself():
     mos, predicted = pair()
-    result = compare(mos, predicted, predicted)
+    result = compare_models(mos, predicted, predicted)
     assert result.williams[:2] == (0.0, 1.0)
     assert result.bootstrap == (0, 0, 0, 1)
-    assert compare(mos, np.ones(60), predicted).second == pytest.approx(srcc(mos, predicted))
+    assert compare_models(mos, np.ones(60), predicted).second == pytest.approx(srcc(mos, predicted))
 
 
 @pytest.mark.parametrize("scale", [0.1, 3.7, 1 / 3])
 def test_a_model_on_another_scale_is_the_same_model(scale):
     mos, predicted = pair()
-    result = compare(mos, predicted, scale * predicted + 0.3, figure="plcc")
+    result = compare_models(mos, predicted, scale * predicted + 0.3, metric="plcc")
     assert result.williams[:2] == (0.0, 1.0)
     assert result.bootstrap == (0, 0, 0, 1)
 
@@ -247,25 +247,26 @@ def test_rounding_is_no_difference():
     assert williams(0.7, 0.7 + 1e-9, 1.0 - 1e-15, 50).p < 1  # a true one, however small
 
 
-@pytest.mark.parametrize("figure", ["srcc", "plcc"])
+@pytest.mark.parametrize("metric", ["srcc", "plcc"])
 @pytest.mark.parametrize("method", METHODS)
-def test_intervals_of_differences_equal_plain_ones(figure, method):
+def test_intervals_of_differences_equal_plain_ones(metric, method):
     mos, first = pair(40)
     second = mos + np.random.default_rng(4).normal(size=40)
     options = {"resamples": 80, "confidence": 0.8, "method": method, "seed": 2}
-    correlation = {"srcc": srcc, "plcc": plcc}[figure]
+    correlation = {"srcc": srcc, "plcc": plcc}[metric]
     slow = bootstrap(lambda m, a, b: correlation(m, a) - correlation(m, b), mos, first, second, **options)
-    np.testing.assert_allclose(compare(mos, first, second, figure=figure, **options).bootstrap[:3], slow, atol=1e-12)
+    found = compare_models(mos, first, second, metric=metric, **options).bootstrap
+    np.testing.assert_allclose(found[:3], slow, atol=1e-12)
 
 
 def test_differences_that_make_no_sense():
     mos, predicted = pair()
     with pytest.raises(UsageError, match="srcc, plcc"):
-        paired_bootstrap(mos, predicted, predicted, figure="rmse")
+        paired_bootstrap(mos, predicted, predicted, metric="rmse")
     for options in ({"resamples": 0}, {"confidence": 2}, {"method": "exact"}, {"seed": -1}):
-        for call in (paired_bootstrap, compare):
+        for call in (paired_bootstrap, compare_models):
             with pytest.raises(UsageError, match="Expected at least 1 resample"):
                 call(mos, predicted, predicted, **options)
     for wrong in (predicted[:5], np.full(60, np.nan)):
         with pytest.raises(LiqeError):
-            compare(mos, predicted, wrong)
+            compare_models(mos, predicted, wrong)

@@ -72,15 +72,15 @@ def logged(run: Path) -> dict[str, float]:
     return {k: v for line in (run / "metrics.jsonl").read_text().splitlines() for k, v in json.loads(line).items()}
 
 
-def standings(model: Path, data: Path, workdir: Path) -> list[str]:
-    """Whether the split's test part, and the whole set, are tests for the model."""
+def statuses(model: Path, data: Path, workdir: Path) -> list[str]:
+    """Status of the session's test split and of the whole set."""
     config = eval_liqe.get_config()
     config.data.folder = str(data)
     config.sets, config.official, config.whole = (), (("folder_csv", "own"),), ("folder_csv",)
     config.bootstrap.resamples, config.pictures, config.devices = 20, False, 1
     results = evaluate(config, str(model), workdir)["results"]
     assert all(np.isfinite(row["srcc"]) for row in results)
-    return [row["standing"] for row in results]
+    return [row["status"] for row in results]
 
 
 def test_from_a_folder_to_a_model_that_is_tested(small, tmp_path, capsys):
@@ -95,7 +95,7 @@ def test_from_a_folder_to_a_model_that_is_tested(small, tmp_path, capsys):
     assert tuned.tasks == open_checkpoint(small).tasks  # distortions are still there
     trained_on = [(entry.dataset, entry.split) for entry in tuned.provenance.trained_on]
     assert trained_on == [("KADID-10k", "session 1"), ("folder_csv", "own")]
-    assert standings(run / "best_quality", data, tmp_path / "evaluation") == ["test", "seen"]
+    assert statuses(run / "best_quality", data, tmp_path / "evaluation") == ["test", "seen"]
 
 
 def test_without_a_split_the_last_model_is_exported(small, tmp_path, capsys):

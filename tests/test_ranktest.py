@@ -14,8 +14,8 @@ from liqe_jax.compare.ranktest_run import (
     LEVELS,
     Photo,
     Rendering,
-    evaluate,
     renderings,
+    run_rank_tests,
     score_renderings,
     scorer_of,
 )
@@ -91,29 +91,29 @@ def test_l_test_leaves_incomplete_lists_out():
     result = l_test(scores)
     assert (result.srcc, result.lists, result.incomplete) == (pytest.approx(1), 2, 2)
     np.testing.assert_array_equal(np.isnan(result.srcc_by_kind), [False, True])
-    with pytest.raises(DataError, match="No list of 5 levels"):
+    with pytest.raises(DataError, match="scores at all 5 levels"):
         l_test(scores * np.nan)
     with pytest.raises(UsageError, match="got shape"):
         l_test(scores[0])
 
 
 def test_p_test_of_known_answers():
-    opinions = np.random.default_rng(2).uniform(1, 5, 300)
-    pairs = sum(abs(a - b) > 1 for a, b in itertools.combinations(opinions, 2))
-    oracle, reverse, constant = p_test(opinions, opinions), p_test(-opinions, opinions), p_test(opinions * 0, opinions)
+    mos = np.random.default_rng(2).uniform(1, 5, 300)
+    pairs = sum(abs(a - b) > 1 for a, b in itertools.combinations(mos, 2))
+    oracle, reverse, constant = p_test(mos, mos), p_test(-mos, mos), p_test(mos * 0, mos)
     assert (oracle.consistency, oracle.tied, oracle.pairs) == (1, 0, pairs)
     assert (reverse.consistency, reverse.tied, reverse.pairs) == (0, 0, pairs)
     assert (constant.consistency, constant.tied, constant.pairs) == (0, 1, pairs)
-    assert p_test(np.random.default_rng(3).normal(size=300), opinions).consistency == pytest.approx(0.5, abs=0.05)
+    assert p_test(np.random.default_rng(3).normal(size=300), mos).consistency == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("margin", [0, 1, 2.5])
 def test_p_test_against_loops(margin):
     rng = np.random.default_rng(4)
-    opinions, scores = rng.integers(0, 9, 60) / 2, rng.integers(0, 12, 60).astype(float)
+    mos, scores = rng.integers(0, 9, 60) / 2, rng.integers(0, 12, 60).astype(float)
     scores[7] = np.nan
-    pairs = [(i, j) for i in range(60) for j in range(60) if 7 not in (i, j) and opinions[i] - opinions[j] > margin]
-    result = p_test(scores, opinions, margin)
+    pairs = [(i, j) for i in range(60) for j in range(60) if 7 not in (i, j) and mos[i] - mos[j] > margin]
+    result = p_test(scores, mos, margin)
     assert result.pairs == len(pairs)
     assert result.consistency == sum(scores[i] > scores[j] for i, j in pairs) / len(pairs)
     assert result.tied == sum(scores[i] == scores[j] for i, j in pairs) / len(pairs)
@@ -122,15 +122,15 @@ def test_p_test_against_loops(margin):
 def test_p_test_wrong_use():
     with pytest.raises(DataError, match="lower the margin"):
         p_test(np.arange(3.0), np.array([1, 1.5, 2]))
-    for opinions in ([1, 2], [1, np.nan, 2]):
-        with pytest.raises(UsageError, match="a finite opinion for every score"):
-            p_test(np.arange(3.0), np.array(opinions, float))
+    for mos in ([1, 2], [1, np.nan, 2]):
+        with pytest.raises(UsageError, match="a finite MOS for every score"):
+            p_test(np.arange(3.0), np.array(mos, float))
     for margin in (-1, np.nan, np.inf):
         with pytest.raises(UsageError, match="margin must be a number of at least 0"):
             p_test(np.arange(3.0), np.arange(3.0), margin)
 
 
-def test_expected_consistency_is_what_single_opinions_would_give():
+def test_expected_consistency_is_what_single_images_would_give():
     means, sds = np.repeat([4.5, 3.0, 2.8, 1.2], 500), np.repeat([0.3, 0.9, 0.6, 0.5], 500)
     drawn = np.random.default_rng(5).normal(means, sds)
     assert expected_consistency(means, sds) == pytest.approx(p_test(drawn, means).consistency, abs=0.01)
@@ -165,13 +165,13 @@ def read(rendering):
     return tuple(int(value) for value in pixels[0, 0, :2]) if grey else (0, 0)
 
 
-def opinion(kind, level):
+def mos_of(kind, level):
     return 5 - 0.8 * level + 0.01 * kind, 0.5
 
 
 SCORERS = {
-    "oracle": lambda r: 5.0 if read(r) == (0, 0) else opinion(*read(r))[0],
-    "reverse": lambda r: -5.0 if read(r) == (0, 0) else -opinion(*read(r))[0],
+    "oracle": lambda r: 5.0 if read(r) == (0, 0) else mos_of(*read(r))[0],
+    "reverse": lambda r: -5.0 if read(r) == (0, 0) else -mos_of(*read(r))[0],
     "constant": lambda r: 3.0,
 }
 
@@ -184,7 +184,7 @@ def test_all_tests_with_scorers_of_known_answers(photos, scorer, d, rank, p):
     rows = list(score_renderings(lambda images: map(SCORERS[scorer], images), wanted))
     assert len(rows) == 3 * (1 + 3 * 5)
     assert rows[0].keys() == {"image", "kind", "level", "quality"}
-    tests = evaluate(rows, opinion, pristine_opinion=(5.0, 0.1))
+    tests = run_rank_tests(rows, mos_of, pristine_mos=(5.0, 0.1))
     assert (tests.d.accuracy, tests.p.consistency) == (d, p)
     assert (tests.l.srcc, tests.l.krcc) == (pytest.approx(rank), pytest.approx(rank))
     assert (tests.photographs, tests.kinds, tests.failed) == (3, KINDS, 0)
@@ -194,11 +194,11 @@ def test_all_tests_with_scorers_of_known_answers(photos, scorer, d, rank, p):
     within = sum((a - b) >= 2 for a in range(6) for b in range(6) if b > 0) * 81
     assert tests.p.pairs == within + 4 * 3 * 9
     assert 0.85 < tests.people < 1
-    without = evaluate(rows, opinion)
+    without = run_rank_tests(rows, mos_of)
     assert without.p.pairs == within
 
 
-def test_levels_that_are_no_degrees_are_ordered_by_opinion(photos):
+def test_levels_that_are_not_degrees_are_ordered_by_mos(photos):
     """Mean shift is brightest at level 1 and darkest at level 5; people mind neither at level 3."""
 
     def both_ways(kind, level):
@@ -206,10 +206,10 @@ def test_levels_that_are_no_degrees_are_ordered_by_opinion(photos):
 
     wanted = list(renderings(photos, NAMES, KINDS, darken))
     rows = list(score_renderings(lambda images: (both_ways(*read(r))[0] for r in images), wanted))
-    tests = evaluate(rows, both_ways)
-    assert tests.l_by_opinion.srcc == pytest.approx(1)
+    tests = run_rank_tests(rows, both_ways)
+    assert tests.l_by_mos.srcc == pytest.approx(1)
     assert tests.l.srcc == pytest.approx(-0.3)  # scores 2.6, 3.7, 4.8, 3.9, 3.0 against falling levels
-    assert tests.l_by_opinion.lists == 9
+    assert tests.l_by_mos.lists == 9
 
 
 def test_images_without_a_score_are_left_out(photos):
@@ -222,7 +222,7 @@ def test_images_without_a_score_are_left_out(photos):
 
     rows = list(score_renderings(score, wanted))
     assert [row["error"] for row in rows if "error" in row] == ["The score is nan."]
-    tests = evaluate(reversed(rows), opinion)
+    tests = run_rank_tests(reversed(rows), mos_of)
     assert (tests.failed, tests.l.incomplete, tests.l.lists, tests.d.distorted) == (1, 1, 8, 44)
     assert (tests.d.accuracy, tests.l.srcc, tests.p.consistency) == (1, pytest.approx(1), 1)
 
@@ -256,20 +256,20 @@ def test_a_scorer_that_loses_count(photos, change, words):
 
 
 def test_too_little_to_test():
-    with pytest.raises(DataError, match="no distorted images"):
-        evaluate([{"image": "a", "kind": 0, "level": 0, "quality": 1}], opinion)
+    with pytest.raises(DataError, match="Expected distorted images"):
+        run_rank_tests([{"image": "a", "kind": 0, "level": 0, "quality": 1}], mos_of)
 
 
 def test_without_clear_differences_there_is_no_p_test(photos):
     wanted = list(renderings(photos, NAMES, KINDS, darken))
     rows = list(score_renderings(lambda images: map(SCORERS["oracle"], images), wanted))
-    tests = evaluate(rows, opinion, margin=4.5)
+    tests = run_rank_tests(rows, mos_of, margin=4.5)
     assert (tests.p, tests.people) == (None, None)
     assert "No two of the 45 scored images differ by more than 4.5" in tests.without_p
     assert (tests.d.accuracy, tests.l.srcc) == (1, pytest.approx(1))
-    assert evaluate(rows, opinion).without_p == ""
+    assert run_rank_tests(rows, mos_of).without_p == ""
     with pytest.raises(UsageError, match="margin must be"):
-        evaluate(rows, opinion, margin=-1)
+        run_rank_tests(rows, mos_of, margin=-1)
 
 
 def test_no_distortion_takes_a_negative_seed(photos):

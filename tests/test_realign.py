@@ -13,8 +13,8 @@ from PIL import Image
 
 from liqe_jax.cli.main import main
 from liqe_jax.compare import overlap
-from liqe_jax.compare.overlap import agreement, compare_sets, opposite_share, overlap_coefficient, wasserstein
-from liqe_jax.compare.realign import METHODS, MonotoneMap, fit_isotonic, fit_logistic, stretch
+from liqe_jax.compare.overlap import compare_sets, opposite_share, overlap_coefficient, srcc_and_rmse, wasserstein
+from liqe_jax.compare.realign import METHODS, MonotoneMap, fit_isotonic, fit_monotone_logistic, stretch
 from liqe_jax.data.prepare.labelfiles import whole_file
 from liqe_jax.errors import DataError, UsageError
 
@@ -67,7 +67,7 @@ def test_logistic_recovers_its_parameters():
     mos = np.linspace(0, 100, 200)
     truth = {"low": 1.3, "high": 4.6, "center": 42.0, "width": 9.0}
     scores = 1.3 + 3.3 / (1 + np.exp(-(mos - 42) / 9))
-    fitted = fit_logistic(mos, scores)
+    fitted = fit_monotone_logistic(mos, scores)
     assert fitted.parameters == pytest.approx(truth, rel=1e-5)
     assert fitted(mos) == pytest.approx(scores, abs=1e-6)
 
@@ -100,7 +100,7 @@ def test_the_order_within_a_set_never_changes(method, falls):
 @pytest.mark.parametrize(("name", "score"), [("reversed", lambda q: 6 - q), ("constant", lambda q: q * 0 + 3)])
 def test_a_reversed_or_constant_scorer_is_refused(method, name, score):
     quality = QUALITY["lab"]
-    with pytest.raises(DataError, match="do not rise with the MOS"):
+    with pytest.raises(DataError, match="do not increase with the MOS"):
         METHODS[method](quality, score(quality))
 
 
@@ -115,7 +115,7 @@ def test_a_noisy_scorer_narrows_the_labels():
 @pytest.mark.parametrize(
     ("mos", "scores", "error", "words"),
     [
-        ([1, 2], [1, 2, 3], UsageError, "as many scores"),
+        ([1, 2], [1, 2, 3], UsageError, "one score per MOS"),
         ([1, np.nan], [1, 2], DataError, "1 of 2 MOS"),
         ([1, 1], [1, 2], DataError, "two different MOS; got 2 scored images, all of MOS 1"),
         ([1, 2], [np.nan, 2], DataError, "got 1 scored"),
@@ -156,20 +156,20 @@ def test_maps_survive_json(method):
     ],
 )
 def test_descriptions_of_no_map(description):
-    with pytest.raises(DataError, match="Expected what `liqe realign` wrote"):
+    with pytest.raises(DataError, match="Expected a file written by `liqe realign`"):
         MonotoneMap.from_dict(description)
 
 
-def test_stretch():
+def test_rescaling():
     mos = np.array([0, 25, 100.0])
     assert stretch(mos) == pytest.approx([1, 2, 5])
     assert stretch(mos, (0, 200)) == pytest.approx([1, 1.5, 3])
     assert stretch(mos, lower_is_better=True) == pytest.approx([5, 4, 1])
     with pytest.raises(UsageError, match="low to high"):
         stretch(mos, (5, 1))
-    with pytest.raises(UsageError, match="The MOS go from 0 to 100, beyond the range from 0 to 1"):
+    with pytest.raises(UsageError, match="The MOS go from 0 to 100, outside of the range from 0 to 1"):
         stretch(mos, (0, 1))
-    with pytest.raises(DataError, match="All 3 MOS are 4; a scale takes"):
+    with pytest.raises(DataError, match="All 3 MOS are 4; expected at least two"):
         stretch(np.full(3, 4.0))
 
 
@@ -195,13 +195,13 @@ def test_opposite_share_against_loops(monkeypatch):
         opposite_share(x, y[:3], v, w)
 
 
-def test_agreement():
-    assert agreement(np.array([1, 2, 3.0]), np.array([2, 3, np.nan])) == pytest.approx({"srcc": 1, "rmse": 1})
-    assert agreement(np.array([1, 2.0]), np.array([2, 1.0])) == pytest.approx({"srcc": -1, "rmse": 1})
-    constant = agreement(np.array([1, 2.0]), np.array([1, 1.0]))
+def test_srcc_and_rmse():
+    assert srcc_and_rmse(np.array([1, 2, 3.0]), np.array([2, 3, np.nan])) == pytest.approx({"srcc": 1, "rmse": 1})
+    assert srcc_and_rmse(np.array([1, 2.0]), np.array([2, 1.0])) == pytest.approx({"srcc": -1, "rmse": 1})
+    constant = srcc_and_rmse(np.array([1, 2.0]), np.array([1, 1.0]))
     assert np.isnan(constant["srcc"])
     assert constant["rmse"] == pytest.approx(np.sqrt(0.5))
-    assert all(np.isnan(value) for value in agreement(np.array([1.0]), np.array([np.nan])).values())
+    assert all(np.isnan(value) for value in srcc_and_rmse(np.array([1.0]), np.array([np.nan])).values())
 
 
 def test_realignment_by_an_oracle_ends_every_contradiction():
@@ -257,7 +257,7 @@ def test_files_in_files_out(files, capsys):
     assert report["pooled"]["after"] == {"srcc": pytest.approx(1), "rmse": pytest.approx(0, abs=1e-9)}
     assert report["pooled"]["before"]["srcc"] < 0.97
     lab = stretch(MOS["lab"], (0, 100))
-    assert report["sets"][0]["before"] == pytest.approx(agreement(lab, QUALITY["lab"]))
+    assert report["sets"][0]["before"] == pytest.approx(srcc_and_rmse(lab, QUALITY["lab"]))
     assert len(report["pairs"]) == 3
     with Image.open(out / "realign.png") as picture:
         assert picture.size == (1950, 660)
@@ -334,7 +334,7 @@ def test_applying_maps_keeps_the_tables_of_the_fit(files, capsys, monkeypatch):
     (files / "few.csv").write_text("image,mos\nnew.png,50\n")
     apply = ("realign", "--labels", "lab=few.csv", "--maps", "common/realign.json", "--quiet")
     assert run(*apply, "--output", "common/") == 2
-    assert "holds the tables of the fit" in capsys.readouterr().err
+    assert "contains the tables of the fit" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (files / "common").iterdir()} == before
     assert run(*apply, "--output", "more") == 0
 
@@ -359,7 +359,7 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(tmp_path):
         (None, "'maps' is None"),
         (5, "'maps' is 5"),
         (["lab"], r"'maps' is ['lab']"),
-        ({"lab": None}, "lab: No description of a monotone map"),
+        ({"lab": None}, "lab: Not the description of a monotone map"),
         (
             {"lab": {"method": "isotonic", "parameters": {"mos": ["1", "2"], "quality": ["1", "2"]}}},
             "lab: The isotonic",
@@ -383,10 +383,10 @@ def test_wrong_commands(files, capsys):
     (files / "same.csv").write_text("image,mos\n0.png,3\n1.png,3\n")
     one = ("--labels", files / "lab.csv")
     for arguments, words in (
-        (one, "got none of them"),
+        (one, "got none"),
         ((*lab, "--maps", "x.json"), "got scores, maps"),
         ((*one, "--model", "m"), "give both"),
-        ((*one, files / "wild.csv", "--scores", files / "lab.jsonl"), "names 2 sets and --scores 1"),
+        ((*one, files / "wild.csv", "--scores", files / "lab.jsonl"), "--labels has 2 sets, --scores has 1"),
         ((*one, files / "lab.csv", "--scores", "x", "y"), "'lab' cannot be the name"),
         (("--labels", f"all={files}/lab.csv", "--scores", "x"), "'all' cannot be the name"),
         (("--labels", files / "lab.jsonl", "--scores", "x"), "Labels come as CSV"),
@@ -395,13 +395,13 @@ def test_wrong_commands(files, capsys):
         ((*one, "--scores", files / "absent.jsonl"), "Cannot read"),
         ((*lab, "--range", "lab=1"), "NAME=LOW,HIGH"),
         ((*lab, "--range", "lab=0,1"), "lab: The MOS go from"),
-        ((*lab, "--range", "lab=1,0"), "lab: The range of a MOS must go"),
+        ((*lab, "--range", "lab=1,0"), "lab: Expected a range from low to high"),
         (("--labels", files / "same.csv", "--scores", files / "lab.jsonl"), "same: All 2 MOS are 3"),
-        ((*lab, "--range", "lap=1,2"), "No set is called 'lap'"),
+        ((*lab, "--range", "lap=1,2"), "There is no set 'lap'"),
         ((*lab, "--mos-column", "dmos"), "no column dmos"),
-        (both, "dmos: The scores do not rise with the MOS"),
+        (both, "dmos: The scores do not increase with the MOS"),
         ((*one, "--maps", files / "no_maps.json"), "Cannot read maps"),
-        ((*one, "--maps", "x", "--range", "lab=0,1"), "leave --lower-is-better and --range out"),
+        ((*one, "--maps", "x", "--range", "lab=0,1"), "remove --lower-is-better and --range"),
         ((*one, "--model", "m", "--images", files / "absent"), "No model 'm'"),
     ):
         assert run("realign", *arguments, "--output", files / "o", "--quiet") == 2, arguments

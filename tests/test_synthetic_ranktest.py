@@ -12,7 +12,7 @@ from PIL import Image
 
 from liqe_jax.cli.main import main
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos
 from liqe_jax.weights.native import write_native
 
 from .conftest import photograph
@@ -37,7 +37,7 @@ def test_rank_tests_of_a_model(photos, model, model_folder, tmp_path, capsys):
     assert rows[5]["quality"] == pytest.approx(expected, abs=1e-5)
 
     report = json.loads((tmp_path / "out" / "ranktest.json").read_text())
-    opinions = [mean_opinion(*cell)[0] for cell in cells[1:]]
+    opinions = [mean_mos(*cell)[0] for cell in cells[1:]]
     assert report["p_test"]["pairs"] == sum(a - b > 0.9 for a in opinions for b in opinions)
     assert (report["photographs"], report["failed"], report["l_test"]["lists"]) == (1, 0, 2)
     with open(tmp_path / "out" / "ranktest.csv", newline="") as file:
@@ -58,7 +58,7 @@ def test_scores_of_another_model_of_the_same_name_are_not_taken(photos, checkpoi
     before = (tmp_path / "out" / "scores.jsonl").read_bytes()
     capsys.readouterr()
     assert main([*command, str(tmp_path / "other")]) == 2
-    assert "was made with other settings (stored, now): {'digest': " in capsys.readouterr().err
+    assert "was written with other settings (then, now): {'digest': " in capsys.readouterr().err
     assert (tmp_path / "out" / "scores.jsonl").read_bytes() == before
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from liqe_jax.cli.main import main
-from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.store import load_set
@@ -19,7 +19,7 @@ from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.data.sets.synthetic import divide, name_of
 from liqe_jax.errors import DataError
 from liqe_jax.synthetic import KINDS, distort
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos
 from liqe_jax.taxonomy import DISTORTION
 
 from .conftest import photograph
@@ -53,7 +53,7 @@ def test_every_kind_and_level_of_every_photograph(prepared):
     cells = [(photo, kind, level) for photo in ("a.png", "more/a.png") for kind in KINDS for level in range(1, 6)]
     assert list(prepared.names) == [name_of(*cell) for cell in cells]
     for position, (photo, kind, level) in enumerate(cells):
-        assert prepared.mos[position] == pytest.approx(mean_opinion(kind, level)[0])
+        assert prepared.mos[position] == pytest.approx(mean_mos(kind, level)[0])
         assert prepared.raw_distortion[position] == KINDS[kind].raw_label
         assert DISTORTION.labels[prepared.distortion[position]] == KINDS[kind].category
         assert prepared.reference[position] == photo
@@ -74,7 +74,7 @@ def test_parts_keep_photographs_together():
     parts = divide(names, 0)
     for session in SESSIONS:
         counts = Counter(parts[name][session] for name in names)
-        assert [counts[part] for part in PARTS] == [57, 8, 16]  # as LIQE divides KADID-10k
+        assert [counts[part] for part in SPLITS] == [57, 8, 16]  # as LIQE divides KADID-10k
     assert len({tuple(parts[name][session] for name in names) for session in SESSIONS}) == len(SESSIONS)
     assert divide(names, 0) == parts != divide(names, 1)
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from liqe_jax.cli.main import main
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.synthetic import KINDS, LEVELS, distort, opinion_table
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic import KINDS, LEVELS, distort, mos_table
+from liqe_jax.synthetic.mos import mean_mos
 from liqe_jax.synthetic.sheet import CAPTION, LINE, MARGIN, sheet
 from tools.mos_table import FILES, FOLDER, module, read_scores
 
@@ -20,13 +20,13 @@ from .conftest import photograph
 
 
 def test_opinions_are_those_of_kadids_scale():
-    table = np.array([[mean_opinion(kind, level) for level in LEVELS] for kind in KINDS])
+    table = np.array([[mean_mos(kind, level) for level in LEVELS] for kind in KINDS])
     assert table.shape == (25, 5, 2)
     assert ((table[..., 0] > 1) & (table[..., 0] < 5)).all()
     assert ((table[..., 1] > 0.05) & (table[..., 1] < 1)).all()
-    assert mean_opinion(10, 5) == opinion_table.OPINIONS[9][4]
-    low, high = mean_opinion(10, 4), mean_opinion(10, 3)
-    assert mean_opinion(10, 3.25) == pytest.approx([0.75 * b + 0.25 * a for a, b in zip(low, high, strict=True)])
+    assert mean_mos(10, 5) == mos_table.MOS[9][4]
+    low, high = mean_mos(10, 4), mean_mos(10, 3)
+    assert mean_mos(10, 3.25) == pytest.approx([0.75 * b + 0.25 * a for a, b in zip(low, high, strict=True)])
     # People like strong distortions less; shifts and contrasts (18, 25) have their weakest level in the middle.
     falling = [np.diff(table[kind - 1, :, 0]).max() for kind in KINDS if kind not in (5, 18, 25)]
     assert max(falling) < 0
@@ -36,7 +36,7 @@ def test_opinions_are_those_of_kadids_scale():
 @pytest.mark.parametrize(("kind", "level"), [(0, 1), (26, 1), (1.5, 1), (1, 0), (1, 5.5), (1, float("nan"))])
 def test_no_such_opinion(kind, level):
     with pytest.raises(UsageError, match="a kind from 1 to 25"):
-        mean_opinion(kind, level)
+        mean_mos(kind, level)
 
 
 @pytest.mark.goldens
@@ -44,8 +44,8 @@ def test_the_table_is_what_the_label_files_give(goldens, tmp_path):
     with zipfile.ZipFile(goldens.parent / "liqe_labels.zip") as archive:
         archive.extractall(tmp_path, [f"{FOLDER}/{name}" for name in FILES])
     scores = read_scores(tmp_path)
-    assert module(scores) == Path(opinion_table.__file__).read_text("utf-8")
-    assert mean_opinion(3, 2)[0] == pytest.approx(scores[2, 1].mean(), abs=1e-4)
+    assert module(scores) == Path(mos_table.__file__).read_text("utf-8")
+    assert mean_mos(3, 2)[0] == pytest.approx(scores[2, 1].mean(), abs=1e-4)
 
 
 def test_label_files_with_faults(tmp_path):

@@ -1,4 +1,4 @@
-"""Writes the table of mean opinion scores: `python tools/mos_table.py LIQE > liqe_jax/synthetic/opinion_table.py`.
+"""Writes the table of mean opinion scores: `python tools/mos_table.py LIQE > liqe_jax/synthetic/mos_table.py`.
 
 LIQE is the root of a checkout of github.com/zwx8981/LIQE, or a folder with its IQA_Database.
 """
@@ -28,7 +28,7 @@ images of KADID-10k (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label file
 """
 
 # A row for each type, in order; a pair for each level: mean and standard deviation (n - 1) over 81 images.
-OPINIONS = (
+MOS = (
 '''
 
 
@@ -58,7 +58,7 @@ def read_scores(checkout: str | Path) -> Float[np.ndarray, "25 5 81"]:
 
 
 def module(scores: Float[np.ndarray, "25 5 81"]) -> str:
-    """The source of `opinion_table`."""
+    """The source of `mos_table`."""
     rows = [
         ", ".join(f"({mean:.4f}, {sd:.4f})" for mean, sd in zip(of_kind.mean(-1), of_kind.std(-1, ddof=1), strict=True))
         for of_kind in scores

@@ -1,4 +1,4 @@
-"""`liqe average`: one model whose weights are the mean of several."""
+"""`liqe average`: averages the weights of several models."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from liqe_jax.cli.convert import add_writing_options, refuse, write
 from liqe_jax.cli.settings import use_compilation_cache
 
 EXAMPLES = """\
-The models must have gone on from the same weights: the mean of others is noise. Two stages of a run, runs with other
-seeds or data from one start, or a model and what fine-tuning made of it, whose mean keeps some of the first's
-robustness. Measure it on validation images before you prefer it.
+The models must have been trained from the same initial weights; otherwise their mean is meaningless. Examples are two
+checkpoints of a run, runs with other seeds or data from the same start, or a model and its fine-tuned version. Compare
+the result with the models on validation images.
 
 examples:
   liqe average runs/a/best_quality runs/b/best_quality --output both
@@ -22,23 +22,23 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declares the command and its options."""
     parser = commands.add_parser(
         "average",
-        help="take the mean of several models' weights",
-        description="Take the mean of the weights of several models that went on from the same ones.",
+        help="average the weights of several models",
+        description="Average the weights of several models that were trained from the same initial weights.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="what `liqe convert` reads, two or more")
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="a model that `liqe convert` reads; two or more")
     parser.add_argument("--output", required=True, metavar="DST", help="a folder or file that does not exist yet")
-    parser.add_argument("--shares", type=float, nargs="+", metavar="SHARE", help="of each model; default: all alike")
+    parser.add_argument("--shares", type=float, nargs="+", metavar="SHARE", help="share of each model (default: equal)")
     add_writing_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Averages; returns the exit status.
+    """Runs the command; returns the exit status.
 
     Raises:
-      LiqeError: no such model, models that do not go together, or the destination exists.
+      LiqeError: a model cannot be read, the models do not match, or the destination exists.
     """
     refuse(arguments.output, arguments)
 

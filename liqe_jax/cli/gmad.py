@@ -1,4 +1,4 @@
-"""`liqe gmad`: the pairs of images that tell two scorers apart."""
+"""`liqe gmad`: pairs of images on which two scorers differ most."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ examples:
   liqe gmad photos/ --first liqe_mix --second niqe.csv --lower-is-better second --output gmad/
   liqe gmad photos/ --first a.jsonl --second b.jsonl --levels 6 --ranking ranking.csv --output gmad/
 
-Open gmad/index.html, judge the pairs, save ranking.csv, and run the last line.
+Open gmad/index.html, rate the pairs, save ranking.csv, and run the last line.
 Score files: CSV with a header or JSONL, as `liqe score` writes, with the columns image and quality (or score).
 """
 
@@ -38,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="the images")
     parser.add_argument("--first", required=True, metavar="M|FILE", help="a model, or a CSV or JSONL file of scores")
-    parser.add_argument("--second", required=True, metavar="M|FILE", help="the other one")
+    parser.add_argument("--second", required=True, metavar="M|FILE", help="the second scorer, likewise")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
     parser.add_argument("--levels", type=int, default=6, metavar="L", help="level sets per defender (default 6)")
     parser.add_argument(
@@ -46,33 +46,33 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=float,
         nargs=2,
         metavar=("T1", "T2"),
-        help="half widths of the level sets on the first's and the second's scale "
-        "(default: 5%% of the scores' spread between their 5th and 95th percentiles)",
+        help="half widths of the level sets, on the scales of the first and the second scorer "
+        "(default: 5%% of the spread of the scores between their 5th and 95th percentiles)",
     )
     parser.add_argument(
         "--lower-is-better", choices=("first", "second"), action="append", default=[], help="whose scores are negated"
     )
     parser.add_argument("--columns", nargs=2, metavar=("C1", "C2"), help="score columns of the two files")
-    parser.add_argument("--ranking", metavar="CSV", help="judgements of the pairs: pair, better, strength")
-    parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
-    parser.add_argument("--seed", type=int, default=0, help="of the sides on which images are shown (default 0)")
+    parser.add_argument("--ranking", metavar="CSV", help="ratings of the pairs: pair, better, strength")
+    parser.add_argument("--recursive", action="store_true", help="include sub-folders")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sides on which images are shown (default 0)")
     add_scoring_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores, competes and writes; returns the exit status.
+    """Runs the command; returns the exit status.
 
     Raises:
-      LiqeError: wrong use, no such model or file, or too few images with both scores.
+      LiqeError: an argument is invalid, a model or file is missing, or too few images have both scores.
     """
     from liqe_jax.compare.gmad import ROLES, check_settings, compete
     from liqe_jax.compare.gmad_page import page, write_pictures
     from liqe_jax.data.prepare.scorefiles import read_rows
 
-    # Before scoring, which takes long.
+    # Before scoring, which is slow.
     check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)
-    judgements = read_rows(arguments.ranking) if arguments.ranking else []
+    ratings = read_rows(arguments.ranking) if arguments.ranking else []
     names = images_in(arguments.folder, arguments.recursive)
     output = make_folder(arguments.output)
     columns = arguments.columns or (None, None)
@@ -94,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     result = describe(competition, labels)
     result["negated"] = [label for label, role in zip(labels, ROLES, strict=True) if role in arguments.lower_is_better]
-    if judgements:
-        result["ranking"] = judge(competition, judgements, labels)
+    if ratings:
+        result["ranking"] = rank(competition, ratings, labels)
     summary = _markdown(result)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
-    """Pairs, levels and what was left out, as a JSON-ready object."""
+    """Pairs, levels and ignored images, as a JSON-ready object."""
     return {
         "scorers": labels,
         "images": len(competition.names),
@@ -140,24 +140,24 @@ def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
     }
 
 
-def judge(competition: Competition, judgements: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
-    """Aggressiveness, resistance and global ranks from the rows of a file of judgements.
+def rank(competition: Competition, ratings: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
+    """Aggressiveness, resistance and global ranks from the rows of a file of ratings.
 
     Raises:
-      DataError: they do not fit the pairs.
+      DataError: a row does not match the pairs.
     """
-    from liqe_jax.compare.gmad_ranking import global_ranking, strengths_of, tally, verdicts_of
+    from liqe_jax.compare.gmad_ranking import global_ranking, rated_pairs, strengths_of, tally
 
-    strengths = strengths_of(judgements, competition)
-    aggressive, resistant = tally(verdicts_of(competition, strengths), 2)
-    result: dict[str, Any] = {"judged": len(strengths), "judgements": sum(map(len, strengths.values()))}
+    strengths = strengths_of(ratings, competition)
+    aggressive, resistant = tally(rated_pairs(competition, strengths), 2)
+    result: dict[str, Any] = {"rated": len(strengths), "ratings": sum(map(len, strengths.values()))}
     for name, matrix in (("aggressiveness", aggressive), ("resistance", resistant)):
         of_label = dict(zip(labels, (matrix[0, 1], matrix[1, 0]), strict=True))
         result[name] = {label: None if math.isnan(value) else float(value) for label, value in of_label.items()}
         prior = None
         try:
             ranks = global_ranking(matrix)
-        except DataError:  # nothing speaks for one of them, so the likelihood grows for ever
+        except DataError:  # one scorer was never beaten, so the likelihood has no maximum
             prior = 1.0
             ranks = global_ranking(matrix, prior)
         result[f"{name}_rank"] = dict(zip(labels, ranks.tolist(), strict=True))
@@ -170,7 +170,7 @@ def _write_pairs(competition: Competition, path: Path) -> None:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("pair", "left", "right", "better", "strength"))
         for pair in competition.pairs:
-            # The last two are for people to fill in.
+            # Raters fill in the last two columns.
             rows.writerow((pair.id, competition.names[pair.left], competition.names[pair.right], "", ""))
 
 
@@ -189,14 +189,16 @@ RANKING_HEADER = ("scorer", "aggressiveness", "global rank", "resistance", "glob
 def _note(result: dict[str, Any]) -> str:
     found = result["ranking"]
     priors = [name for name in ("aggressiveness", "resistance") if found[f"{name}_prior_sd"]]
-    prior = f" Rank of {' and '.join(priors)} with a normal prior of sd 1: without it none is finite." if priors else ""
-    return f"{found['judged']} of {len(result['pairs'])} pairs judged, {found['judgements']} judgements.{prior}"
+    prior = (
+        f" Rank of {' and '.join(priors)} with a normal prior of sd 1, without which none is finite." if priors else ""
+    )
+    return f"{found['rated']} of {len(result['pairs'])} pairs rated, {found['ratings']} ratings.{prior}"
 
 
 def _signs(result: dict[str, Any]) -> str:
-    """How to read scores that were turned; "" where none was."""
+    """A note about negated scores; "" if there are none."""
     names = " and ".join(result["negated"])
-    return f"Scores of {names} are shown negated: there lower is better." if names else ""
+    return f"The scores of {names} are negated, since lower is better." if names else ""
 
 
 def _above_pairs(result: dict[str, Any]) -> str:
@@ -225,13 +227,13 @@ def _markdown(result: dict[str, Any]) -> str:
         for pair in result["pairs"]
     ]
     header = ("pair", "level", "images", "attacker's better", "attacker's worse")
-    parts = [f"# gMAD: {' and '.join(result['scorers'])}", markdown_table(header, rows)]
+    blocks = [f"# gMAD: {' and '.join(result['scorers'])}", markdown_table(header, rows)]
     if result["negated"]:
-        parts.append(_signs(result))
+        blocks.append(_signs(result))
     if result["without_pair"]:
-        parts.append("\n".join(f"- {key}: no pair, {why}." for key, why in result["without_pair"].items()))
+        blocks.append("\n".join(f"- {key}: no pair, {why}." for key, why in result["without_pair"].items()))
     if result["left_out"]:
-        parts.append("Left out, without a score of both: " + ", ".join(result["left_out"]))
+        blocks.append("Ignored, without a score of both: " + ", ".join(result["left_out"]))
     if "ranking" in result:
-        parts += [markdown_table(RANKING_HEADER, _ranking_rows(result)), _note(result)]
-    return "\n\n".join(parts) + "\n"
+        blocks += [markdown_table(RANKING_HEADER, _ranking_rows(result)), _note(result)]
+    return "\n\n".join(blocks) + "\n"

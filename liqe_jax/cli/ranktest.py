@@ -1,4 +1,4 @@
-"""`liqe ranktest`: tests of a model that need photographs and no human scores."""
+"""`liqe ranktest`: rank tests of a model on pristine photographs, without human scores."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ examples:
   liqe ranktest pristine/ --model liqe_mix --output ranktest/
   liqe ranktest pristine/ --model my_model --kinds 1 9 10 11 --size 768 --output ranktest/
 
-Every photograph is scored as it is and with each kind of distortion at five levels: 126 images with all 25 kinds.
-D-test: pristine photographs told from distorted ones. L-test: scores fall level by level. P-test: of two images
-whose expected opinions differ clearly, the better one scores higher. An interrupted run goes on where it stopped.
+Every photograph is scored without distortion and with each kind of distortion at five levels: 126 images with all
+25 kinds. D-test: the scores separate pristine from distorted images. L-test: scores decrease level by level. P-test:
+of two images with clearly different expected MOS, the better one has the higher score. An interrupted run continues
+where it stopped.
 """
 
 
@@ -52,26 +53,26 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=512,
         metavar="S",
-        help="longest side of the photographs before they are distorted, in pixels (default 512, near to KADID-10k's; "
-        "0: as they are)",
+        help="longest side of the photographs before distortion, in pixels (default 512, close to KADID-10k's; "
+        "0: original size)",
     )
-    parser.add_argument("--margin", type=float, default=1.0, help="least difference of opinion, P-test (default 1.0)")
-    parser.add_argument("--seed", type=int, default=0, help="of the distortions (default 0)")
-    parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
+    parser.add_argument("--margin", type=float, default=1.0, help="smallest MOS difference in the P-test (default 1.0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the distortions (default 0)")
+    parser.add_argument("--recursive", action="store_true", help="include sub-folders")
     add_scoring_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Distorts, scores, tests and writes; returns the exit status.
+    """Runs the command; returns the exit status.
 
     Raises:
-      LiqeError: wrong use, no such model, or too few scores.
+      LiqeError: an argument is invalid, the model is missing, or there are too few scores.
     """
     from liqe_jax.compare.ranktest import check_margin
-    from liqe_jax.compare.ranktest_run import check_seed, evaluate
+    from liqe_jax.compare.ranktest_run import check_seed, run_rank_tests
     from liqe_jax.synthetic import KINDS
-    from liqe_jax.synthetic.opinion import mean_opinion
+    from liqe_jax.synthetic.mos import mean_mos
 
     kinds = sorted(set(arguments.kinds or KINDS))
     wrong = [kind for kind in kinds if kind not in KINDS]
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     _score(model, names, kinds, scores, arguments)
     chosen = {(name, kind) for name in names for kind in (0, *kinds)}
     rows = [row for row in _rows(scores) if (row["image"], row["kind"]) in chosen]
-    tests = evaluate(rows, mean_opinion, margin=arguments.margin)
+    tests = run_rank_tests(rows, mean_mos, margin=arguments.margin)
     report = {"model": model.name, "preprocess": arguments.preprocess, "size": arguments.size, **_describe(tests)}
     (output / "ranktest.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     _write_kinds(report, output / "ranktest.csv")
@@ -99,12 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     (output / "ranktest.md").write_text(text, "utf-8")
     print(text, end="")
     if tests.failed and not arguments.quiet:
-        print(f"{tests.failed} images without a score; {scores} says why.", file=sys.stderr)
+        print(f"{tests.failed} images have no score; {scores} contains the errors.", file=sys.stderr)
     return 1 if tests.failed else 0
 
 
 def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.Namespace) -> None:
-    """Scores of other settings must not be mixed with these."""
+    """Raises if existing scores were computed with other settings."""
     settings = {
         **settings_of(model, arguments.preprocess),
         "dtype": arguments.dtype,
@@ -114,13 +115,13 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
     }
     if scores.exists() and scores.stat().st_size:
         try:
-            stored = json.loads(path.read_text("utf-8"))
+            earlier = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise UsageError(f"{scores} is there, but not {path} ({error}). Write to another folder.") from error
-        if stored != settings:
-            differing = {key: (stored.get(key), ours) for key, ours in settings.items() if stored.get(key) != ours}
+            raise UsageError(f"{scores} exists without {path} ({error}). Write to another folder.") from error
+        if earlier != settings:
+            differing = {key: (earlier.get(key), ours) for key, ours in settings.items() if earlier.get(key) != ours}
             raise UsageError(
-                f"{scores} was made with other settings (stored, now): {differing}. Write to another folder, or use "
+                f"{scores} was written with other settings (then, now): {differing}. Write to another folder, or use "
                 "the same settings."
             )
     path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
@@ -136,14 +137,14 @@ def _score(model: Model, names: list[str], kinds: list[int], scores: Path, argum
         cut_unfinished_line(str(scores))
         done = {(row["image"], row["kind"], row["level"]) for row in _rows(scores)}
 
-    def waiting() -> Iterator[Rendering]:
+    def missing() -> Iterator[Rendering]:
         everything = renderings(arguments.folder, names, kinds, distort, side=arguments.size, seed=arguments.seed)
         return (item for item in everything if item.key not in done)
 
     scorer = scorer_of(model, preprocess=arguments.preprocess, batch_size=arguments.batch_size)
     with open(scores, "a", encoding="utf-8", newline="") as stream:
-        rows = score_renderings(scorer, waiting())
-        for row in progress(rows, sum(1 for _ in waiting()), f"scoring with {model.name}", arguments.quiet):
+        rows = score_renderings(scorer, missing())
+        for row in progress(rows, sum(1 for _ in missing()), f"scoring with {model.name}", arguments.quiet):
             stream.write(json.dumps(row) + "\n")
             stream.flush()
 
@@ -156,7 +157,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 row = json.loads(line)
                 rows.append({**row, "image": row["image"], "kind": int(row["kind"]), "level": int(row["level"])})
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"Line {number} of {path} is no row of this command ({error!r}). Remove it.") from error
+                raise DataError(
+                    f"Line {number} of {path} is not a row of this command ({error!r}). Remove it."
+                ) from error
     return rows
 
 
@@ -171,7 +174,7 @@ def _describe(tests: RankTests) -> dict[str, Any]:
         "failed": tests.failed,
         "d_test": d,
         "l_test": {key: getattr(tests.l, key) for key in ("srcc", "krcc", "lists", "incomplete")},
-        "l_test_by_opinion": {key: getattr(tests.l_by_opinion, key) for key in ("srcc", "krcc")},
+        "l_test_by_mos": {key: getattr(tests.l_by_mos, key) for key in ("srcc", "krcc")},
         "p_test": {**p, "people": tests.people} if p else None,
         "without_p": tests.without_p,
         "kinds": [
@@ -195,24 +198,24 @@ def _write_kinds(report: dict[str, Any], path: Path) -> None:
 def _markdown(report: dict[str, Any]) -> str:
     from liqe_jax.markdown import markdown_table
 
-    d, l_, p, by_opinion = (report[key] for key in ("d_test", "l_test", "p_test", "l_test_by_opinion"))
+    d, l_, p, by_mos = (report[key] for key in ("d_test", "l_test", "p_test", "l_test_by_mos"))
     threshold = "" if d["threshold"] is None else f", threshold {d['threshold']:.3f}"
     tests = [
         ("D-test", f"{d['accuracy']:.4f}", f"{d['pristine']} pristine, {d['distorted']} distorted{threshold}"),
         ("L-test, SRCC", f"{l_['srcc']:.4f}", f"{l_['lists']} lists, {l_['incomplete']} incomplete"),
         ("L-test, KRCC", f"{l_['krcc']:.4f}", ""),
-        ("L-test, SRCC, by opinion", f"{by_opinion['srcc']:.4f}", "levels in the order of people's mean opinions"),
+        ("L-test, SRCC, by MOS", f"{by_mos['srcc']:.4f}", "levels in descending order of MOS"),
     ]
     if p is None:
         tests.append(("P-test", "-", report["without_p"]))
     else:
         pairs = f"{p['pairs']:,} pairs more than {p['margin']:g} apart, {p['tied']:.2%} tied"
-        people = f"people's own opinions of single images would give about {p['people']:.3f}"
-        tests.append(("P-test", f"{p['consistency']:.4f}", f"{pairs}; {people}"))
+        expected = f"the true MOS of the images would give about {p['people']:.3f}"
+        tests.append(("P-test", f"{p['consistency']:.4f}", f"{pairs}; {expected}"))
     kinds = [
         (f"{row['kind']} {row['name']}", *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("d", "l")))
         for row in report["kinds"]
     ]
     head = f"# Rank tests of {report['model']} ({report['preprocess']}) on {report['photographs']} photographs"
-    parts = [head, markdown_table(("test", "result", "on"), tests), markdown_table(("distortion", "D", "L"), kinds)]
-    return "\n\n".join(parts) + "\n"
+    blocks = [head, markdown_table(("test", "result", "on"), tests), markdown_table(("distortion", "D", "L"), kinds)]
+    return "\n\n".join(blocks) + "\n"

@@ -1,4 +1,4 @@
-"""`liqe realign`: the labels of several data sets on one scale."""
+"""`liqe realign`: maps the labels of several data sets to one scale."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ examples:
       --lower-is-better CSIQ --range CSIQ=0,1 --range KonIQ=1,5 --output common/
   liqe realign --labels CSIQ=more.csv --maps common/realign.json --output more/
 
-Label files: CSV with the columns image and mos. Written: DIR/NAME.csv (every column, and `realigned`), all.csv
+Label files: CSV with the columns image and mos. Output: DIR/NAME.csv (all columns, and `realigned`), all.csv
 with the images of all sets, realign.json (the maps), realign.md (overlap before and after), realign.png.
 """
 
@@ -42,15 +42,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Declares the command and its options."""
     parser = commands.add_parser(
         "realign",
-        help="bring the labels of several data sets onto one scale",
+        help="map the labels of several data sets to one scale",
         description="Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--labels", nargs="+", required=True, metavar="[NAME=]CSV", help="image and mos, one per set")
-    parser.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, as `liqe score` writes them")
-    parser.add_argument("--model", metavar="M", help="score the images now, with this model")
-    parser.add_argument("--images", nargs="+", metavar="DIR", help="each set's folder, for --model")
+    parser.add_argument(
+        "--labels", nargs="+", required=True, metavar="[NAME=]CSV", help="image and mos, one file per set"
+    )
+    parser.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, from `liqe score`")
+    parser.add_argument("--model", metavar="M", help="score the images with this model")
+    parser.add_argument("--images", nargs="+", metavar="DIR", help="folder of each set, for --model")
     parser.add_argument("--maps", metavar="JSON", help="apply the maps of an earlier run instead of fitting")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
     parser.add_argument("--method", choices=("isotonic", "logistic"), default="isotonic", help="form of the maps")
@@ -60,20 +62,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         action="append",
         default=[],
         metavar="NAME=LOW,HIGH",
-        help="ends of a set's scale, for the comparison with a linear stretch (default: its least and greatest MOS)",
+        help="range of a set's scale, for comparison with linear rescaling (default: lowest and highest MOS)",
     )
-    parser.add_argument("--mos-column", metavar="C", help="default mos")
-    parser.add_argument("--score-column", metavar="C", help="default quality, score or prediction")
-    parser.add_argument("--no-figure", action="store_true", help="do not draw (drawing takes matplotlib)")
+    parser.add_argument("--mos-column", metavar="C", help="MOS column of the label files (default mos)")
+    parser.add_argument(
+        "--score-column", metavar="C", help="score column of the score files (default quality, score or prediction)"
+    )
+    parser.add_argument("--no-figure", action="store_true", help="do not draw the figure, which needs matplotlib")
     add_scoring_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fits or applies and writes; returns the exit status.
+    """Runs the command; returns the exit status.
 
     Raises:
-      LiqeError: wrong use, no such file or model, or labels that cannot be carried over.
+      LiqeError: an argument is invalid, a file or model is missing, or no map fits the labels.
     """
     _check(arguments)
     sets = read_labels(arguments.labels, arguments.mos_column)
@@ -87,7 +91,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.compare.realign_report import markdown_of, report_of
 
     ranges = _ranges(arguments.range)
-    # Before scoring, which takes long.
+    # Before scoring, which is slow.
     before = {}
     for name, labels in sets.items():
         with _naming(name):
@@ -120,7 +124,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
 
 @contextlib.contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Errors within say of which set they are."""
+    """Adds the name of the set to errors."""
     try:
         yield
     except LiqeError as error:
@@ -131,24 +135,24 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.compare.realign import MonotoneMap
 
     try:
-        stored = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
+        maps = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"Cannot read maps from {arguments.maps} ({error!r}). Expected a realign.json.") from error
-    if not isinstance(stored, dict):
+    if not isinstance(maps, dict):
         raise DataError(
-            f"{arguments.maps} holds no maps by name: 'maps' is {stored!r:.60}. Expected a realign.json that "
-            "`liqe realign` wrote."
+            f"{arguments.maps} does not contain maps by name: 'maps' is {maps!r:.60}. Expected a realign.json written "
+            "by `liqe realign`."
         )
-    missing = [name for name in sets if name not in stored]
+    missing = [name for name in sets if name not in maps]
     if missing:
         raise UsageError(
-            f"{arguments.maps} has maps of {', '.join(stored)}; none of {', '.join(missing)}. "
-            "Name the sets as they were named: --labels NAME=CSV."
+            f"{arguments.maps} has maps of {', '.join(maps)}, but not of {', '.join(missing)}. "
+            "Use the same names: --labels NAME=CSV."
         )
     after = {}
     for name, labels in sets.items():
         with _naming(f"{arguments.maps}, {name}"):
-            after[name] = MonotoneMap.from_dict(stored[name])(labels.mos)
+            after[name] = MonotoneMap.from_dict(maps[name])(labels.mos)
     output = make_folder(arguments.output)
     write_labels(sets, after, output)
     if not arguments.quiet:
@@ -160,26 +164,26 @@ def _check(arguments: argparse.Namespace) -> None:
     count = len(arguments.labels)
     ways = [way for way in ("scores", "model", "maps") if getattr(arguments, way)]
     if len(ways) != 1:
-        raise UsageError(
-            f"Give one of --scores, --model (with --images) and --maps; got {', '.join(ways) or 'none of them'}."
-        )
+        raise UsageError(f"Give one of --scores, --model (with --images) and --maps; got {', '.join(ways) or 'none'}.")
     if bool(arguments.model) != bool(arguments.images):
-        raise UsageError("--model scores the images of --images, a folder for every set; give both.")
+        raise UsageError("--model and --images (a folder per set) belong together; give both.")
     for option in ("scores", "images"):
         given = getattr(arguments, option)
         if given and len(given) != count:
-            raise UsageError(f"--labels names {count} sets and --{option} {len(given)}; give one each, in that order.")
+            raise UsageError(
+                f"--labels has {count} sets, --{option} has {len(given)}; give one per set, in the same order."
+            )
     if arguments.maps and (arguments.lower_is_better or arguments.range):
-        raise UsageError("--maps holds the directions and needs no range; leave --lower-is-better and --range out.")
+        raise UsageError("--maps already contains directions and ranges; remove --lower-is-better and --range.")
 
 
 def _check_output(arguments: argparse.Namespace, sets: Mapping[str, LabelFile]) -> None:
-    """Nothing that is read here, and no table of the fit whose maps are applied, is written over."""
+    """Raises if an input, or a table of the fit whose maps are applied, would be overwritten."""
     output = Path(arguments.output)
     if arguments.maps and os.path.realpath(os.path.dirname(arguments.maps) or ".") == os.path.realpath(output):
         raise UsageError(
-            f"{output} holds the tables of the fit that {arguments.maps} comes from, and they would be replaced. Give "
-            "another folder as --output."
+            f"{output} contains the tables of the fit of {arguments.maps}, which would be overwritten. Give another "
+            "folder as --output."
         )
     names = [TOGETHER, "realign.json", "realign.md", "realign.png", *(f"{name}.csv" for name in sets)]
     inputs = [*(labels.path for labels in sets.values()), *(arguments.scores or ()), *filter(None, [arguments.maps])]
@@ -201,7 +205,7 @@ def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
 def _known(names: Sequence[str], sets: Mapping[str, LabelFile]) -> None:
     for name in names:
         if name not in sets:
-            raise UsageError(f"No set is called {name!r}; the sets are {', '.join(sets)}.")
+            raise UsageError(f"There is no set {name!r}; the sets are {', '.join(sets)}.")
 
 
 def _scores(
@@ -217,7 +221,7 @@ def _scores(
     scores = {}
     for (name, labels), folder in zip(sets.items(), arguments.images, strict=True):
         if not os.path.isdir(folder):
-            raise UsageError(f"{folder} is no folder. Expected the folder that the images of {name} are named in.")
+            raise UsageError(f"{folder} is not a folder. Expected the folder of the images of {name}.")
         destination = output / f"{name}.scores.jsonl"
         score_into(model, [os.path.join(folder, image) for image in labels.images], destination, arguments)
         scores[name] = matched(numbers(destination), labels.images, folder)
@@ -225,7 +229,7 @@ def _scores(
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no NaN."""
+    """Replaces NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A scorer as users name it for comparisons: a model that scores now, or a file of scores made before."""
+"""Scorers of the comparison commands: a model, or a file of scores."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ SCORE_FILES = (".csv", ".jsonl")
 
 
 def is_score_file(argument: str) -> bool:
-    """Whether this names a file of scores rather than a model."""
+    """Whether the argument is a file of scores rather than a model."""
     return Path(argument).suffix.lower() in SCORE_FILES
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
-    """--preprocess, --dtype, --batch-size, --quiet: how models score here."""
+    """Adds --preprocess, --dtype, --batch-size and --quiet."""
     add_preprocess_option(parser)
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "int8"),
         default="float32",
-        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
+        help="operands of matrix products (default: float32); int8 is for CPUs with VNNI and the newest JAX",
     )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: depends on the devices)")
+    parser.add_argument("--quiet", action="store_true", help="no progress messages")
 
 
 def images_in(folder: str, recursive: bool) -> list[str]:
     """Names of the images of a folder, relative to it, sorted.
 
     Raises:
-      UsageError: no such folder, or none in it.
+      UsageError: the folder does not exist or contains no images.
     """
     if not os.path.isdir(folder):
-        raise UsageError(f"{folder} is no folder. Expected a folder of images.")
+        raise UsageError(f"{folder} is not a folder. Expected a folder of images.")
     names = []
     for item in expand([folder], recursive):
         if isinstance(item, Failure):
             raise UsageError(f"{item.image}: {item.error}")
         names.append(os.path.relpath(item, folder))
     if not names:
-        hint = "" if recursive else " Add --recursive to look into sub-folders."
+        hint = "" if recursive else " Add --recursive to include sub-folders."
         raise UsageError(f"No images in {folder}.{hint}")
     return sorted(names)
 
 
 def make_folder(path: str) -> Path:
-    """The folder of a command's results, made if it is not there.
+    """Creates the folder of a command's results if it does not exist.
 
     Raises:
-      UsageError: it cannot be made.
+      UsageError: it cannot be created.
     """
     folder = Path(path)
     try:
@@ -77,10 +77,10 @@ def make_folder(path: str) -> Path:
 
 
 def load_model(name: str, arguments: argparse.Namespace) -> Model:
-    """The model of this name or path, as the options of `add_scoring_options` say.
+    """Loads a model with the options of `add_scoring_options`.
 
     Raises:
-      LiqeError: no such model.
+      LiqeError: the model cannot be loaded.
     """
     from liqe_jax.cli.settings import use_compilation_cache
     from liqe_jax.scoring.load import load
@@ -90,26 +90,26 @@ def load_model(name: str, arguments: argparse.Namespace) -> Model:
 
 
 def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
-    """Scores images into a JSONL file as `liqe score` writes it, leaving out those that it holds.
+    """Scores images into a JSONL file like `liqe score`, except those that the file already contains.
 
     Raises:
-      UsageError: the file holds results of another model, preset or dtype.
+      UsageError: the file contains results of another model, preset or dtype.
     """
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import JsonlWriter
 
     preprocess = arguments.preprocess or model.preprocess
     done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-    waiting = [path for path in paths if output.stored_name(path) not in done]
+    missing = [path for path in paths if output.stored_name(path) not in done]
     with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
-        results = model.score_many(waiting, batch_size=arguments.batch_size, preprocess=preprocess)
-        for result in progress(results, len(waiting), f"scoring with {model.name}", arguments.quiet):
+        results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
+        for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
             writer.write(result)
 
 
 def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:
-    """The results, with a bar on a terminal."""
+    """Shows a progress bar on a terminal while yielding the results."""
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
@@ -124,19 +124,19 @@ def scores_by(
     arguments: argparse.Namespace,
     column: str | None,
 ) -> tuple[str, Float[np.ndarray, " N"]]:
-    """What a scorer is called, and its scores of these images: NaN where it has none.
+    """The name of a scorer and its scores of the images, NaN for images without a score.
 
-    A model writes to `destination`, and takes up there where an earlier run stopped.
+    A model writes its results to `destination` and continues there after an interruption.
 
     Args:
       argument: a CSV or JSONL file, or a model.
       folder, names: the images, relative to the folder.
-      destination: JSONL file for a model's results.
-      arguments: with the options of `add_scoring_options`.
-      column: of a file; default the usual ones.
+      destination: JSONL file for the results of a model.
+      arguments: the options of `add_scoring_options`.
+      column: score column of a file; None uses the default names.
 
     Raises:
-      LiqeError: no such model or file, or one that does not fit the images.
+      LiqeError: the model or file cannot be read, or the file does not match the images.
     """
     from liqe_jax.data.prepare.scorefiles import matched, numbers
 

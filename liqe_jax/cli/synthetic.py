@@ -1,4 +1,4 @@
-"""`liqe synthetic`: look at the distortions that training and rank tests use."""
+"""`liqe synthetic`: shows the distortions that training and rank tests use."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     sheet = actions.add_parser("sheet", help="write all 125 distortions of one photograph into one image")
     sheet.add_argument("photo", metavar="PHOTO", help="an image")
     sheet.add_argument("--output", "-o", type=Path, required=True, metavar="FILE", help="PNG or JPEG to write")
-    sheet.add_argument("--cell", type=int, default=256, metavar="N", help="longest side of a picture on it (256)")
-    sheet.add_argument("--seed", type=int, default=0, help="of the distortions (default 0)")
+    sheet.add_argument(
+        "--cell", type=int, default=256, metavar="N", help="longest side of each picture on the sheet (256)"
+    )
+    sheet.add_argument("--seed", type=int, default=0, help="seed of the distortions (default 0)")
     sheet.set_defaults(run=run_sheet)
-    listing = actions.add_parser("list", help="print types, labels, parameters and mean opinions")
+    listing = actions.add_parser("list", help="print kinds, labels, parameters and mean MOS")
     listing.set_defaults(run=run_list)
 
 
@@ -60,17 +62,17 @@ def run_sheet(arguments: argparse.Namespace) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Prints; returns the exit status.
+    """Prints the kinds of distortion; returns the exit status.
 
     Raises:
       UsageError: OpenCV is not installed.
     """
     from liqe_jax.synthetic import KINDS, LEVELS
-    from liqe_jax.synthetic.opinion import mean_opinion
+    from liqe_jax.synthetic.mos import mean_mos
 
     for kind in KINDS.values():
         values = "  ".join(
-            f"{value:g} ({mean_opinion(kind.number, level)[0]:.2f})"
+            f"{value:g} ({mean_mos(kind.number, level)[0]:.2f})"
             for level, value in zip(LEVELS, kind.parameters, strict=True)
         )
         print(f"{kind.number:>2} {kind.name:<22} {kind.raw_label:<24} {kind.category:<20} {kind.parameter}: {values}")

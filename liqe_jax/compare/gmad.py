@@ -1,9 +1,9 @@
-"""gMAD: pairs of images that one scorer calls equal and another tells apart as far as it can.
+"""gMAD: pairs of images of equal quality by one scorer and of maximally different quality by another.
 
 Ma et al., "Group maximum differentiation competition: model comparison with few samples",
-TPAMI 2020. The defender says which images are alike in quality (a level set); the attacker
-chooses the best and the worst of them by its own scores. One look at such a pair decides
-between the two scorers, where an average over random images hardly could.
+TPAMI 2020. The defender's scores define sets of images of equal quality (level sets); the attacker
+chooses the best and the worst image of each set by its own scores. A few such pairs show which scorer
+agrees better with people, where an average over random images needs many.
 
 Everything here is a function of scores; higher is better. N images, L levels.
 """
@@ -21,18 +21,18 @@ from liqe_jax.errors import DataError, UsageError
 ROLES = ("first", "second")
 
 # Half the width of a level set as a share of the spread of the defender's scores between their
-# 5th and 95th percentiles (the tails hold outliers). Ours: the paper leaves it to the user.
+# 5th and 95th percentiles (the tails contain outliers). Our choice; the paper leaves it to the user.
 TOLERANCE_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
 class LevelSet:
-    """Images that a defender calls alike.
+    """Images of equal quality by the defender's scores.
 
     Attributes:
-      center: the defender's score in the middle.
-      tolerance: members' scores lie within `center` +- `tolerance`.
-      members: indices of the images, ascending in name.
+      center: the defender's score at the center.
+      tolerance: the members' scores lie within `center` +- `tolerance`.
+      members: indices of the images, in ascending order of their names.
     """
 
     center: float
@@ -42,15 +42,15 @@ class LevelSet:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two images that the defender calls alike and the attacker tells apart.
+    """Two images of equal quality by the defender and of different quality by the attacker.
 
     Attributes:
       id: such as "first-defends-3"; level 1 is the defender's worst.
       defender, attacker: 0 for the first scorer, 1 for the second.
       level: 1 to L.
-      level_set: what the pair was chosen from.
+      level_set: the set that the pair was chosen from.
       better, worse: indices of the images with the attacker's highest and lowest score.
-      better_is_left: which side the better one is shown on, so that people judge it blindly.
+      better_is_left: whether the better image is shown on the left; random, so that raters are blind.
     """
 
     id: str
@@ -75,14 +75,14 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Competition:
-    """What `compete` found.
+    """Result of `compete`.
 
     Attributes:
-      names: of the images, in the caller's order.
-      scores: of both scorers, [2, N].
-      pairs: the first scorer's defences by level, then the second's.
-      left_out: names of the images without a finite score of both, in the caller's order.
-      without_pair: id -> why a level gave no pair.
+      names: names of the images, in the caller's order.
+      scores: scores of both scorers, [2, N].
+      pairs: the pairs that the first scorer defends, by level, then those that the second defends.
+      left_out: names of the images that lack a finite score of either scorer, in the caller's order.
+      without_pair: id -> the reason why a level has no pair.
     """
 
     names: tuple[str, ...]
@@ -93,10 +93,10 @@ class Competition:
 
 
 def check_settings(levels: int, tolerances: Sequence[float | None] = (), seed: int = 0) -> None:
-    """Refuses settings of a competition that make no sense; for callers who score first, before they do.
+    """Checks the settings of a competition; call it before scoring images.
 
     Raises:
-      UsageError: no level, a negative or non-finite tolerance, or a negative seed.
+      UsageError: fewer than one level, a negative or non-finite tolerance, or a negative seed.
     """
     if levels < 1:
         raise UsageError(f"levels must be at least 1; got {levels}.")
@@ -108,7 +108,7 @@ def check_settings(levels: int, tolerances: Sequence[float | None] = (), seed: i
 
 
 def default_tolerance(defender_N: Float[np.ndarray, " N"]) -> float:
-    """`TOLERANCE_SHARE` of the spread of these scores between their 5th and 95th percentiles."""
+    """`TOLERANCE_SHARE` times the spread of the scores between their 5th and 95th percentiles."""
     low, high = np.quantile(defender_N, (0.05, 0.95))
     return float(TOLERANCE_SHARE * (high - low))
 
@@ -116,20 +116,19 @@ def default_tolerance(defender_N: Float[np.ndarray, " N"]) -> float:
 def level_sets(
     defender_N: Float[np.ndarray, " N"], levels: int = 6, tolerance: float | None = None
 ) -> tuple[LevelSet, ...]:
-    """Level sets about the quantiles (l - 1/2) / L of the defender's scores, worst first.
+    """Level sets around the quantiles (l - 1/2) / L of the defender's scores, worst first.
 
-    Every centre is the score of an image, the lower one where a quantile falls between two, so no
-    level is empty, also where the scores leave gaps. Sets may overlap where the scores crowd; equal
-    centres are one level, so a constant defender has one level of all images.
+    Every center is the score of an image, the lower one if a quantile falls between two. So no level is
+    empty. Sets may overlap. Equal centers are one level, so a constant defender has one level of all images.
 
     Args:
       defender_N: finite scores.
-      levels: L. Six is customary for gMAD.
-      tolerance: half the width of a set; default `default_tolerance`.
+      levels: number of levels, L. Six is customary for gMAD.
+      tolerance: half the width of a set; None uses `default_tolerance`.
 
     Raises:
-      UsageError: no level, or a negative or non-finite tolerance.
-      DataError: no scores, or some that are not finite.
+      UsageError: fewer than one level, or a negative or non-finite tolerance.
+      DataError: there are no scores, or a score is not finite.
     """
     defender_N = np.asarray(defender_N, np.float64)
     check_settings(levels, (tolerance,))
@@ -138,7 +137,7 @@ def level_sets(
     if tolerance is None:
         tolerance = default_tolerance(defender_N)
     centers = np.unique(np.quantile(defender_N, (np.arange(levels) + 0.5) / levels, method="inverted_cdf"))
-    # Scores at the tolerance's very end must not be lost to rounding.
+    # Rounding must not exclude scores exactly at the tolerance.
     reach = tolerance + 4 * np.spacing(np.abs(centers).max())
     return tuple(
         LevelSet(float(center), float(tolerance), np.flatnonzero(np.abs(defender_N - center) <= reach))
@@ -147,7 +146,7 @@ def level_sets(
 
 
 def extremes(members: Int[np.ndarray, " M"], attacker_N: Float[np.ndarray, " N"]) -> tuple[int, int] | None:
-    """(best, worst) of these images by the attacker; the earlier of equals; None where all are equal."""
+    """(best, worst) image by the attacker's scores, the earlier of equal ones; None if all scores are equal."""
     scores = np.asarray(attacker_N)[members]
     if len(members) < 2 or scores.min() == scores.max():
         return None
@@ -163,33 +162,32 @@ def compete(
     tolerances: tuple[float | None, float | None] = (None, None),
     seed: int = 0,
 ) -> Competition:
-    """Each scorer defends once and attacks once; one pair per level.
+    """Runs the competition: each scorer defends once and attacks once, with one pair per level.
 
-    The outcome depends on the set of images, not on their order: equal scores are told apart
-    by name.
+    The result does not depend on the order of the images: ties between scores are broken by name.
 
     Args:
-      names: of the images, unique.
-      first_N, second_N: scores, higher is better, on any scale; NaN where there is none.
-      levels: level sets per defender.
-      tolerances: half widths of the first's and the second's level sets, each on its own scale.
-      seed: for the sides on which images are shown.
+      names: unique names of the images.
+      first_N, second_N: scores, higher is better, on any scale; NaN for images without a score.
+      levels: number of level sets per defender.
+      tolerances: half widths of the first and second scorer's level sets, each on its own scale.
+      seed: seed of the sides on which images are shown.
 
     Raises:
-      UsageError: lengths differ, names repeat, or a setting makes no sense.
+      UsageError: lengths differ, names repeat, or a setting is invalid.
       DataError: fewer than two images have both scores.
     """
     check_settings(levels, tolerances, seed)
     scores = np.stack([_as_scores(values, len(names)) for values in (first_N, second_N)])
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
-        raise UsageError(f"Image names must be unique; {twice!r} comes more than once.")
+        raise UsageError(f"Image names must be unique; {twice!r} occurs more than once.")
     usable = np.isfinite(scores).all(0)
     left_out = tuple(name for name, kept in zip(names, usable, strict=True) if not kept)
     if usable.sum() < 2:
         raise DataError(
             f"gMAD needs at least two images with both scores; {usable.sum()} of {len(names)} have them. "
-            "Check that the names in both scores are those of the same images."
+            "Check that both scorers scored the same images."
         )
     by_name = np.array([i for i in sorted(range(len(names)), key=names.__getitem__) if usable[i]])
     sides = np.random.default_rng(seed).random((2, levels)) < 0.5
@@ -202,7 +200,7 @@ def compete(
             chosen = extremes(level_set.members, scores[attacker])
             if chosen is None:
                 count = len(level_set.members)
-                reason = "the attacker tells none of them apart" if count > 1 else "a pair takes two"
+                reason = "the attacker scores them equally" if count > 1 else "a pair needs two"
                 without_pair[pair_id] = f"{count} image{'s' * (count != 1)} in the level set: {reason}"
                 continue
             side = bool(sides[defender, number])

@@ -1,4 +1,4 @@
-"""gMAD pairs to look at: pictures side by side, and one page that people judge them on."""
+"""gMAD pairs for raters: side-by-side pictures, and a page with buttons that saves their ratings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodeOptions, decode
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
-THUMBNAIL_SIDE = 560  # on the page
+THUMBNAIL_SIDE = 560  # longest side of an image on the page, pixels
 GAP = 16  # pixels between the two
 
 STYLE = """
@@ -31,7 +31,7 @@ summary { cursor: pointer; color: #555; } .bar { position: sticky; top: 0; backg
 button { font: inherit; padding: .3rem .9rem; }
 """
 
-# Five answers, worth strengths 1, 0.5, 0, 0.5 and 1 (ours; the paper asks for a degree of certainty).
+# Five answers with strengths 1, 0.5, 0, 0.5 and 1. Our choice; the paper asks for a degree of certainty.
 CHOICES = (
     ("left", 1.0, "left clearly better"),
     ("left", 0.5, "left slightly better"),
@@ -45,7 +45,7 @@ const quote = text => '"' + String(text).replaceAll('"', '""') + '"';
 const chosen = () => PAIRS.map(p => [p, document.querySelector('input[name="' + p.pair + '"]:checked')])
   .filter(([, input]) => input);
 const count = document.getElementById('count');
-const show = () => { count.textContent = chosen().length + ' of ' + PAIRS.length + ' judged'; };
+const show = () => { count.textContent = chosen().length + ' of ' + PAIRS.length + ' rated'; };
 document.addEventListener('change', show); show();
 document.getElementById('save').addEventListener('click', () => {
   const rows = chosen().map(([p, input]) => [p.pair, p.left, p.right, ...input.value.split(' ')].map(quote).join(','));
@@ -58,7 +58,7 @@ document.getElementById('save').addEventListener('click', () => {
 
 
 def open_small(path: str | os.PathLike, side: int) -> Image.Image:
-    """The image upright, no side longer than `side`.
+    """Decodes an image upright, with no side longer than `side`.
 
     Raises:
       ImageError: it cannot be decoded.
@@ -69,7 +69,7 @@ def open_small(path: str | os.PathLike, side: int) -> Image.Image:
 
 
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Both images on white, on the left and on the right."""
+    """Places two images next to each other on white."""
     height = max(left.height, right.height)
     canvas = Image.new("RGB", (left.width + GAP + right.width, height), "white")
     canvas.paste(left, (0, (height - left.height) // 2))
@@ -78,10 +78,10 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def write_pictures(competition: Competition, folder: str | os.PathLike, destination: Path) -> None:
-    """One JPEG per pair in `destination`, named by its id; pictures of earlier runs are removed.
+    """Writes one JPEG per pair to `destination`, named by the pair's id, and removes those of earlier runs.
 
     Raises:
-      ImageError: an image cannot be decoded any more.
+      ImageError: an image cannot be decoded.
     """
     destination.mkdir(parents=True, exist_ok=True)
     for role in ROLES:
@@ -93,18 +93,18 @@ def write_pictures(competition: Competition, folder: str | os.PathLike, destinat
 
 
 def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str, str], summary_html: str = "") -> str:
-    """A page that needs nothing but itself: the pairs, buttons to judge them, and a ranking.csv to save.
+    """A self-contained HTML page with the pairs, buttons to rate them, and a button that saves ranking.csv.
 
-    Scores and roles are hidden until asked for, so that judgements are blind.
+    Scores and roles are hidden at first, so that raters are blind.
 
     Args:
       competition: the pairs.
-      folder: what image names are relative to.
-      labels: what the two scorers are called.
-      summary_html: put above the pairs, as it is.
+      folder: folder that the image names are relative to.
+      labels: names of the two scorers.
+      summary_html: HTML placed above the pairs, unescaped.
 
     Raises:
-      ImageError: an image cannot be decoded any more.
+      ImageError: an image cannot be decoded.
     """
     pairs = [
         {"pair": p.id, "left": competition.names[p.left], "right": competition.names[p.right]}
@@ -125,7 +125,7 @@ def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str,
 <title>{title}</title>
 <style>{STYLE}</style>
 <h1>{title}</h1>
-<p>In every pair one scorer finds both images equally good and the other tells them apart as far as it can.
+<p>In every pair, one scorer gives both images about the same score and the other gives them very different scores.
 Which image looks better to you?</p>
 {summary_html}
 {left_out}
@@ -159,7 +159,7 @@ def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, la
 <div class="pair">{figures}</div><fieldset>{choices}</fieldset>
 <details><summary>scores</summary>
 <p>{_text(labels[pair.defender])} defends: {len(chosen.members)} images within {chosen.center:.4g} &plusmn;
-{chosen.tolerance:.3g}. {_text(labels[pair.attacker])} attacks, and prefers the {preferred} one.</p>
+{chosen.tolerance:.3g}. {_text(labels[pair.attacker])} attacks and prefers the {preferred} image.</p>
 <table><tr><th></th><th>{_text(labels[0])}</th><th>{_text(labels[1])}</th></tr>{rows}</table></details></section>"""
 
 
@@ -168,7 +168,7 @@ def _open(competition: Competition, index: int, folder: str | os.PathLike, side:
     try:
         return open_small(os.path.join(folder, name), side)
     except ImageError as error:
-        raise ImageError(f"{name} has scores but no picture: {error}") from error
+        raise ImageError(f"{name} has a score but cannot be decoded: {error}") from error
 
 
 def _inline(picture: Image.Image) -> str:
@@ -178,5 +178,5 @@ def _inline(picture: Image.Image) -> str:
 
 
 def _text(text: str) -> str:
-    """Any file name as HTML; surrogates (names that are no UTF-8) become question marks."""
+    """Escapes a file name as HTML; surrogates (names that are not UTF-8) become question marks."""
     return html.escape(text.encode("utf-8", "replace").decode())

@@ -1,9 +1,9 @@
-"""What people's judgement of gMAD pairs says of the scorers: aggressiveness, resistance, a ranking.
+"""Rankings of scorers from ratings of gMAD pairs: aggressiveness, resistance, global ranking.
 
-A pair's strength lies in [-1, 1]: 1 where the attacker's better image clearly is the better
-one, 0 where both look alike, -1 where it is the other way round. The ideas are those of Ma et
-al. (TPAMI 2020); the mean over pairs of `max(strength, 0)` and of `1 - |strength|` is the form
-used here. M scorers.
+The strength of a rated pair lies in [-1, 1]: 1 if the attacker's better image is clearly better, 0 if
+both look equally good, -1 if the attacker's worse image is clearly better. Aggressiveness and resistance
+are due to Ma et al. (TPAMI 2020); here they are the means over pairs of `max(strength, 0)` and
+`1 - |strength|`. M scorers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """One pair, judged.
+class RatedPair:
+    """A pair with the mean rating of all raters.
 
     Attributes:
       defender, attacker: indices of the scorers.
-      strength: in [-1, 1], see above; the mean over several people.
+      strength: in [-1, 1], see above.
     """
 
     defender: int
@@ -38,26 +38,26 @@ class Verdict:
 
 
 def aggressiveness(strengths: Sequence[float]) -> float:
-    """How well an attacker shows that a defender is wrong, in [0, 1]: the mean of max(strength, 0)."""
+    """How clearly an attacker shows errors of a defender, in [0, 1]: the mean of max(strength, 0)."""
     return float(np.maximum(_checked(strengths), 0).mean())
 
 
 def resistance(strengths: Sequence[float]) -> float:
-    """How well a defender's claim of equal quality holds, in [0, 1]: the mean of 1 - |strength|."""
+    """How well raters confirm a defender's equal scores, in [0, 1]: the mean of 1 - |strength|."""
     return float((1 - np.abs(_checked(strengths))).mean())
 
 
-def tally(verdicts: Iterable[Verdict], scorers: int) -> tuple[Float[np.ndarray, "M M"], Float[np.ndarray, "M M"]]:
-    """Aggressiveness [attacker, defender] and resistance [defender, attacker]; NaN without a pair, and the diagonal.
+def tally(rated: Iterable[RatedPair], scorers: int) -> tuple[Float[np.ndarray, "M M"], Float[np.ndarray, "M M"]]:
+    """Aggressiveness [attacker, defender] and resistance [defender, attacker]; NaN where there is no pair.
 
     Raises:
-      UsageError: a strength outside [-1, 1], or a scorer that competes with itself.
+      UsageError: a strength is outside [-1, 1], or a scorer attacks itself.
     """
     groups: dict[tuple[int, int], list[float]] = {}
-    for verdict in verdicts:
-        if verdict.attacker == verdict.defender:
-            raise UsageError(f"Scorer {verdict.attacker} cannot attack itself.")
-        groups.setdefault((verdict.attacker, verdict.defender), []).append(verdict.strength)
+    for pair in rated:
+        if pair.attacker == pair.defender:
+            raise UsageError(f"Scorer {pair.attacker} cannot attack itself; expected two scorers in every pair.")
+        groups.setdefault((pair.attacker, pair.defender), []).append(pair.strength)
     aggressive, resistant = np.full((2, scorers, scorers), np.nan)
     for (attacker, defender), strengths in groups.items():
         aggressive[attacker, defender] = aggressiveness(strengths)
@@ -66,34 +66,33 @@ def tally(verdicts: Iterable[Verdict], scorers: int) -> tuple[Float[np.ndarray, 
 
 
 def global_ranking(wins_MxM: Float[np.ndarray, "M M"], prior_sd: float = math.inf) -> Float[np.ndarray, " M"]:
-    """One number per scorer from a matrix of pairwise results, by maximum likelihood; their mean is 0.
+    """Maximum likelihood ranking from a matrix of pairwise results: one number per scorer, with mean 0.
 
     Maximises sum_ij wins[i, j] log Phi(mu_i - mu_j) (Thurstone's model; Tsukida & Gupta, "How to
     analyze paired comparison data", 2011; used by Ma et al. for both matrices of `tally`).
 
     Args:
-      wins_MxM: how strongly i beat j, at least 0; the diagonal and NaN do not count.
-      prior_sd: standard deviation of a normal prior on every mu, which keeps the numbers finite
-        where one scorer was never beaten. Infinite: no prior, as in the paper.
+      wins_MxM: how strongly i beat j, at least 0; the diagonal and NaN are ignored.
+      prior_sd: standard deviation of a normal prior on every mu, which keeps the result finite if a
+        scorer was never beaten. Infinite: no prior, as in the paper.
 
     Raises:
       UsageError: the matrix is not square or has negative entries.
-      DataError: without a prior, where no finite maximum exists: some scorers were never beaten
-        by the others.
+      DataError: there is no prior and no finite maximum, since some scorers were never beaten.
     """
     optimize, special = require("scipy.optimize"), require("scipy.special")
     wins = np.nan_to_num(np.asarray(wins_MxM, np.float64), nan=0.0)
     if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or (wins < 0).any() or not prior_sd > 0:
         raise UsageError(
-            f"Expected a square matrix of numbers from 0 and prior_sd above 0; got shape {wins.shape}, "
-            f"least entry {wins.min() if wins.size else 'none'}, prior_sd {prior_sd}."
+            f"Expected a square matrix of numbers of at least 0, and prior_sd above 0; got shape {wins.shape}, "
+            f"smallest entry {wins.min() if wins.size else 'none'}, prior_sd {prior_sd}."
         )
     wins = wins * ~np.eye(len(wins), dtype=bool)
     if math.isinf(prior_sd):
         groups, _ = require("scipy.sparse.csgraph").connected_components(wins > 0, connection="strong")
         if groups > 1:
             raise DataError(
-                "The likelihood has no finite maximum: some scorers were never beaten by the others, or never met. "
+                "The likelihood does not have a finite maximum: some scorers were never beaten or never compared. "
                 "Give a finite prior_sd, or more pairs."
             )
 
@@ -109,25 +108,24 @@ def global_ranking(wins_MxM: Float[np.ndarray, "M M"], prior_sd: float = math.in
     return found.x - found.x.mean()
 
 
-def verdicts_of(competition: Competition, strengths: Mapping[str, Sequence[float]]) -> list[Verdict]:
-    """Pairs that were judged, with the mean strength of each; `strengths` is what `read_ranking` gives."""
+def rated_pairs(competition: Competition, strengths: Mapping[str, Sequence[float]]) -> list[RatedPair]:
+    """Pairs that were rated, with the mean strength of each; `strengths` is the result of `strengths_of`."""
     return [
-        Verdict(pair.defender, pair.attacker, float(np.mean(strengths[pair.id])))
+        RatedPair(pair.defender, pair.attacker, float(np.mean(strengths[pair.id])))
         for pair in competition.pairs
         if pair.id in strengths
     ]
 
 
 def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) -> dict[str, list[float]]:
-    """Strengths from a table of judgements: one list per pair, an entry for every row.
+    """Strengths from a table of ratings: one list per pair, with one entry per row.
 
-    Columns: `pair` (its id); `better`: "left", "right", "same", or the name of the better image;
-    `strength`, optional: 0 to 1, how clearly (1 where it is absent or empty). `left` and `right`
-    are compared with the pair where they are given, so that judgements of other pictures are
-    not taken for these. Other columns are ignored.
+    Columns: `pair`, the id of the pair; `better`, one of "left", "right", "same" or the name of the better
+    image; `strength`, optional, how clearly it is better from 0 to 1 (default 1). `left` and `right` are optional
+    names of the images, which must be those of the pair. Other columns are ignored.
 
     Raises:
-      DataError: unknown pair, image or strength; or the pair shows other images.
+      DataError: a pair, image or strength is unknown, or the pair shows other images.
     """
     known = {pair.id: pair for pair in competition.pairs}
     strengths: dict[str, list[float]] = {}
@@ -140,14 +138,14 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
         for side, name in names.items():
             if row.get(side) not in (None, "", name):
                 raise DataError(
-                    f"{where} judges {row[side]!r} on the {side} of {pair.id}, where this run shows {name!r}. "
-                    "The folder, the scores or the settings have changed: judge the pairs again."
+                    f"{where} has {row[side]!r} on the {side} of {pair.id}; this run shows {name!r}. "
+                    "The folder, the scores or the settings have changed: rate the pairs again."
                 )
         better, strength = row.get("better"), row.get("strength")
         sides = {"left": pair.better_is_left, "right": not pair.better_is_left}
         sides |= {names["left"]: sides["left"], names["right"]: sides["right"]}
         try:
-            # A cell that nobody filled in; 0 is a strength.
+            # An empty cell has the default; 0 is a strength.
             strength = 1.0 if strength in (None, "") else float(strength)
         except (TypeError, ValueError):
             strength = math.nan
@@ -163,7 +161,7 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
 
 
 def _known(key: object, values: Mapping[str, T]) -> T | None:
-    """None for what is no key, and also for what cannot be one: JSONL holds lists and objects too."""
+    """The value of a key, or None; JSONL may contain lists and objects, which cannot be keys."""
     return values.get(key) if isinstance(key, str) else None
 
 

@@ -1,4 +1,4 @@
-"""How well the labels of several data sets lie on one scale: overlap, distance, order across sets."""
+"""Measures whether the labels of several data sets share a scale: overlap, distance, order across sets."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from liqe_jax.errors import UsageError
 from liqe_jax.extras import require
 
 BINS = 16  # a quarter of a quality level each
-BLOCK = 1 << 22  # pairs that are compared at once, so that memory does not grow with the sets
+BLOCK = 1 << 22  # pairs that are compared at once; bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
 class PairOverlap:
-    """Two sets compared, before and after realignment.
+    """Comparison of two sets before and after realignment.
 
     Attributes:
-      sets: their names.
-      overlap: overlap coefficients of the labels' distributions.
-      wasserstein: distances of the labels' distributions, in quality levels.
-      contradicted: shares of pairs (one image of each set) whose labels are in the order
-        opposite to the model's scores; NaN where a set has no scores.
+      sets: names of the sets.
+      overlap: overlap coefficient of the label distributions.
+      wasserstein: Wasserstein distance of the label distributions, in quality levels.
+      contradicted: share of pairs (one image of each set) whose labels have the opposite order of the
+        model's scores; NaN if a set has no scores.
       order_changed: share of pairs whose labels change their order.
     """
 
@@ -38,9 +38,9 @@ class PairOverlap:
 
 
 def overlap_coefficient(a_N: Float[np.ndarray, " N"], b_M: Float[np.ndarray, " M"], bins: int = BINS) -> float:
-    """Common area of two histograms over 1..5, each of area 1: 0 (disjoint) to 1 (the same).
+    """Common area of two histograms over 1..5 with area 1: 0 (disjoint) to 1 (identical).
 
-    Values beyond the scale count in its outermost bins. Bins are closed on the left, the last
+    Values outside the scale are counted in the outermost bins. Bins are closed on the left, the last
     one on both sides.
     """
     edges = np.linspace(LOW, HIGH, bins + 1)
@@ -49,7 +49,7 @@ def overlap_coefficient(a_N: Float[np.ndarray, " N"], b_M: Float[np.ndarray, " M
 
 
 def wasserstein(a_N: Float[np.ndarray, " N"], b_M: Float[np.ndarray, " M"]) -> float:
-    """Mean distance that one distribution's mass must move to become the other."""
+    """Wasserstein-1 distance of two empirical distributions."""
     return float(require("scipy.stats").wasserstein_distance(a_N, b_M))
 
 
@@ -59,7 +59,7 @@ def opposite_share(
     x_M: Float[np.ndarray, " M"],
     y_M: Float[np.ndarray, " M"],
 ) -> float:
-    """Share of the N x M pairs that x and y put in opposite orders; equal values are in no order.
+    """Share of the N x M pairs that x and y order oppositely; equal values have no order.
 
     Raises:
       UsageError: a set is empty, or its x and y differ in length.
@@ -67,7 +67,7 @@ def opposite_share(
     x_N, y_N, x_M, y_M = (np.asarray(values, np.float64) for values in (x_N, y_N, x_M, y_M))
     if x_N.shape != y_N.shape or x_M.shape != y_M.shape or not x_N.size or not x_M.size:
         raise UsageError(
-            f"Expected two values for every image of two sets; got shapes {x_N.shape}, {y_N.shape}, {x_M.shape}, "
+            f"Expected two values for every image of both sets; got shapes {x_N.shape}, {y_N.shape}, {x_M.shape}, "
             f"{y_M.shape}."
         )
     rows = max(BLOCK // len(x_M), 1)
@@ -83,7 +83,7 @@ def compare_sets(
     after: Mapping[str, Float[np.ndarray, " N"]],
     scores: Mapping[str, Float[np.ndarray, " N"]],
 ) -> list[PairOverlap]:
-    """Every two sets, in order; arrays by set name, `scores` with NaN where there is none."""
+    """Compares all pairs of sets; arrays by set name, `scores` with NaN for images without a score."""
     results = []
     for a, b in itertools.combinations(before, 2):
         scored_a, scored_b = np.isfinite(scores[a]), np.isfinite(scores[b])
@@ -106,8 +106,8 @@ def compare_sets(
     return results
 
 
-def agreement(label_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"]) -> dict[str, float]:
-    """SRCC and RMSE of labels against scores, over images with a score; SRCC is NaN where either is constant."""
+def srcc_and_rmse(label_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"]) -> dict[str, float]:
+    """SRCC and RMSE between labels and scores, over images with a score; SRCC is NaN if either is constant."""
     label_N, score_N = np.asarray(label_N, np.float64), np.asarray(score_N, np.float64)
     scored = np.isfinite(score_N)
     labels, scores = label_N[scored], score_N[scored]

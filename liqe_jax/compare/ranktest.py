@@ -2,7 +2,7 @@
 
 Ma et al., "Waterloo Exploration Database: new challenges for image quality assessment models",
 IEEE Transactions on Image Processing 26(2), 2017. Everything here is a function of scores, higher
-is better; NaN stands for an image without a score and is left out. N images, K kinds of
+is better; NaN stands for an image without a score and is ignored. N images, K kinds of
 distortion, L levels.
 """
 
@@ -18,20 +18,18 @@ from jaxtyping import Float
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.extras import require
 
-# Pairs count as clearly different from one whole grade of the five-grade scale on. Waterloo took
-# the pairs on which several full-reference metrics agree by a margin; here the mean opinion of a
-# kind and level of distortion takes their place.
+# Pairs that differ by more than one grade of the five-grade scale are discriminable. Waterloo used
+# several full-reference metrics to find such pairs; here the MOS of a kind and level of distortion is used.
 MARGIN = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class DTest:
-    """Are pristine photographs told from distorted ones?
+    """Pristine/distorted discriminability test.
 
     Attributes:
-      accuracy: the mean of both classes' shares of correct answers at the best threshold, 0.5
-        (nothing is told apart) to 1.
-      threshold: "pristine" is what scores above it; infinite where no threshold helps.
+      accuracy: balanced accuracy at the best threshold, 0.5 (chance) to 1.
+      threshold: images with higher scores are classified as pristine; infinite if no threshold is better than chance.
       pristine, distorted: numbers of images.
     """
 
@@ -43,14 +41,14 @@ class DTest:
 
 @dataclasses.dataclass(frozen=True)
 class LTest:
-    """Do scores fall as a distortion grows, for each photograph and kind by itself?
+    """Listwise ranking consistency test: do scores decrease with the level of each kind of distortion?
 
     Attributes:
-      srcc, krcc: means over all lists, 1 where every list falls throughout; a list of equal
-        scores counts 0.
-      srcc_by_kind: means over the photographs, [K]; NaN where no list of a kind is complete.
-      lists: number of lists that count.
-      incomplete: lists left out, since a level has no score.
+      srcc, krcc: means over all lists (one per photograph and kind), 1 if every list decreases; a list of
+        equal scores counts as 0.
+      srcc_by_kind: means over the photographs, [K]; NaN if no list of a kind is complete.
+      lists: number of complete lists.
+      incomplete: number of lists that are ignored because a level has no score.
     """
 
     srcc: float
@@ -62,13 +60,13 @@ class LTest:
 
 @dataclasses.dataclass(frozen=True)
 class PTest:
-    """Of two images that clearly differ, does the better one score higher?
+    """Pairwise preference consistency test: does the clearly better image of a pair score higher?
 
     Attributes:
-      consistency: share of pairs with strictly higher score for the better image.
-      pairs: number of pairs that differ by more than `margin`.
-      tied: share of pairs with equal scores, which count as wrong.
-      margin: in the unit of the opinions.
+      consistency: share of pairs in which the better image has a strictly higher score.
+      pairs: number of pairs whose MOS differ by more than `margin`.
+      tied: share of pairs with equal scores, which count as errors.
+      margin: in MOS units.
     """
 
     consistency: float
@@ -78,7 +76,7 @@ class PTest:
 
 
 def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, " M"]) -> DTest:
-    """Best balanced accuracy over all thresholds; of equally good ones the lowest.
+    """Runs the D-test: the best balanced accuracy over all thresholds; ties go to the lowest threshold.
 
     Raises:
       DataError: one class has no score.
@@ -89,7 +87,7 @@ def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, "
             f"The D-test needs scores of both classes; got {pristine.size} pristine and {distorted.size} distorted."
         )
     levels = np.unique(np.concatenate([pristine, distorted]))
-    # Halfway between neighbours, so that rounding of the threshold changes nothing.
+    # Halfway between neighboring scores, so that rounding the threshold does not change the result.
     thresholds = np.concatenate([[-np.inf], (levels[:-1] + levels[1:]) / 2, [np.inf]])
     above = 1 - np.searchsorted(np.sort(pristine), thresholds, side="right") / pristine.size
     below = np.searchsorted(np.sort(distorted), thresholds, side="right") / distorted.size
@@ -99,13 +97,13 @@ def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, "
 
 
 def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
-    """Rank correlation of scores with falling level, averaged over photographs and kinds.
+    """Runs the L-test: rank correlation of scores with decreasing level, averaged over photographs and kinds.
 
     Args:
       score_NxKxL: scores, levels from the weakest to the strongest.
 
     Raises:
-      UsageError: not three axes, or fewer than two levels.
+      UsageError: the array does not have three axes, or has fewer than two levels.
       DataError: no list is complete.
     """
     scores = np.asarray(score_NxKxL, np.float64)
@@ -113,7 +111,7 @@ def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
         raise UsageError(f"Expected scores [photographs, kinds, levels >= 2]; got shape {scores.shape}.")
     complete = np.isfinite(scores).all(-1)
     if not complete.any():
-        raise DataError(f"No list of {scores.shape[2]} levels has all its scores; there is nothing to rank.")
+        raise DataError(f"No photograph and kind has scores at all {scores.shape[2]} levels; expected at least one.")
     srcc, krcc = np.full((2, *complete.shape), np.nan)
     lists = scores[complete]
     srcc[complete], krcc[complete] = _spearman_with_fall(lists), _kendall_with_fall(lists)
@@ -129,45 +127,45 @@ def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
 
 
 def check_margin(margin: float) -> None:
-    """Refuses a margin that makes no sense; for callers who score first, before they do.
+    """Checks the margin of the P-test; call it before scoring images.
 
     Raises:
-      UsageError: negative, or no number.
+      UsageError: the margin is negative or not finite.
     """
     if not (margin >= 0 and math.isfinite(margin)):
-        raise UsageError(f"margin must be a number of at least 0, in the unit of the opinions; got {margin}.")
+        raise UsageError(f"margin must be a number of at least 0, in MOS units; got {margin}.")
 
 
-def p_test(score_N: Float[np.ndarray, " N"], opinion_N: Float[np.ndarray, " N"], margin: float = MARGIN) -> PTest:
-    """Share of clearly different pairs whose order the scores tell.
+def p_test(score_N: Float[np.ndarray, " N"], mos_N: Float[np.ndarray, " N"], margin: float = MARGIN) -> PTest:
+    """Runs the P-test: share of pairs with clearly different MOS that the scores order correctly.
 
-    A pair is clearly different where the opinions differ by more than `margin`. All pairs
-    count, whatever their contents; the time grows with N log N, not with their number.
+    All pairs whose MOS differ by more than `margin` count, also those of different photographs. The time is
+    O(N log N).
 
     Args:
       score_N: scores.
-      opinion_N: expected opinion of each image, higher is better.
+      mos_N: expected MOS of each image, higher is better.
       margin: at least 0.
 
     Raises:
-      UsageError: lengths differ, an opinion is not finite, or see `check_margin`.
+      UsageError: lengths differ, a MOS is not finite, or the margin is invalid.
       DataError: no pair differs by more than the margin.
     """
-    scores, opinions = np.asarray(score_N, np.float64), np.asarray(opinion_N, np.float64)
+    scores, mos = np.asarray(score_N, np.float64), np.asarray(mos_N, np.float64)
     check_margin(margin)
-    if scores.shape != opinions.shape or scores.ndim != 1 or not np.isfinite(opinions).all():
+    if scores.shape != mos.shape or scores.ndim != 1 or not np.isfinite(mos).all():
         raise UsageError(
-            f"Expected a finite opinion for every score; got shapes {opinions.shape} and {scores.shape}, with "
-            f"{np.isfinite(opinions).sum()} finite opinions."
+            f"Expected a finite MOS for every score; got shapes {mos.shape} and {scores.shape}, with "
+            f"{np.isfinite(mos).sum()} finite MOS."
         )
     scored = np.isfinite(scores)
-    order = np.argsort(opinions[scored], kind="stable")
-    scores, opinions = scores[scored][order].tolist(), opinions[scored][order].tolist()
-    # Images come in by rising opinion; `worse` holds the sorted scores of all that are clearly worse.
+    order = np.argsort(mos[scored], kind="stable")
+    scores, ascending = scores[scored][order].tolist(), mos[scored][order].tolist()
+    # Images are visited in ascending order of MOS; `worse` has the sorted scores of all clearly worse images.
     worse: list[float] = []
     pairs = correct = tied = 0
-    for score, opinion in zip(scores, opinions, strict=True):
-        while opinion - opinions[len(worse)] > margin:
+    for score, own in zip(scores, ascending, strict=True):
+        while own - ascending[len(worse)] > margin:
             bisect.insort(worse, scores[len(worse)])
         lower = bisect.bisect_left(worse, score)
         correct += lower
@@ -181,11 +179,10 @@ def p_test(score_N: Float[np.ndarray, " N"], opinion_N: Float[np.ndarray, " N"],
 def expected_consistency(
     mean_N: Float[np.ndarray, " N"], sd_N: Float[np.ndarray, " N"], margin: float = MARGIN
 ) -> float:
-    """What the P-test would give for people's true opinions of each single image.
+    """Expected P-test result of the true MOS of every image, an estimate of the highest possible result.
 
-    `mean_N` says what images of a kind and level get on average, and single images scatter
-    about it by `sd_N`; two normal variables keep the order of their means with probability
-    Phi(difference / combined sd). No scorer that agrees with people gets far above this.
+    `mean_N` is the mean of the MOS over images of a kind and level, and `sd_N` their standard deviation. Two
+    normal variables keep the order of their means with probability Phi(difference / combined sd).
 
     Raises:
       DataError: no pair differs by more than the margin.
@@ -199,7 +196,7 @@ def expected_consistency(
     if not pairs.any():
         raise DataError(f"No two of the {len(means)} images differ by more than {margin:g}; lower the margin.")
     combined = np.hypot(values[:, None, 1], values[None, :, 1])
-    # Without any scatter the order is certain.
+    # With zero standard deviations the order is certain.
     right = np.where(combined > 0, ndtr(gap / np.where(combined > 0, combined, 1)), 1.0)
     return float((pairs * right).sum() / pairs.sum())
 

@@ -1,4 +1,4 @@
-"""A folder of pristine photographs, distorted in every way and scored: what the rank tests are made of."""
+"""Runs the rank tests on a folder of pristine photographs: distorts and scores them."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from liqe_jax.scoring.model import Model
 
 LEVELS = (1, 2, 3, 4, 5)
-PRISTINE = (0, 0)  # kind and level of an image that nothing was done to
+PRISTINE = (0, 0)  # kind and level of the pristine image
 
-# Longest side, pixels. The strengths of the distortions are those of KADID-10k, which showed
-# images of 512x384; on a picture of twelve megapixels its blurs would hardly be seen.
+# Longest side, pixels. The distortions have the strengths of KADID-10k, whose images are 512x384; on an image
+# of twelve megapixels its blurs are hardly visible.
 SIDE = 512
 
 Distort = Callable[[Float[np.ndarray, "H W 3"], int, int, int], Float[np.ndarray, "H W 3"]]
-# Image-like objects (numpy.asarray gives uint8 [H, W, 3]) -> scores in the same order, one each.
+# Maps image-like objects (numpy.asarray gives uint8 [H, W, 3]) to scores, one each, in the same order.
 Scorer = Callable[[Iterable["Rendering"]], Iterable[float | Failure]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A photograph, decoded when it is first needed and kept as long as somebody holds it."""
+    """A photograph; its pixels are decoded on first use and cached."""
 
     path: str
     side: int
 
     @functools.cached_property
     def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Upright, no side longer than `side` (0: as it is).
+        """Pixels, upright, with no side longer than `side` (0: original size).
 
         Raises:
           ImageError: it cannot be decoded.
@@ -67,9 +67,9 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """One photograph with one distortion, computed by whoever asks for its pixels.
+    """One photograph with one distortion, computed when converted to an array.
 
-    A scorer takes it for an array; decoding threads then distort while the devices compute.
+    A scorer uses it like an array, so its decoding threads compute distortions while the devices are busy.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Rendering:
         """The pixels, uint8 [H, W, 3]."""
         pixels = self.photo.pixels
         if (self.kind, self.level) != PRISTINE:
-            # Another photograph in the folder must not change this one's noise.
+            # The noise of a photograph does not depend on the other files in the folder.
             state = np.random.SeedSequence([self.seed, zlib.crc32(self.name.encode("utf-8", "surrogateescape"))])
             own_seed = int(state.generate_state(1)[0])
             distorted = self.distort(pixels.astype(np.float32) / 255, self.kind, self.level, own_seed)
@@ -92,15 +92,15 @@ class Rendering:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What tells it from the others."""
+        """Photograph, kind and level, which identify it."""
         return self.name, self.kind, self.level
 
 
 def check_seed(seed: int) -> None:
-    """Refuses a seed that no distortion can take.
+    """Checks the seed of the distortions.
 
     Raises:
-      UsageError: it is negative.
+      UsageError: the seed is negative.
     """
     if seed < 0:
         raise UsageError(f"seed must be at least 0; got {seed}.")
@@ -115,10 +115,18 @@ def renderings(
     side: int = SIDE,
     seed: int = 0,
 ) -> Iterator[Rendering]:
-    """Each photograph as it is, then with every kind and level; names are relative to the folder.
+    """Yields each photograph without distortion, then with every kind and level.
+
+    Args:
+      folder: folder of the photographs.
+      names: paths relative to the folder.
+      kinds: kinds of distortion.
+      distort: function of pixels (float32 in 0..1), kind, level and seed.
+      side: longest side in pixels; 0 keeps the original size.
+      seed: seed of the distortions.
 
     Raises:
-      UsageError: a negative seed; when the first is taken.
+      UsageError: the seed is negative.
     """
     check_seed(seed)
     for name in names:
@@ -130,7 +138,7 @@ def renderings(
 
 
 def scorer_of(model: Model, *, preprocess: str | None = None, batch_size: int | None = None) -> Scorer:
-    """A LIQE model as a scorer; `preprocess` None takes the model's own preset."""
+    """Wraps a LIQE model as a scorer; `preprocess` None uses the preset of the model."""
 
     def score(images: Iterable[Rendering]) -> Iterator[float | Failure]:
         results = model.score_many(images, preprocess=preprocess, batch_size=batch_size)  # type: ignore[arg-type]
@@ -141,21 +149,21 @@ def scorer_of(model: Model, *, preprocess: str | None = None, batch_size: int | 
 
 
 def score_renderings(scorer: Scorer, wanted: Iterable[Rendering]) -> Iterator[dict[str, Any]]:
-    """A row for every rendering, in order: image, kind, level, and quality or error.
+    """Yields a row for every rendering, in order: image, kind, level, and quality or error.
 
     Raises:
-      DataError: the scorer gave fewer or more scores than images.
+      DataError: the scorer does not return one score per image.
     """
     taken: list[Rendering] = []
 
-    def passing() -> Iterator[Rendering]:
+    def recorded() -> Iterator[Rendering]:
         for item in wanted:
             taken.append(item)
             yield item
 
-    for score in scorer(passing()):
+    for score in scorer(recorded()):
         if not taken:
-            raise DataError("The scorer gave more scores than it took images. Expected one score per image, in order.")
+            raise DataError("The scorer returned more scores than images. Expected one score per image, in order.")
         item = taken.pop(0)
         row: dict[str, Any] = {"image": item.name, "kind": item.kind, "level": item.level}
         if isinstance(score, Failure):
@@ -165,23 +173,25 @@ def score_renderings(scorer: Scorer, wanted: Iterable[Rendering]) -> Iterator[di
         else:
             yield row | {"quality": float(score)}
     if taken:
-        raise DataError(f"The scorer gave no score for {len(taken)} images. Expected one score per image, in order.")
+        raise DataError(
+            f"The scorer returned no score for {len(taken)} images. Expected one score per image, in order."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class RankTests:
-    """All three tests on one folder.
+    """Results of all three tests on one folder.
 
     Attributes:
-      photographs: those of which at least one rendering has a score.
-      kinds: the distortions, K.
-      d, l, p: the tests; p is None where no two scored images differ by more than the margin.
-      l_by_opinion: the L-test with each kind's levels in the order of people's mean opinions, which is another
-        one where levels are not degrees of damage (KADID-10k's mean shift and contrast change go both ways).
-      d_by_kind: the D-test with the distorted images of one kind, [K].
-      people: `expected_consistency` for the images of the P-test; None where that is.
-      without_p: why there is no P-test, a sentence; "" where there is one.
-      failed: images without a score.
+      photographs: number of photographs with at least one score.
+      kinds: the kinds of distortion, K.
+      d, l, p: results of the tests; p is None if no two scored images differ by more than the margin.
+      l_by_mos: the L-test with the levels of each kind in descending order of MOS. The orders differ for kinds
+        whose levels are not degrees of distortion (KADID-10k's mean shift and contrast change go both ways).
+      d_by_kind: accuracy of the D-test with the distorted images of one kind, [K].
+      people: `expected_consistency` for the images of the P-test; None if p is None.
+      without_p: the reason why there is no P-test; "" if there is one.
+      failed: number of images without a score.
     """
 
     photographs: int
@@ -189,30 +199,30 @@ class RankTests:
     d: DTest
     l: LTest  # noqa: E741 - the test's own name
     p: PTest | None
-    l_by_opinion: LTest
+    l_by_mos: LTest
     d_by_kind: Float[np.ndarray, " K"]
     people: float | None
     without_p: str
     failed: int
 
 
-def evaluate(
+def run_rank_tests(
     rows: Iterable[Mapping[str, Any]],
-    opinion: Callable[[int, int], tuple[float, float]],
-    pristine_opinion: tuple[float, float] | None = None,
+    mos_of: Callable[[int, int], tuple[float, float]],
+    pristine_mos: tuple[float, float] | None = None,
     margin: float = MARGIN,
 ) -> RankTests:
-    """The three tests from the rows of `score_renderings`.
+    """Runs the three tests on the rows of `score_renderings`.
 
     Args:
-      rows: in any order.
-      opinion: kind, level -> mean and standard deviation of people's opinions.
-      pristine_opinion: those of pristine photographs; None leaves them out of the P-test.
-      margin: of the P-test.
+      rows: rows in any order.
+      mos_of: maps kind and level to the mean and standard deviation of MOS over images.
+      pristine_mos: mean and standard deviation for pristine photographs; None excludes them from the P-test.
+      margin: margin of the P-test, in MOS units.
 
     Raises:
-      DataError: too few scores for the D- or the L-test.
-      UsageError: see `ranktest.check_margin`.
+      DataError: there are too few scores for the D-test or the L-test.
+      UsageError: the margin is invalid.
     """
     check_margin(margin)
     scores: dict[tuple[str, int, int], float] = {}
@@ -221,21 +231,21 @@ def evaluate(
     names = sorted({name for name, _, _ in scores})
     kinds = tuple(sorted({kind for _, kind, _ in scores} - {0}))
     if not kinds:
-        raise DataError("There are no distorted images, so there is nothing to test.")
+        raise DataError("Expected distorted images; got pristine ones only.")
     pristine = np.array([scores.get((name, *PRISTINE), np.nan) for name in names])
     cube = np.array(
         [[[scores.get((name, kind, level), np.nan) for level in LEVELS] for kind in kinds] for name in names]
     )
-    opinions = np.array([[opinion(kind, level) for level in LEVELS] for kind in kinds])
-    flat = np.concatenate([cube.ravel(), pristine if pristine_opinion else []])
+    mos = np.array([[mos_of(kind, level) for level in LEVELS] for kind in kinds])
+    flat = np.concatenate([cube.ravel(), pristine if pristine_mos else []])
     means, sds = (
         np.concatenate(
             [
-                np.broadcast_to(opinions[..., part], cube.shape).ravel(),
-                np.full(len(names), pristine_opinion[part]) if pristine_opinion else [],
+                np.broadcast_to(mos[..., moment], cube.shape).ravel(),
+                np.full(len(names), pristine_mos[moment]) if pristine_mos else [],
             ]
         )
-        for part in (0, 1)
+        for moment in (0, 1)
     )
     scored = np.isfinite(flat)
     p, people, without_p = None, None, ""
@@ -243,9 +253,9 @@ def evaluate(
         p = p_test(flat, means, margin)
         people = expected_consistency(means[scored], sds[scored], margin)
     except DataError as error:
-        # Kinds that people mind little have no such pairs; the other two tests need none.
+        # Kinds of nearly equal MOS have no such pairs; the other two tests do not need them.
         without_p = str(error)
-    falling = np.argsort(-opinions[..., 0], axis=1, kind="stable")
+    falling = np.argsort(-mos[..., 0], axis=1, kind="stable")
     return RankTests(
         int((np.isfinite(cube).any((1, 2)) | np.isfinite(pristine)).sum()),
         kinds,

@@ -1,11 +1,11 @@
-"""One quality scale for several data sets: each set's MOS, mapped monotonically onto a model's scores.
+"""One quality scale for several data sets: monotone maps from each set's MOS to a model's scores.
 
-LIQE's third claim (Zhang et al., CVPR 2023) is that a model trained on several sets at once puts
-their scales in line. A monotone map per set, from its MOS to the scores of its images, shows how,
-and rewrites the set's labels without changing their order. N images, K knots.
+LIQE's third claim (Zhang et al., CVPR 2023) is that training on several sets realigns their scales.
+A monotone map per set, from MOS to the scores of its images, measures the realignment and rewrites the
+set's labels without changing their order. N images, J knots.
 
-A map is a regression: it gives the expected score of images with a MOS, so a model that tells the
-images of a set apart badly narrows that set's labels towards their mean.
+A map is a regression: it gives the expected score at a MOS. If a model predicts a set poorly, the map
+shrinks the set's labels towards their mean.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ LOW, HIGH = 1.0, 5.0  # LIQE's scale, bad to perfect
 
 @dataclasses.dataclass(frozen=True)
 class MonotoneMap:
-    """From a set's MOS to the common scale; never decreasing in quality.
+    """Monotone map from a set's MOS to the common scale.
 
     Attributes:
-      method: "isotonic" (knots joined by straight lines, constant beyond them) or "logistic".
-      parameters: "isotonic": `mos` and `quality` of the knots, [K] each. "logistic": `low`,
+      method: "isotonic" (linear between knots, constant beyond them) or "logistic".
+      parameters: for "isotonic", `mos` and `quality` of the knots, [J] each; for "logistic", `low`,
         `high`, `center`, `width`.
-      lower_is_better: the MOS is a DMOS or the like, so the map falls.
+      lower_is_better: whether a lower MOS is better (DMOS), so that the map decreases.
     """
 
     method: str
@@ -40,7 +40,7 @@ class MonotoneMap:
     lower_is_better: bool = False
 
     def __call__(self, mos_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-        """The labels on the common scale."""
+        """Maps MOS to the common scale."""
         mos_N = np.asarray(mos_N, np.float64)
         turned = -mos_N if self.lower_is_better else mos_N
         values = self.parameters
@@ -49,16 +49,16 @@ class MonotoneMap:
         return np.interp(turned, values["mos"], values["quality"])
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready object; knots of a falling map are those of the negative MOS."""
+        """A JSON-ready object; the knots of a decreasing map are those of the negative MOS."""
         values = {key: value if isinstance(value, float) else list(value) for key, value in self.parameters.items()}
         return {"method": self.method, "parameters": values, "lower_is_better": self.lower_is_better}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> MonotoneMap:
-        """What `to_dict` described.
+        """The inverse of `to_dict`.
 
         Raises:
-          DataError: it describes no map.
+          DataError: the description is not that of a map.
         """
         expected = {"isotonic": {"mos", "quality"}, "logistic": {"low", "high", "center", "width"}}
         try:
@@ -66,7 +66,7 @@ class MonotoneMap:
             arrays = {key: np.asarray(value) for key, value in dict(description["parameters"]).items()}
             dimensions = 1 if method == "isotonic" else 0
             fits = set(arrays) == expected[method] and isinstance(falls, bool)
-            # Numbers in quotes are none: whoever wrote them wrote no map.
+            # Numbers in quotes are strings, which `to_dict` never writes.
             fits = fits and all(a.dtype.kind in "iuf" and a.ndim == dimensions for a in arrays.values())
             fits = fits and all(np.isfinite(a).all() for a in arrays.values())
             if method == "isotonic" and fits:
@@ -77,12 +77,12 @@ class MonotoneMap:
                 fits = bool(arrays["low"] <= arrays["high"] and arrays["width"] > 0)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"No description of a monotone map ({error!r}). Expected what `liqe realign` wrote."
+                f"Not the description of a monotone map ({error!r}). Expected a file written by `liqe realign`."
             ) from error
         if not fits:
             raise DataError(
-                f"The {method} map does not rise, lacks a part, or has parts that are no numbers. Expected what "
-                "`liqe realign` wrote."
+                f"The {method} map is not increasing, or has missing or invalid parameters. Expected a file written by "
+                "`liqe realign`."
             )
         parameters = {key: np.asarray(value, np.float64).tolist() for key, value in arrays.items()}
         return cls(method, MappingProxyType(parameters), falls)
@@ -91,20 +91,19 @@ class MonotoneMap:
 def fit_isotonic(
     mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
 ) -> MonotoneMap:
-    """Least squares among all monotone maps, with every level run replaced by one knot in its middle.
+    """Fits centered isotonic regression (Oron & Flournoy, Statistics in Biopharmaceutical Research 2017).
 
-    The plain solution is a staircase, which would make many labels equal. Joining the centres
-    of its steps keeps their order instead (centred isotonic regression, Oron & Flournoy,
-    Statistics in Biopharmaceutical Research 2017). Images of equal MOS count together.
+    Plain isotonic regression is a step function, which makes many labels equal. Joining the centers of its
+    steps keeps the order of the labels. Images of equal MOS are averaged.
 
     Args:
-      mos_N: the set's own labels, any scale.
-      score_N: a model's scores, higher is better; images where it is NaN are left out.
-      lower_is_better: of the MOS.
+      mos_N: MOS of the set, on any scale.
+      score_N: scores of a model, higher is better; images with NaN are ignored.
+      lower_is_better: whether a lower MOS is better.
 
     Raises:
-      DataError: fewer than two images, MOS that are not finite or all equal, or scores that do
-        not rise with the MOS anywhere.
+      DataError: there are fewer than two images, MOS are not finite or all equal, or the scores never increase
+        with the MOS.
     """
     mos, scores = _prepared(mos_N, score_N, lower_is_better)
     levels, place, counts = np.unique(mos, return_inverse=True, return_counts=True)
@@ -118,10 +117,10 @@ def fit_isotonic(
     return MonotoneMap("isotonic", MappingProxyType(knots), lower_is_better)
 
 
-def fit_logistic(
+def fit_monotone_logistic(
     mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
 ) -> MonotoneMap:
-    """Least squares among rising logistic curves with free ends: smooth, and strictly monotone.
+    """Fits an increasing logistic with free asymptotes by least squares; it is smooth and strictly monotone.
 
     Arguments and errors are those of `fit_isotonic`.
     """
@@ -135,7 +134,7 @@ def fit_logistic(
     def residuals(p: np.ndarray) -> np.ndarray:
         return _logistic(x, p[0], p[0] + p[1], p[2], p[3]) - y
 
-    # In units of both ranges: ends up to two ranges away, the steepest place within one range.
+    # In units of both ranges: asymptotes within two ranges of the scores, the center within 1.5 ranges of the MOS.
     bounds = ([-2, 0, -1.5, 0.01], [1, 4, 1.5, 10])
     least_squares = require("scipy.optimize").least_squares
     starts = ([0, 1, 0, width] for width in (0.1, 0.3, 1.0))
@@ -158,35 +157,35 @@ def fit_logistic(
 
 
 METHODS: Mapping[str, Callable[..., MonotoneMap]] = MappingProxyType(
-    {"isotonic": fit_isotonic, "logistic": fit_logistic}
+    {"isotonic": fit_isotonic, "logistic": fit_monotone_logistic}
 )
 
 
 def stretch(
     mos_N: Float[np.ndarray, " N"], mos_range: tuple[float, float] | None = None, *, lower_is_better: bool = False
 ) -> Float[np.ndarray, " N"]:
-    """MOS stretched linearly to 1..5, which is what one has before any realignment.
+    """Rescales MOS linearly to 1..5, the labels before realignment.
 
     Args:
-      mos_N: labels.
-      mos_range: the two ends of their scale; default their least and greatest value.
-      lower_is_better: of the MOS.
+      mos_N: MOS of the set.
+      mos_range: lowest and highest value of the scale; None uses the lowest and highest MOS.
+      lower_is_better: whether a lower MOS is better.
 
     Raises:
-      UsageError: the range is empty or upside down, or there are MOS outside it.
-      DataError: without a range, where all MOS are equal.
+      UsageError: the range is empty or reversed, or a MOS is outside of it.
+      DataError: no range is given and all MOS are equal.
     """
     mos_N = np.asarray(mos_N, np.float64)
     least, most = float(mos_N.min()), float(mos_N.max())
     if mos_range is None and least == most:
-        raise DataError(f"All {len(mos_N)} MOS are {least:g}; a scale takes at least two different ones.")
+        raise DataError(f"All {len(mos_N)} MOS are {least:g}; expected at least two different values, or a range.")
     low, high = mos_range or (least, most)
     if not low < high:
-        raise UsageError(f"The range of a MOS must go from low to high; got {low} to {high}.")
+        raise UsageError(f"Expected a range from low to high; got {low} to {high}.")
     if least < low or most > high:
         raise UsageError(
-            f"The MOS go from {least:g} to {most:g}, beyond the range from {low:g} to {high:g}. Give the ends of their "
-            "own scale, or no range."
+            f"The MOS go from {least:g} to {most:g}, outside of the range from {low:g} to {high:g}. Give the range of "
+            "their scale, or no range."
         )
     share = (mos_N - low) / (high - low)
     return LOW + (HIGH - LOW) * (1 - share if lower_is_better else share)
@@ -198,22 +197,24 @@ def _prepared(
     mos_N = mos = np.asarray(mos_N, np.float64)
     scores = np.asarray(score_N, np.float64)
     if mos.shape != scores.shape or mos.ndim != 1:
-        raise UsageError(f"Expected as many scores as MOS; got shapes {scores.shape} and {mos.shape}.")
+        raise UsageError(f"Expected one score per MOS; got shapes {scores.shape} and {mos.shape}.")
     if not np.isfinite(mos).all():
-        raise DataError(f"{np.count_nonzero(~np.isfinite(mos))} of {mos.size} MOS are not finite. Leave them out.")
+        raise DataError(f"{np.count_nonzero(~np.isfinite(mos))} of {mos.size} MOS are not finite. Remove them.")
     scored = np.isfinite(scores)
     mos, scores = (-mos if lower_is_better else mos)[scored], scores[scored]
     if len(np.unique(mos)) < 2:
         same = f", all of MOS {mos_N[scored][0]:g}" if len(mos) > 1 else ""
-        raise DataError(f"A map needs scored images of at least two different MOS; got {len(mos)} scored images{same}.")
+        raise DataError(
+            f"A map needs scored images with at least two different MOS; got {len(mos)} scored images{same}."
+        )
     return mos, scores
 
 
 def _flat(mos: np.ndarray, scores: np.ndarray) -> str:
     correlation = 0.0 if np.ptp(scores) == 0 else float(np.corrcoef(mos, scores)[0, 1])
     return (
-        f"The scores do not rise with the MOS (correlation {correlation:.3f}), so no monotone map carries them over. "
-        "If the labels are DMOS, say that lower is better; else this model cannot tell these images apart."
+        f"The scores do not increase with the MOS (correlation {correlation:.3f}), so no monotone map fits. "
+        "If the labels are DMOS, state that lower is better; otherwise this model cannot predict these images."
     )
 
 

@@ -1,4 +1,4 @@
-"""The maps of several sets onto one scale, and their labels before and after, in one figure."""
+"""Figure of the maps of several sets onto one scale, and of their labels before and after."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from liqe_jax.compare.overlap import BINS
 from liqe_jax.compare.realign import HIGH, LOW
 from liqe_jax.extras import require
 
-POINTS = 1500  # images shown per set; more would hide each other
+POINTS = 1500  # images shown per set
 
-# Okabe and Ito's colours, told apart with any colour vision; with line styles for more than eight sets.
+# Okabe and Ito's palette for color blindness; line styles distinguish more than eight sets.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A900")
 LINES = ("-", "--", ":", "-.")
 
@@ -29,11 +29,11 @@ def draw(
     """Writes the figure, PNG, PDF or SVG by the suffix: maps on the left, distributions on the right.
 
     Args:
-      path: where to.
-      before: set name -> labels stretched linearly to 1..5.
+      path: file to write.
+      before: set name -> labels rescaled linearly to 1..5.
       after: set name -> realigned labels.
-      scores: set name -> the model's scores, NaN where there is none.
-      scorer: what the model is called.
+      scores: set name -> scores of the model, NaN for images without a score.
+      scorer: name of the model.
 
     Raises:
       UsageError: matplotlib is not installed.
@@ -41,7 +41,7 @@ def draw(
     figure = require("matplotlib.figure").Figure(figsize=(13, 4.4), layout="constrained")
     maps, left, right = figure.subplots(1, 3)
     edges = np.linspace(LOW, HIGH, BINS + 1)
-    # Fixed, so that the same data give the same picture.
+    # Fixed, so that the same data give the same figure.
     rng = np.random.default_rng(0)
     for number, name in enumerate(before):
         colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
@@ -52,8 +52,8 @@ def draw(
         for axes, labels in ((left, before[name]), (right, after[name])):
             counts, _ = np.histogram(np.clip(labels, LOW, HIGH), edges)
             axes.stairs(counts / len(labels), edges, color=colour, linestyle=line, label=name, linewidth=1.6)
-    maps.set(xlabel="MOS, stretched to 1..5", ylabel=f"score by {scorer}", title="Maps onto the common scale")
-    left.set(xlabel="MOS, stretched to 1..5", ylabel="share of images", title="Labels before")
+    maps.set(xlabel="MOS, rescaled to 1..5", ylabel=f"score by {scorer}", title="Maps onto the common scale")
+    left.set(xlabel="MOS, rescaled to 1..5", ylabel="share of images", title="Labels before")
     right.set(xlabel="realigned label", ylabel="share of images", title="Labels after")
     top = max(left.get_ylim()[1], right.get_ylim()[1])
     for axes in (left, right):

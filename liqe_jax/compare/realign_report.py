@@ -1,4 +1,4 @@
-"""Realigned labels in figures: agreement with the scores, and how the sets lie to each other."""
+"""Metrics of realigned labels: SRCC and RMSE against the scores, and overlap of the sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from liqe_jax.compare.overlap import agreement, compare_sets
+from liqe_jax.compare.overlap import compare_sets, srcc_and_rmse
 from liqe_jax.markdown import markdown_table
 
 
@@ -20,14 +20,14 @@ def report_of(
     scores: Mapping[str, Float[np.ndarray, " N"]],
     scorer: str,
 ) -> dict[str, Any]:
-    """A JSON-ready object with `sets` (each by itself), `pooled` (all together) and `pairs` (every two).
+    """A JSON-ready object with metrics of each set (`sets`), of all together (`pooled`) and of `pairs` of sets.
 
     Args:
-      mos: set name -> labels as they came.
-      before: stretched linearly to 1..5.
-      after: realigned.
-      scores: NaN where there is none.
-      scorer: what gave the scores.
+      mos: set name -> original labels.
+      before: labels rescaled linearly to 1..5.
+      after: realigned labels.
+      scores: scores of the model, NaN for images without a score.
+      scorer: name of the model.
     """
     rows = [
         {
@@ -36,13 +36,13 @@ def report_of(
             "scored": int(np.isfinite(scores[name]).sum()),
             "mos": [float(labels.min()), float(labels.max())],
             "realigned": [float(after[name].min()), float(after[name].max())],
-            "before": agreement(before[name], scores[name]),
-            "after": agreement(after[name], scores[name]),
+            "before": srcc_and_rmse(before[name], scores[name]),
+            "after": srcc_and_rmse(after[name], scores[name]),
         }
         for name, labels in mos.items()
     ]
     pooled = {
-        when: agreement(np.concatenate(list(labels.values())), np.concatenate(list(scores.values())))
+        when: srcc_and_rmse(np.concatenate(list(labels.values())), np.concatenate(list(scores.values())))
         for when, labels in (("before", before), ("after", after))
     }
     pairs = [dataclasses.asdict(pair) for pair in compare_sets(before, after, scores)]
@@ -50,7 +50,7 @@ def report_of(
 
 
 def markdown_of(report: Mapping[str, Any], method: str) -> str:
-    """The report as tables for people."""
+    """The report as Markdown tables."""
     rows = [
         (
             row["set"],
@@ -64,9 +64,9 @@ def markdown_of(report: Mapping[str, Any], method: str) -> str:
     ]
     rows.append(("all together", "", "", "", *_change(report["pooled"], "srcc"), *_change(report["pooled"], "rmse")))
     header = ("set", "scored", "MOS", "realigned", "SRCC before", "after", "RMSE before", "after")
-    parts = [
+    blocks = [
         f"# Labels on the scale of {report['scorer']} ({method} maps)",
-        "Before: MOS stretched linearly to 1..5. SRCC and RMSE: of labels against scores.",
+        "Before: MOS rescaled linearly to 1..5. SRCC and RMSE: between labels and scores.",
         markdown_table(header, rows),
     ]
     if report["pairs"]:
@@ -80,11 +80,11 @@ def markdown_of(report: Mapping[str, Any], method: str) -> str:
             )
             for pair in report["pairs"]
         ]
-        parts += [
-            "Contradicted: pairs across the two sets whose labels are in the order opposite to the scores.",
+        blocks += [
+            "Contradicted: pairs with one image of each set whose labels have the opposite order of the scores.",
             markdown_table((*columns, "order changed"), body),
         ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 def _change(row: Mapping[str, Any], key: str) -> tuple[str, str]:

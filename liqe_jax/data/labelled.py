@@ -16,7 +16,7 @@ from liqe_jax.errors import DataError
 
 # Parts of a data set that a session (one of LIQE's ten random splits, "1" to "10") or an
 # official split tells apart; images that belong to none have "".
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 # The category of an image whose distortion nobody named.
 UNKNOWN = -1
@@ -71,6 +71,6 @@ class LabelledSet:
         chosen = np.flatnonzero(np.asarray(self.parts[split]) == part)
         if not len(chosen):
             raise DataError(
-                f"Split {split!r} of {self.name} has no image in part {part!r} (parts: {', '.join(PARTS)})."
+                f"Split {split!r} of {self.name} has no image in part {part!r} (parts: {', '.join(SPLITS)})."
             )
         return chosen

@@ -54,8 +54,6 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
         chosen = encoder_class(encoder)
         if chosen.name != model_type:
             raise ModelError(
-                f"config.json says model_type {model_type!r}; the weights, or the encoder that you name, are of a "
-                f"{chosen.name!r}. Put together what belongs together."
                 f"config.json says model_type {model_type!r}; expected {chosen.name!r}, the encoder of the weights or "
                 "the one that you name. Give the config.json that belongs to the weights."
             )

@@ -1,4 +1,4 @@
-"""An evaluation against another one: which of its models and images stand against which."""
+"""Comparison of an evaluation with another one: pairs their models and images, and tests the differences."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 
 from liqe_jax.errors import DataError
-from liqe_jax.evaluate.guard import Verdict, judge, slug
-from liqe_jax.evaluate.kept import Kept
+from liqe_jax.evaluate.finished import FinishedEvaluation
+from liqe_jax.evaluate.guard import SeenCheck, check_seen, slug
 from liqe_jax.evaluate.protocol import Unit, datasets_of, stated
 from liqe_jax.evaluate.results import Result
-from liqe_jax.metrics.significance import FEWEST, Comparison, compare
+from liqe_jax.metrics.significance import FEWEST, Comparison, compare_models
 
 
 @dataclasses.dataclass(frozen=True)
 class Against:
-    """A unit against the other evaluation's.
+    """The comparison of a unit with a unit of the other evaluation.
 
     Attributes:
-      unit: the other evaluation's.
-      verdict: whether the images of both are a test for the other's model.
-      comparison: of SRCC; first is ours.
+      unit: the unit of the other evaluation.
+      seen: whether the other model has seen the images that both have predicted.
+      comparison: of SRCC; this evaluation's model comes first.
     """
 
     unit: Unit
-    verdict: Verdict
+    seen: SeenCheck
     comparison: Comparison
 
     def to_dict(self) -> dict[str, Any]:
@@ -37,8 +37,8 @@ class Against:
             "first": found.first,
             "second": found.second,
             "second_model": self.unit.model,
-            "second_standing": self.verdict.standing,
-            "second_reason": self.verdict.reason,
+            "second_status": self.seen.status,
+            "second_reason": self.seen.reason,
             "difference_interval": [found.bootstrap.low, found.bootstrap.high],
             "williams_p": found.williams.p,
             "bootstrap_p": found.bootstrap.p,
@@ -46,20 +46,23 @@ class Against:
 
 
 def differences_of(
-    kept: Kept, results: Sequence[Result], other: Kept, bootstrap: Mapping[str, Any]
+    finished: FinishedEvaluation, results: Sequence[Result], other: FinishedEvaluation, bootstrap: Mapping[str, Any]
 ) -> dict[int, Against]:
-    """Position of a result -> its SRCC against that of another evaluation, on the images of both.
+    """Compares the SRCC of each result with that of another evaluation, on the images that both have predicted.
 
-    Each model stands against the other evaluation's model of the same key ("session-3"); where that has none, against
-    its first one.
+    Each model is compared with the other evaluation's model of the same key ("session-3"), or with its first model
+    if it does not have that key.
 
     Args:
-      kept, results: this evaluation.
-      other: the other one; its own settings say what its models were trained on where they do not.
+      finished, results: this evaluation.
+      other: the other evaluation; its settings state the training data of its models if their provenance does not.
       bootstrap: options of `bootstrap.bootstrap`.
 
+    Returns:
+      Position of a result -> its comparison.
+
     Raises:
-      DataError: the two have no unit in common, or judged it against other opinion scores.
+      DataError: the two have no unit in common, or have different MOS for the same images.
       UsageError: an option of the bootstrap is out of its range.
     """
     theirs: dict[tuple[str, ...], Unit] = {}
@@ -70,31 +73,36 @@ def differences_of(
     for position, result in enumerate(results):
         key = _images_of(result.unit)
         match = theirs.get((*key, result.unit.model)) or theirs.get(key)
-        if match and (against := _against(kept, result.unit, other, match, bootstrap)):
+        if match and (against := _against(finished, result.unit, other, match, bootstrap)):
             found[position] = against
     if not found:
         raise DataError(
-            f"{other.folder} has no evaluation in common with {kept.folder}: no part of a data set of which both have "
-            f"predicted the same {FEWEST} images or more. Evaluate both on the same sets."
+            f"{other.folder} has no evaluation in common with {finished.folder}: expected a split of a data set "
+            f"of which both have predicted at least {FEWEST} images. Evaluate both on the same sets."
         )
     return found
 
 
 def _images_of(unit: Unit) -> tuple[str, ...]:
-    return unit.protocol, slug(unit.dataset), unit.split, unit.part
+    return unit.protocol, slug(unit.dataset), unit.session, unit.split
 
 
-def _against(kept: Kept, unit: Unit, other: Kept, match: Unit, bootstrap: Mapping[str, Any]) -> Against | None:
-    """None where the two have fewer images in common than can be tested."""
-    mine, yours = kept.predictions(unit), other.predictions(match)
-    here, there = (p.indices(unit.split, unit.part) for p in (mine, yours))
+def _against(
+    finished: FinishedEvaluation, unit: Unit, other: FinishedEvaluation, match: Unit, bootstrap: Mapping[str, Any]
+) -> Against | None:
+    """None if the two have too few images in common for a test."""
+    mine, yours = finished.predictions(unit), other.predictions(match)
+    here, there = (p.indices(unit.session, unit.split) for p in (mine, yours))
     place = {yours.names[i]: i for i in there}
     pairs = np.array([(i, place[mine.names[i]]) for i in here if mine.names[i] in place], np.int64).reshape(-1, 2)
     if len(pairs) < FEWEST:
         return None
     mos = mine.mos[pairs[:, 0]]
     if not np.array_equal(mos, yours.mos[pairs[:, 1]]):
-        raise DataError(f"{other.folder} holds other opinion scores for {unit.dataset}. Evaluate both on the same.")
+        raise DataError(
+            f"{other.folder} and {finished.folder} have different MOS for {unit.dataset}. Evaluate the same set."
+        )
     trained_on = stated(other.settings["trained_on"], match.model, other.provenance(match))
-    verdict = judge(trained_on, yours.dataset, yours.parts, pairs[:, 1], datasets_of(other.units))
-    return Against(match, verdict, compare(mos, mine.quality[pairs[:, 0]], yours.quality[pairs[:, 1]], **bootstrap))
+    seen = check_seen(trained_on, yours.dataset, yours.splits, pairs[:, 1], datasets_of(other.units))
+    comparison = compare_models(mos, mine.quality[pairs[:, 0]], yours.quality[pairs[:, 1]], **bootstrap)
+    return Against(match, seen, comparison)

@@ -1,4 +1,4 @@
-"""One HTML page with every table and picture of an evaluation; it needs no other file and no network."""
+"""The report of an evaluation: one self-contained HTML page with all tables and plots."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def page(
     matrices: Mapping[str, bytes],
     settings: Mapping[str, Any],
 ) -> str:
-    """The page.
+    """Writes the page as HTML.
 
     Args:
-      title: its heading.
-      facts: what was evaluated, with what.
-      warnings: put above everything else.
-      tables: in their order; the last, long one is folded away.
+      title: heading.
+      facts: description of the models and settings, shown as name and value.
+      warnings: messages shown at the top.
+      tables: in order; the last one comes after the plots.
       scatters, matrices: caption -> PNG.
-      settings: of the run, shown at the end.
+      settings: settings of the run, shown at the end.
     """
     links = [(table.name, table.title) for table in tables]
     links += [("scatters", "Scatter plots")] if scatters else []
     links += [("matrices", "Confusion matrices")] if matrices else []
     navigation = "".join(f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links)
     described = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items())
-    told = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in warnings)
+    warned = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in warnings)
     plain = html.escape(json.dumps(settings, indent=2, ensure_ascii=False))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -69,7 +69,7 @@ def page(
 <style>{STYLE}</style>
 <h1>{html.escape(title)}</h1>
 <dl>{described}</dl>
-{told}
+{warned}
 <nav>{navigation}</nav>
 {"".join(table.html() for table in tables[:-1])}
 {_pictures("scatters", "Scatter plots", "pictures", scatters)}

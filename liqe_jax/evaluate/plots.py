@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as PNG: predictions against opinion scores, and confusion matrices."""
+"""Plots of an evaluation as PNG: MOS against predictions, and confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from liqe_jax.metrics.correlation import fit_logistic
 
 BLUE, RED = "#0072B2", "#D55E00"
 
-# Points beyond this number would hide each other, and are drawn fainter.
+# With more points than this, they are drawn fainter.
 MANY = 1000
 
 
 def scatter(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], title: str) -> bytes:
-    """Opinion scores against predictions, with the fitted logistic.
+    """Plots MOS against predictions, with the fitted logistic.
 
     Raises:
       UsageError: matplotlib is not installed.
-      DataError: see `metrics.check_pair`.
+      DataError: see `correlation.check_pair`.
     """
     curve = fit_logistic(mos, predicted)
     figure = _figure((4.6, 3.9))
@@ -40,7 +40,7 @@ def scatter(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], ti
 
 
 def confusion_picture(counts: Int[np.ndarray, "L L"], labels: Sequence[str], title: str) -> bytes:
-    """Counts, coloured by their share of the row; rows without images stay empty.
+    """Plots a confusion matrix: counts, coloured by their share of the row; labels without images are left out.
 
     Raises:
       UsageError: matplotlib is not installed.
@@ -72,6 +72,6 @@ def _figure(size: tuple[float, float]) -> Any:
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    # Without the version of matplotlib, so that the same figures give the same bytes.
+    # Without matplotlib's version, so that equal plots give equal bytes.
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()

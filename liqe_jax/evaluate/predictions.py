@@ -1,8 +1,8 @@
-"""Predictions of a model for a data set, image by image, as a file that needs neither to be used again.
+"""Files with the predictions of a model for a data set; results are computed from them without model and data.
 
-JSONL: a first line about the model and the options, then a line per image with its labels, the parts it
-belongs to, the score and the probabilities. `X.jsonl` is complete for what was asked; `X.jsonl.partial`
-is what an interrupted run has so far.
+JSONL: the first line describes the model and the options. Every other line is an image with its labels, its
+splits, its predicted quality and the probabilities. `X.jsonl` is complete; `X.jsonl.partial` is written by a run
+that is in progress or was interrupted.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PARTIAL = ".partial"
 
 @dataclasses.dataclass(frozen=True)
 class SetPredictions:
-    """What a model says of images of one data set, with their labels.
+    """Predictions of a model for the images of one data set, with their labels.
 
     Attributes:
       dataset: the set's name.
       header: the file's first line: model, options, digests.
-      names, mos, distortion, scenes, parts: as in `LabelledSet`, of the predicted images.
+      names, mos, distortion, scenes, splits: as in `LabelledSet`, for the predicted images.
       quality: expected quality, float32 as predicted.
       probabilities: attribute -> distribution over its labels.
       labels: attribute -> its labels.
@@ -46,30 +46,30 @@ class SetPredictions:
     mos: Float[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
     scenes: Bool[np.ndarray, "N S"]
-    parts: Mapping[str, Sequence[str]]
+    splits: Mapping[str, Sequence[str]]
     quality: Float[np.ndarray, " N"]
     probabilities: Mapping[str, Float[np.ndarray, "N L"]]
     labels: Mapping[str, tuple[str, ...]]
 
-    def indices(self, split: str, part: str) -> Int[np.ndarray, " M"]:
-        """Positions of the images of a part; split "all" is every predicted image.
+    def indices(self, session: str, split: str) -> Int[np.ndarray, " M"]:
+        """Positions of the images of a session's split; session "all" is every predicted image.
 
         Raises:
           DataError: there are none.
         """
-        if split == "all":
+        if session == "all":
             return np.arange(len(self.names))
-        chosen = np.flatnonzero(np.asarray(self.parts.get(split, ())) == part)
+        chosen = np.flatnonzero(np.asarray(self.splits.get(session, ())) == split)
         if not len(chosen):
             raise DataError(
-                f"The predictions for {self.dataset} have no image of split {split!r}, part {part!r}. Run the "
-                "evaluation with the weights, so that they are made."
+                f"The predictions for {self.dataset} contain no image of session {session!r}, split {split!r}. Run the "
+                "evaluation with --weights to add them."
             )
         return chosen
 
 
 def labels_digest(dataset: LabelledSet) -> str:
-    """Changes whenever an image's name or label does."""
+    """Digest of the names and labels of all images, hexadecimal SHA-256."""
     found = hashlib.sha256(json.dumps([list(dataset.names), {k: list(v) for k, v in dataset.parts.items()}]).encode())
     for array in (dataset.mos, dataset.distortion, dataset.scenes):
         found.update(np.ascontiguousarray(array).tobytes())
@@ -79,16 +79,16 @@ def labels_digest(dataset: LabelledSet) -> str:
 def row_of(
     dataset: LabelledSet, index: int, quality: np.float32, probabilities: Mapping[str, Float[np.ndarray, " L"]]
 ) -> dict[str, Any]:
-    """The line of one image. Numbers are the shortest that give the same float32 again."""
+    """The line of one image. Floats have the fewest digits that give the same float32."""
     distortion = int(dataset.distortion[index])
-    parts = {split: part for split, of_images in dataset.parts.items() if (part := of_images[index])}
     return {
         "image": dataset.names[index],
         "mos": float(dataset.mos[index]),
         "quality": _shortest(quality),
         "distortion": DISTORTION.labels[distortion] if distortion >= 0 else None,
         "scenes": [SCENE.labels[scene] for scene in np.flatnonzero(dataset.scenes[index])],
-        "parts": parts,
+        # The key of earlier versions, so that interrupted runs continue: session -> split.
+        "parts": {session: split for session, of_images in dataset.parts.items() if (split := of_images[index])},
         "probabilities": {name: [_shortest(p) for p in row] for name, row in probabilities.items()},
     }
 
@@ -98,14 +98,14 @@ def _shortest(value: np.float32) -> float:
 
 
 class PredictionFile:
-    """The file of one set, which can be continued after any interruption."""
+    """The file of one set; an interrupted run continues where it stopped."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]):
-        """Reads what is there; rows of other weights, options or labels are put aside.
+        """Reads existing rows; files with other weights, options or labels are renamed.
 
         Attributes:
-          rows: image name -> line, so far.
-          put_aside: where an earlier file went that does not fit the header, or None.
+          rows: image name -> line.
+          put_aside: new path of a renamed file, or None.
         """
         self.path, self.header = path, {"format": FORMAT, **header}
         self.partial = path.with_name(path.name + PARTIAL)
@@ -123,9 +123,9 @@ class PredictionFile:
 
     @contextlib.contextmanager
     def append(self) -> Iterator[Any]:
-        """Gives a function that adds rows, each safe on disk when it returns."""
+        """Yields a function that appends rows to the file and flushes it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Written anew first: a kill may have cut the last line.
+        # Rewritten first: a kill may have truncated the last line.
         _write_whole(self.partial, self.header, list(self.rows.values()))
         with self.partial.open("a", encoding="utf-8") as file:
 
@@ -137,7 +137,7 @@ class PredictionFile:
             yield add
 
     def finish(self, order: Sequence[str]) -> None:
-        """Replaces the file by all rows, in the order of the data set; the file is whole at any time."""
+        """Replaces the file atomically with all rows, in the order of the data set."""
         _write_whole(self.path, self.header, [self.rows[name] for name in order if name in self.rows])
         self.partial.unlink(missing_ok=True)
 
@@ -156,42 +156,42 @@ def _write_whole(path: Path, header: Mapping[str, Any], rows: Sequence[Mapping[s
 
 
 def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Header and rows.
+    """Reads header and rows.
 
     Args:
-      path: what to read.
-      cut: whether the last line may be incomplete, and is then left out.
+      path: the file.
+      cut: whether the last line may be truncated; it is then dropped.
 
     Raises:
-      DataError: the file cannot be read or is damaged.
+      DataError: the file cannot be read or is corrupt.
     """
     try:
-        # Not `splitlines`: a file name may hold U+2028 and its like, which it takes for ends of lines.
+        # Not `splitlines`, which also splits at U+2028 and similar characters; file names may contain them.
         *lines, rest = path.read_text("utf-8", errors="replace" if cut else "strict").split("\n")
     except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path}: {error}. Remove it, and it is made again.") from error
+        raise DataError(f"Cannot read {path}: {error}. Remove it and run the evaluation again.") from error
     if rest and not cut:
         lines.append(rest)
     try:
         parsed = [json.loads(line) for line in lines]
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}). Remove it, and it is made again.") from error
+        raise DataError(f"{path} is corrupt ({error}). Remove it and run the evaluation again.") from error
     if cut and not parsed:
         return {}, []
     if not parsed or not isinstance(parsed[0], dict) or parsed[0].get("format") != FORMAT:
-        raise DataError(f"{path} does not begin as {FORMAT!r}. Remove it, and it is made again.")
+        raise DataError(f"{path} does not begin with {FORMAT!r}. Remove it and run the evaluation again.")
     return parsed[0], parsed[1:]
 
 
 def read_predictions(path: Path) -> SetPredictions:
-    """A complete file.
+    """Reads a complete file.
 
     Raises:
-      DataError: it cannot be read or is damaged.
+      DataError: it cannot be read or is corrupt.
     """
     header, rows = read_lines(path)
     try:
-        splits = list(dict.fromkeys(split for row in rows for split in row["parts"]))
+        sessions = list(dict.fromkeys(session for row in rows for session in row["parts"]))
         scenes = np.zeros((len(rows), len(SCENE.labels)), bool)
         for position, row in enumerate(rows):
             scenes[position, [SCENE.labels.index(scene) for scene in row["scenes"]]] = True
@@ -206,7 +206,7 @@ def read_predictions(path: Path) -> SetPredictions:
                 np.int64,
             ),
             scenes=scenes,
-            parts={split: tuple(row["parts"].get(split, "") for row in rows) for split in splits},
+            splits={session: tuple(row["parts"].get(session, "") for row in rows) for session in sessions},
             quality=np.array([row["quality"] for row in rows], np.float32),
             probabilities={
                 name: np.array([row["probabilities"][name] for row in rows], np.float32).reshape(len(rows), len(of))
@@ -215,4 +215,4 @@ def read_predictions(path: Path) -> SetPredictions:
             labels=labels,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error!r}). Remove it, and it is made again.") from error
+        raise DataError(f"{path} is corrupt ({error!r}). Remove it and run the evaluation again.") from error

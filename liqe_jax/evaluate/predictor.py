@@ -1,4 +1,4 @@
-"""From a model and a data set to predictions, on all local devices of all hosts.
+"""Predicts a data set with a model, on all local devices of all hosts.
 
 Letters: B images of a batch, L labels of an attribute.
 """
@@ -21,7 +21,7 @@ from liqe_jax.scoring.forward import Forward, Weights
 
 
 class Predicted(NamedTuple):
-    """Of the images of one batch, in the order of their positions.
+    """Predictions of one batch without its padding, in the order of positions.
 
     Attributes:
       indices: positions in the set.
@@ -47,25 +47,25 @@ def predict_set(
 ) -> Iterator[Predicted]:
     """Predicts the images `indices`, batch by batch; every host gets every result.
 
-    A prediction depends on its image, and on nothing else that is in the batch.
+    A prediction depends on its image only, not on the rest of the batch.
 
     Args:
       forward, weights: the model, on this process's devices.
-      dataset, indices: what to predict.
-      preset: how crops are chosen; with a fixed number of them.
-      images_per_device: per call; 0 takes the scorer's own choice.
-      workers: decoding threads; 0: one for each core.
-      name: of the model, for messages.
+      dataset, indices: the images to predict.
+      preset: how crops are chosen; it must have a fixed number of crops.
+      images_per_device: images per device and call; 0 uses the scorer's default.
+      workers: number of decoding threads; 0 uses one per core.
+      name: name of the model in messages.
 
     Raises:
-      UsageError: the preset takes all crops, or the model predicts no quality.
+      UsageError: the preset takes all crops, or the model does not predict quality.
       DataError: an image cannot be decoded.
       ModelError: a prediction is NaN.
     """
     if preset.count is None:
-        raise UsageError("An evaluation needs a preset with a fixed number of crops; this one takes all of them.")
+        raise UsageError("An evaluation needs a preset with a fixed number of crops; this preset takes all of them.")
     if not any(a.name == "quality" and a.values for a in forward.tasks.attributes):
-        raise UsageError(f"{name} predicts no quality, so it has no correlation with MOS.")
+        raise UsageError(f"{name} does not predict quality, which an evaluation needs. Use a model with that task.")
     batch_size = forward.batch_size(images_per_device)
     images = evaluation_images(
         dataset,
@@ -87,10 +87,10 @@ def predict_set(
 
 
 def find_preset(preset: str) -> Preset:
-    """The preset of this name.
+    """Looks up a preset by its name.
 
     Raises:
-      UsageError: no such name.
+      UsageError: the name is unknown.
     """
     if preset not in PRESETS:
         raise UsageError(f"config.preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
@@ -110,5 +110,5 @@ def _checked(arrays: dict[str, np.ndarray], dataset: LabelledSet, name: str) -> 
     index, quality = arrays.pop("index"), arrays.pop("quality")
     if not np.isfinite(quality).all():
         bad = dataset.names[int(index[np.flatnonzero(~np.isfinite(quality))[0]])]
-        raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are damaged.")
+        raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are corrupt.")
     return Predicted(index, quality, {key.removeprefix("p "): rows for key, rows in arrays.items()})

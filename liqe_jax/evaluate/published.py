@@ -1,7 +1,6 @@
-"""Figures that others have published for this method and for its rivals, to stand beside measured ones.
+"""Published results of LIQE and of other methods, shown next to measured results.
 
-None of them was measured by this project. `training` says what the model was trained on where that is
-known, and `UNKNOWN` where it is not.
+None of them was measured by this project. `training` states the training data, or `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -13,28 +12,28 @@ from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, SIX_
 UNKNOWN = "unknown"
 SIX = "the six sets together"
 
-# The row has no protocol here that it could be compared with.
+# No protocol of this project matches the published result.
 NO_PROTOCOL = ""
 
 
 class Published(NamedTuple):
-    """One figure.
+    """One published result.
 
     Attributes:
-      method: whose.
-      dataset: name of the set it was tested on.
-      protocol: with which of this project's protocols it can be compared, or `NO_PROTOCOL`.
-      figure: "srcc" or "plcc".
+      method: name of the method.
+      dataset: name of the test set.
+      protocol: the protocol of this project that it can be compared with, or `NO_PROTOCOL`.
+      metric: "srcc" or "plcc".
       value: as printed.
-      source: where.
-      training: on what the model was trained, or `UNKNOWN`.
-      label: how the source names the test, where it differs from the set's name.
+      source: the publication.
+      training: training data of the model, or `UNKNOWN`.
+      label: name of the test in the source, if it differs from the set's name.
     """
 
     method: str
     dataset: str
     protocol: str
-    figure: str
+    metric: str
     value: float
     source: str
     training: str
@@ -46,7 +45,7 @@ RELIQS_AND_LODA = f"{RELIQS}; LoDa, Table 1 (CVPR 2024)"
 LEADERBOARD_SOURCE = "public leaderboard"
 KADID_SOURCE = "arXiv 2505.14460, Table 2"
 
-_SESSION_FIGURES = {
+_SESSION_RESULTS = {
     ("LIQE", "srcc"): (0.970, 0.936, 0.930, 0.875, 0.904, 0.919),
     ("LIQE", "plcc"): (0.951, 0.939, 0.931, 0.900, 0.910, 0.908),
     ("Compare2Score", "srcc"): (0.972, 0.950, 0.952, 0.919, 0.914, 0.931),
@@ -55,45 +54,45 @@ _SESSION_FIGURES = {
     ("UNIQUE", "srcc"): (0.961, 0.902, 0.884, 0.852, 0.854, 0.895),
 }
 
-# LoDa's table confirms LIQE's figures on these sets.
+# LoDa's table has the same results for LIQE on these sets.
 _TWICE = ("LIVE", "KADID-10k", "CLIVE", "KonIQ-10k")
 
-# Rivals that a reproduction is measured against.
-BAR = ("Compare2Score", "ReLIQS")
+# The methods that a reproduction should match.
+BASELINES = ("Compare2Score", "ReLIQS")
 
 
-def session_figures() -> tuple[Published, ...]:
-    """The six sets, ten sessions. Sources do not say whether they quote means or medians."""
+def session_results() -> tuple[Published, ...]:
+    """Results on ten sessions of the six sets. The sources do not state whether they are means or medians."""
     return tuple(
         Published(
             method,
             dataset,
             SESSION_PROTOCOL,
-            figure,
+            metric,
             value,
             RELIQS_AND_LODA if method == "LIQE" and dataset in _TWICE else RELIQS,
             SIX if method == "LIQE" else UNKNOWN,
         )
-        for (method, figure), values in _SESSION_FIGURES.items()
+        for (method, metric), values in _SESSION_RESULTS.items()
         for dataset, value in zip(SIX_SETS, values, strict=True)
     )
 
 
 def leaderboard() -> tuple[Published, ...]:
-    """The public leaderboard's rows for LIQE, SRCC. It does not state what the models were trained on."""
-    seen_in_six = f"{UNKNOWN}; not the six sets, of which it is one"
-    equals_six = f"{UNKNOWN}; equal to the figure of {SIX}"
+    """SRCC of LIQE on the public leaderboard, which does not state the training data."""
+    seen_in_six = f"{UNKNOWN}; not the six sets, which include it"
+    equals_six = f"{UNKNOWN}; equal to the result of {SIX}"
     rows = (
         ("SPAQ", WHOLE_PROTOCOL, 0.83, UNKNOWN, "SPAQ"),
-        ("AGIQA-3K", WHOLE_PROTOCOL, 0.653, f"{UNKNOWN}; equal to the figure of KADID-10k alone", "AGIQA-3K"),
+        ("AGIQA-3K", WHOLE_PROTOCOL, 0.653, f"{UNKNOWN}; equal to the result of KADID-10k alone", "AGIQA-3K"),
         ("CSIQ", SESSION_PROTOCOL, 0.936, equals_six, "CSIQ (test)"),
         ("KonIQ-10k", WHOLE_PROTOCOL, 0.813, seen_in_six, "KonIQ-10k"),
         ("PIPAL", WHOLE_PROTOCOL, 0.446, UNKNOWN, "PIPAL"),
         ("KADID-10k", WHOLE_PROTOCOL, 0.809, seen_in_six, "KADID"),
         ("KADID-10k", SESSION_PROTOCOL, 0.93, equals_six, "KADID-10k (test)"),
-        ("KonIQ-10k", OFFICIAL_PROTOCOL, 0.928, f"{UNKNOWN}; which test split is not said either", "KonIQ-10k (test)"),
+        ("KonIQ-10k", OFFICIAL_PROTOCOL, 0.928, f"{UNKNOWN}; the test split is not stated", "KonIQ-10k (test)"),
         ("FLIVE", WHOLE_PROTOCOL, 0.277, UNKNOWN, "FLIVE"),
-        ("AGIQA-3K", NO_PROTOCOL, 0.708, f"{UNKNOWN}; nor is the split", "AGIQA-3K (test)"),
+        ("AGIQA-3K", NO_PROTOCOL, 0.708, f"{UNKNOWN}; the split is not stated", "AGIQA-3K (test)"),
     )
     return tuple(
         Published("LIQE", dataset, protocol, "srcc", value, LEADERBOARD_SOURCE, training, label)
@@ -102,16 +101,16 @@ def leaderboard() -> tuple[Published, ...]:
 
 
 def trained_on_kadid() -> tuple[Published, ...]:
-    """LIQE trained on KADID-10k alone, SRCC on other sets whole."""
-    figures = {"BID": 0.677, "CLIVE": 0.719, "KonIQ-10k": 0.684, "SPAQ": 0.815, "AGIQA-3K": 0.653}
+    """SRCC of LIQE trained on KADID-10k alone, on other whole sets."""
+    results = {"BID": 0.677, "CLIVE": 0.719, "KonIQ-10k": 0.684, "SPAQ": 0.815, "AGIQA-3K": 0.653}
     return tuple(
         Published("LIQE", dataset, WHOLE_PROTOCOL, "srcc", value, KADID_SOURCE, "KADID-10k alone")
-        for dataset, value in figures.items()
+        for dataset, value in results.items()
     )
 
 
 def beside_whole_sets() -> tuple[Published, ...]:
-    """All published figures for whole sets, and the README's of the reference."""
+    """All published results on whole sets, including the README of the reference."""
     readme = Published(
         "LIQE", "AGIQA-3K", WHOLE_PROTOCOL, "srcc", 0.7212, "README of zwx8981/LIQE", f"{UNKNOWN}; probably {SIX}"
     )

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, computed from predictions alone."""
+"""Results of an evaluation, computed from predictions alone."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.errors import DataError
-from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, Verdict, judge
+from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, SeenCheck, check_seen
 from liqe_jax.evaluate.predictions import SetPredictions
 from liqe_jax.evaluate.protocol import Unit, describe
-from liqe_jax.metrics import accuracy as counting
+from liqe_jax.metrics import accuracy
 from liqe_jax.metrics.bootstrap import Interval, plcc_interval, srcc_interval
-from liqe_jax.metrics.correlation import Agreement, agreement, fit_logistic
+from liqe_jax.metrics.correlation import Metrics, compute_metrics, fit_logistic
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.weights.provenance import TrainingSet
 
-# Figures that are summarised over sessions.
-FIGURES = ("srcc", "krcc", "plcc", "rmse", "plcc_raw", "scene", "distortion")
+# Metrics that are summarised over sessions.
+METRICS = ("srcc", "krcc", "plcc", "rmse", "plcc_raw", "scene", "distortion")
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
-    """How well one attribute is recognised.
+class LabelMetrics:
+    """Accuracy of the predictions of one attribute.
 
     Attributes:
       score: top-k recall of scenes, accuracy of distortions.
-      by_label: the same for each label; NaN where no image has it.
-      confusion: counts; rows are true labels (scenes: of images with one scene).
-      count: images with a known label.
+      by_label: the same for each label; NaN if no image has it.
+      confusion: counts of images; rows are true labels (scenes: images with one scene only).
+      count: number of images with a known label.
     """
 
     score: float
@@ -42,38 +42,38 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Everything about one unit.
+    """The results of one unit.
 
     Attributes:
       unit: what was evaluated.
-      verdict: whether it is a test.
-      agreement: with opinion scores.
-      srcc, plcc: bootstrap intervals; PLCC's holds the fitted logistic fixed.
-      scene, distortion: None where the model or the set has no such labels.
+      seen: whether the model has seen the images.
+      metrics: of the predicted quality against MOS.
+      srcc, plcc: bootstrap intervals; PLCC's keeps the fitted logistic fixed.
+      scene, distortion: None if the model or the set does not have such labels.
     """
 
     unit: Unit
-    verdict: Verdict
-    agreement: Agreement
+    seen: SeenCheck
+    metrics: Metrics
     srcc: Interval
     plcc: Interval
-    scene: Labels | None
-    distortion: Labels | None
+    scene: LabelMetrics | None
+    distortion: LabelMetrics | None
 
-    def figure(self, name: str) -> float:
-        """A figure of `FIGURES`; NaN where there is none."""
+    def metric(self, name: str) -> float:
+        """A metric of `METRICS`; NaN if this result does not have it."""
         if name in ("scene", "distortion"):
             labels = getattr(self, name)
             return labels.score if labels else float("nan")
-        return float(getattr(self.agreement, name))
+        return float(getattr(self.metrics, name))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready description."""
         described = {
             **dataclasses.asdict(self.unit),
-            "standing": self.verdict.standing,
-            "reason": self.verdict.reason,
-            **self.agreement._asdict(),
+            "status": self.seen.status,
+            "reason": self.seen.reason,
+            **self.metrics._asdict(),
             "srcc_interval": [self.srcc.low, self.srcc.high],
             "plcc_interval": [self.plcc.low, self.plcc.high],
         }
@@ -94,28 +94,28 @@ def evaluate_unit(
     bootstrap: Mapping[str, Any],
     others: Collection[str] = (),
 ) -> Result:
-    """Figures of one unit.
+    """Computes the results of one unit.
 
     Args:
       unit: what to evaluate.
-      predictions: of its model for its data set.
+      predictions: its model's predictions for its data set.
       trained_on: as in the model's provenance.
       bootstrap: options of `bootstrap.srcc_interval`.
-      others: as in `guard.judge`.
+      others: as in `guard.check_seen`.
 
     Raises:
       DataError: there are no such images, or fewer than three.
     """
-    indices = predictions.indices(unit.split, unit.part)
+    indices = predictions.indices(unit.session, unit.split)
     mos, quality = predictions.mos[indices], predictions.quality[indices].astype(np.float64)
     try:
-        found = agreement(mos, quality)
+        found = compute_metrics(mos, quality)
     except DataError as error:
         raise DataError(f"{describe(unit)}: {error}") from error
     mapped = fit_logistic(mos, quality)(quality)
     return Result(
         unit,
-        judge(trained_on, predictions.dataset, predictions.parts, indices, others),
+        check_seen(trained_on, predictions.dataset, predictions.splits, indices, others),
         found,
         srcc_interval(mos, quality, **bootstrap),
         plcc_interval(mos, mapped, **bootstrap),
@@ -124,41 +124,41 @@ def evaluate_unit(
     )
 
 
-def _scenes(predictions: SetPredictions, indices: np.ndarray) -> Labels | None:
+def _scenes(predictions: SetPredictions, indices: np.ndarray) -> LabelMetrics | None:
     scenes = predictions.scenes[indices]
     known = scenes.any(1)
     if predictions.labels.get("scene") != SCENE.labels or not known.any():
         return None
     p, scenes = predictions.probabilities["scene"][indices][known], scenes[known]
-    by_label = counting.recall_by_scene(p, scenes)
-    return Labels(counting.top_k_recall(p, scenes), by_label, counting.scene_confusion(p, scenes), len(p))
+    by_label = accuracy.recall_by_scene(p, scenes)
+    return LabelMetrics(accuracy.top_k_recall(p, scenes), by_label, accuracy.scene_confusion(p, scenes), len(p))
 
 
-def _distortions(predictions: SetPredictions, indices: np.ndarray) -> Labels | None:
+def _distortions(predictions: SetPredictions, indices: np.ndarray) -> LabelMetrics | None:
     label = predictions.distortion[indices]
     if predictions.labels.get("distortion") != DISTORTION.labels or not (label >= 0).any():
         return None
     p = predictions.probabilities["distortion"][indices]
-    by_label = counting.accuracy_by_label(p, label)
-    return Labels(counting.accuracy(p, label), by_label, counting.confusion(p, label), int((label >= 0).sum()))
+    by_label = accuracy.accuracy_by_label(p, label)
+    return LabelMetrics(accuracy.accuracy(p, label), by_label, accuracy.confusion(p, label), int((label >= 0).sum()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A data set over several units: sessions, or models.
+    """Results of a data set over several units: sessions, or models.
 
     Attributes:
       dataset: its name.
-      standing: of the units that count: those that are tests, if any are; else all of them.
-      used: the splits, or models, that count.
-      asked: how many there were.
-      images: mean number per unit.
-      mean, median, std: figure -> value; std divides by the number of units, as the reference does,
-        and is NaN for a single one.
+      status: of the units that are included: those that are tests, or all if none is a test.
+      used: the sessions that are included.
+      asked: number of units before exclusions.
+      images: mean number of images per unit.
+      mean, median, std: metric -> value; std divides by the number of units, as the reference does,
+        and is NaN for a single unit.
     """
 
     dataset: str
-    standing: str
+    status: str
     used: tuple[str, ...]
     asked: int
     images: float
@@ -172,18 +172,18 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
     summaries = []
     for dataset in dict.fromkeys(result.unit.dataset for result in results):
         of_set = [result for result in results if result.unit.dataset == dataset]
-        standings = {result.verdict.standing for result in of_set}
-        standing = next(s for s in (TEST, SEEN, UNKNOWN) if s in standings)
+        statuses = {result.seen.status for result in of_set}
+        status = next(s for s in (TEST, SEEN, UNKNOWN) if s in statuses)
         used = counted(of_set)
-        table = np.array([[result.figure(name) for name in FIGURES] for result in used])
+        table = np.array([[result.metric(name) for name in METRICS] for result in used])
         summaries.append(
             Summary(
                 dataset,
-                standing,
-                tuple(result.unit.split for result in used),
+                status,
+                tuple(result.unit.session for result in used),
                 len(of_set),
-                float(np.mean([result.agreement.images for result in used])),
-                *(dict(zip(FIGURES, f(table, axis=0).tolist(), strict=True)) for f in (np.mean, np.median, _std)),
+                float(np.mean([result.metrics.images for result in used])),
+                *(dict(zip(METRICS, f(table, axis=0).tolist(), strict=True)) for f in (np.mean, np.median, _std)),
             )
         )
     return summaries
@@ -194,11 +194,11 @@ def _std(table: np.ndarray, axis: int) -> np.ndarray:
 
 
 def counted(results: Sequence[Result]) -> list[Result]:
-    """Those that are tests, if any are; else all."""
-    return [result for result in results if result.verdict.standing == TEST] or list(results)
+    """The results that enter summaries: those that are tests, or all if none is a test."""
+    return [result for result in results if result.seen.status == TEST] or list(results)
 
 
-def overall(summaries: Sequence[Summary], statistic: str, figure: str) -> tuple[float, float]:
-    """Mean over data sets of a figure: plain, and weighted by their numbers of images."""
-    values = [getattr(summary, statistic)[figure] for summary in summaries]
+def overall(summaries: Sequence[Summary], statistic: str, metric: str) -> tuple[float, float]:
+    """Mean of a metric over data sets: unweighted, and weighted by their numbers of images."""
+    values = [getattr(summary, statistic)[metric] for summary in summaries]
     return float(np.mean(values)), float(np.average(values, weights=[summary.images for summary in summaries]))

@@ -1,8 +1,8 @@
-"""A whole evaluation: predictions that can be interrupted at any time, then tables from them.
+"""Runs an evaluation: predictions, which may be interrupted at any time, then tables computed from them.
 
-workdir/evaluation.json                what was evaluated, with which models
-workdir/predictions/MODEL/SET.jsonl    every image's prediction
-workdir/tables, plots, report.html, results.json    made from the two above
+workdir/evaluation.json                the units and the models
+workdir/predictions/MODEL/SET.jsonl    the prediction of every image
+workdir/tables, plots, report.html, results.json    computed from the two above
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ml_collections import ConfigDict
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.evaluate import protocol
-from liqe_jax.evaluate.guard import judge, require_test, slug
-from liqe_jax.evaluate.kept import FILE, prediction_path
+from liqe_jax.evaluate.finished import FILE, prediction_path
+from liqe_jax.evaluate.guard import check_seen, require_test, slug
 from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
 from liqe_jax.scoring.model import Model
 
-# Seconds between two lines about progress.
+# Seconds between progress messages.
 EVERY = 10
 
 LoadModel = Callable[[str], Model]
@@ -42,28 +42,30 @@ def evaluate(
     load_model: LoadModel | None = None,
     load_set: LoadSet | None = None,
 ) -> dict[str, Any]:
-    """Predicts what is not predicted yet, then writes tables and the report.
+    """Predicts the images that have no prediction yet, then writes tables and the report.
 
     Args:
       config: see `settings.default_eval_config`.
-      weights: anything that `liqe_jax.load` takes; with {session} in it, a model for each session.
+      weights: anything that `liqe_jax.load` takes; {session} in it stands for one model per session.
       workdir: local folder.
-      load_model: weights -> model, for models of one's own.
-      load_set: name -> data set, for sets of one's own.
+      load_model: weights -> model, for your own models.
+      load_set: name -> data set, for your own data sets.
 
     Returns:
-      What `results.json` holds; nothing on all processes but the first.
+      The content of `results.json` on the first process, an empty dictionary on the others.
 
     Raises:
-      UsageError: the configuration makes no sense.
-      ModelError: weights are missing or damaged.
-      DataError: a set is missing or damaged, or `on_seen` refuses an evaluation.
+      UsageError: the configuration is invalid.
+      ModelError: weights are missing or corrupt.
+      DataError: a set is missing or corrupt, or `on_seen` refuses an evaluation.
     """
     check_eval_config(config)
     folder = Path(workdir)
     if not config.from_predictions:
         if not weights:
-            raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
+            raise UsageError(
+                "Expected a model. Give --weights, or --config.from_predictions to write the tables again."
+            )
         _predict_all(config, weights, folder, load_model or _loader(config, folder), load_set or _set_loader(config))
     import jax
 
@@ -71,7 +73,7 @@ def evaluate(
 
 
 def say(text: str) -> None:
-    """A line for people."""
+    """Prints a message to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -81,8 +83,8 @@ def _loader(config: ConfigDict, folder: Path) -> LoadModel:
     from liqe_jax.scoring.load import load
 
     devices = jax.local_devices()[: config.devices or None]
-    # Sentences' features kept beside the predictions: computed again they may differ in the last bits, and lines of an
-    # interrupted run would seem to be another model's.
+    # Text features are cached with the predictions. If computed again, they may differ in the last bits, and the
+    # rows of an interrupted run would not match the model's digest.
     return lambda name: load(
         name,
         tasks=config.tasks or None,
@@ -114,9 +116,9 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
         if config.on_seen == "refuse":
             for unit in of_model:
                 dataset = sets[unit.dataset]
-                indices = dataset.indices(unit.split, unit.part)
-                verdict = judge(trained_on, dataset.name, dataset.parts, indices, list(sets))
-                require_test(verdict, protocol.describe(unit))
+                indices = dataset.indices(unit.session, unit.split)
+                seen = check_seen(trained_on, dataset.name, dataset.parts, indices, list(sets))
+                require_test(seen, protocol.describe(unit))
         known[key] = _predict_model(config, model, key, of_model, sets, folder)
         known[key]["weights"] = path
     if jax.process_index() == 0:
@@ -134,7 +136,7 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
 def _open_sets(
     config: ConfigDict, wanted: Sequence[Unit], load_set: LoadSet
 ) -> tuple[dict[str, LabelledSet], list[Unit], dict[str, str]]:
-    """Sets by name, the units that they allow, and what is left out, with the reason."""
+    """Returns the sets by name, the possible units, and the skipped ones with the reason."""
     sets: dict[str, LabelledSet] = {}
     skipped: dict[str, str] = {}
     possible: list[Unit] = []
@@ -144,20 +146,20 @@ def _open_sets(
         try:
             if unit.dataset not in sets:
                 sets[unit.dataset] = load_set(unit.dataset)
-            sets[unit.dataset].indices(unit.split, unit.part)
+            sets[unit.dataset].indices(unit.session, unit.split)
             possible.append(unit)
         except DataError as error:
-            # A set that is missing is named once, a split that it lacks each time.
+            # A missing set is listed once, a missing session or split each time.
             skipped[protocol.describe(unit) if unit.dataset in sets else unit.dataset] = str(error)
     if skipped and config.missing == "stop":
         listed = "\n".join(f"  {what}: {why}" for what, why in skipped.items())
         raise DataError(
-            f"{len(skipped)} of the evaluations are not possible:\n{listed}\nPrepare those sets, take them out of "
-            "config.sets, config.official and config.whole, or leave them out with --config.missing=skip."
+            f"{len(skipped)} evaluations are not possible:\n{listed}\nPrepare those sets, remove them from "
+            "config.sets, config.official and config.whole, or skip them with --config.missing=skip."
         )
     if not possible:
         raise DataError(
-            "None of the data sets is there. Prepare one: liqe data prepare NAME --manual-dir D --data-dir O"
+            "None of the data sets is prepared. Prepare one: liqe data prepare NAME --manual-dir D --data-dir O"
         )
     return sets, possible, skipped
 
@@ -181,9 +183,9 @@ def _predict_model(
     }
     for name in protocol.datasets_of(units):
         dataset = sets[name]
-        indices = np.unique(np.concatenate([dataset.indices(u.split, u.part) for u in units if u.dataset == name]))
+        indices = np.unique(np.concatenate([dataset.indices(u.session, u.split) for u in units if u.dataset == name]))
         of_set = {**header, "dataset": dataset.name, "labels_digest": labels_digest(dataset)}
-        # As JSON gives it back, so that the two can be compared.
+        # With the types that JSON returns, for comparison with the header of an existing file.
         of_set = json.loads(json.dumps(of_set))
         _predict_set(config, model, dataset, indices, prediction_path(folder, key, slug(name)), of_set)
     return {"provenance": header["model"], "digest": header["digest"], "dtype": model.dtype}
@@ -209,10 +211,10 @@ def _predict_set(
         done = np.asarray(multihost_utils.broadcast_one_to_all(done))
     missing = indices[~done]
     if file is not None and file.put_aside:
-        say(f"{dataset.name}: predictions of other weights, options or labels were moved to {file.put_aside}")
+        say(f"{dataset.name}: predictions with other weights, options or labels were moved to {file.put_aside}")
     if not len(missing) and (file is None or not file.partial.exists()):
         if first:
-            say(f"{dataset.name}: all {len(indices)} predictions are there")
+            say(f"{dataset.name}: all {len(indices)} predictions exist already")
         return
     batches: Iterator[Predicted] = iter(())
     if len(missing):
@@ -227,10 +229,10 @@ def _predict_set(
             name=model.name,
         )
     if file is None:
-        for _ in batches:  # takes part in the work; the first process writes
+        for _ in batches:  # predicts its share; the first process writes
             pass
         return
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     count = 0
     with file.append() as add:
         for batch in batches:
@@ -241,9 +243,9 @@ def _predict_set(
                 ]
             )
             count += len(batch.indices)
-            if time.monotonic() - told > EVERY:
-                told = time.monotonic()
-                speed = count / (told - began)
+            if time.monotonic() - reported > EVERY:
+                reported = time.monotonic()
+                speed = count / (reported - began)
                 left = (len(missing) - count) / speed / 60
                 say(f"{dataset.name}: {count} of {len(missing)} images, {speed:.1f} images/s, {left:.1f} min left")
     file.finish(dataset.names)

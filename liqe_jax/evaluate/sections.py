@@ -1,4 +1,4 @@
-"""The tables of an evaluation: results in the paper's form, beside what others have published."""
+"""The tables of an evaluation: results in the form of the paper, next to published results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from liqe_jax.evaluate.differences import Against
 from liqe_jax.evaluate.guard import SEEN, TEST, slug
 from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, WHOLE_PROTOCOL, describe
-from liqe_jax.evaluate.published import BAR, Published, beside_whole_sets, leaderboard, session_figures
+from liqe_jax.evaluate.published import BASELINES, Published, beside_whole_sets, leaderboard, session_results
 from liqe_jax.evaluate.results import Result, Summary, counted, overall, summarise
 from liqe_jax.evaluate.table import ABSENT, Number, Table
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -21,19 +21,19 @@ TITLES = {"srcc": "SRCC", "krcc": "KRCC", "plcc": "PLCC", "rmse": "RMSE", "plcc_
 
 SEEN_MARK, UNKNOWN_MARK = "†", "‡"
 NOTES = {
-    SEEN_MARK: f"{SEEN_MARK} No test: the model was trained or selected on some of these images.",
-    UNKNOWN_MARK: f"{UNKNOWN_MARK} Not known to be a test: nobody stated what the model was trained on.",
+    SEEN_MARK: f"{SEEN_MARK} Not a test: the model was trained or selected on some of these images.",
+    UNKNOWN_MARK: f"{UNKNOWN_MARK} Possibly not a test: the training data of the model are not stated.",
 }
-FIGURES_NOTE = "PLCC and RMSE follow a four-parameter logistic; raw PLCC does not. RMSE is in units of the set's MOS."
+METRICS_NOTE = "PLCC and RMSE are computed after a four-parameter logistic, raw PLCC without it. RMSE is in MOS units."
 
 
-def mark_of(standing: str) -> str:
-    """The sign behind a figure."""
-    return {TEST: "", SEEN: SEEN_MARK}.get(standing, UNKNOWN_MARK)
+def mark_of(status: str) -> str:
+    """The mark of results with this status."""
+    return {TEST: "", SEEN: SEEN_MARK}.get(status, UNKNOWN_MARK)
 
 
-def _notes(standings: Sequence[str]) -> list[str]:
-    return [NOTES[mark] for mark in dict.fromkeys(mark_of(standing) for standing in standings) if mark]
+def _notes(statuses: Sequence[str]) -> list[str]:
+    return [NOTES[mark] for mark in dict.fromkeys(mark_of(status) for status in statuses) if mark]
 
 
 def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
@@ -42,18 +42,18 @@ def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
 
 
 def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, Against], other: str) -> list[Table]:
-    """Every table for which there is a result.
+    """All tables that have at least one row.
 
     Args:
-      results: of all units.
-      name: what the measured model is called.
+      results: results of all units.
+      name: name of the measured model.
       differences: position of a result -> its comparison with another evaluation.
-      other: what that one is called.
+      other: name of the other evaluation's model.
     """
     tables: list[Table] = []
     summaries = summarise(of_protocol(results, SESSION_PROTOCOL))
     if summaries:
-        tables += [session_table(summaries, name, figure) for figure in ("srcc", "plcc")]
+        tables += [session_table(summaries, name, metric) for metric in ("srcc", "plcc")]
         tables.append(spread_table(summaries))
     if single := [*of_protocol(results, OFFICIAL_PROTOCOL), *of_protocol(results, WHOLE_PROTOCOL)]:
         tables.append(single_table(single))
@@ -61,95 +61,95 @@ def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, A
             tables.append(beside)
     tables.append(leaderboard_table(results))
     for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
-        recognised = [result for result in results if getattr(result, attribute)]
-        if recognised:
-            tables.append(label_table(recognised, attribute, labels))
+        labelled = [result for result in results if getattr(result, attribute)]
+        if labelled:
+            tables.append(label_table(labelled, attribute, labels))
     if differences:
         tables.append(difference_table(results, differences, name, other))
     tables.append(unit_table(results))
     return tables
 
 
-def session_table(summaries: Sequence[Summary], name: str, figure: str) -> Table:
-    """Methods by data sets, as the paper's Table 1, with averages over the sets."""
+def session_table(summaries: Sequence[Summary], name: str, metric: str) -> Table:
+    """Methods by data sets, like Table 1 of the paper, with averages over the sets."""
     rows: Rows = []
     for statistic in ("median", "mean", "std"):
-        cells = [Number(getattr(s, statistic)[figure], 3, mark_of(s.standing)) for s in summaries]
-        means = [NAN, NAN] if statistic == "std" else overall(summaries, statistic, figure)
+        cells = [Number(getattr(s, statistic)[metric], 3, mark_of(s.status)) for s in summaries]
+        means = [NAN, NAN] if statistic == "std" else overall(summaries, statistic, metric)
         rows.append([f"{name} ({statistic})", "this run", *cells, *(Number(value) for value in means)])
     images = [summary.images for summary in summaries]
     methods: dict[str, list[Published]] = {}
-    for row in session_figures():
-        if row.figure == figure:
+    for row in session_results():
+        if row.metric == metric:
             methods.setdefault(row.method, []).append(row)
     for method, of_method in methods.items():
         known = {slug(row.dataset): row.value for row in of_method}
         values = [known.get(slug(summary.dataset), NAN) for summary in summaries]
         means = [float(np.mean(values)), float(np.average(values, weights=images))]
-        bar = ", the bar" if method in BAR else ""
-        rows.append([f"{method} (published{bar})", of_method[0].training, *(Number(v) for v in [*values, *means])])
-    rows.append(["sessions", "", *(f"{len(s.used)} of {s.asked} {s.standing}" for s in summaries), "", ""])
+        baseline = ", baseline" if method in BASELINES else ""
+        rows.append([f"{method} (published{baseline})", of_method[0].training, *(Number(v) for v in [*values, *means])])
+    rows.append(["sessions", "", *(f"{len(s.used)} of {s.asked} {s.status}" for s in summaries), "", ""])
     notes = [
-        "Only sessions that are tests count where there are any. std divides by their number. Weighted: by images per "
-        "session. Published figures: ReLIQS, Table 2 (arXiv 2608.01730), which does not say whether they are means or "
-        "medians; none was measured here.",
-        *_notes([summary.standing for summary in summaries]),
+        "Only sessions that are tests are included, if there are any. std divides by their number. Weighted: by images "
+        "per session. Published results: ReLIQS, Table 2 (arXiv 2608.01730), which does not state whether they are "
+        "means or medians; none was measured here.",
+        *_notes([summary.status for summary in summaries]),
     ]
     header = ["method", "trained on", *(summary.dataset for summary in summaries), "average", "weighted"]
-    return Table(f"sessions_{figure}", f"{TITLES[figure]} over the sessions", header, rows, notes)
+    return Table(f"sessions_{metric}", f"{TITLES[metric]} over the sessions", header, rows, notes)
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
-    """All figures of every set: median, mean and standard deviation over sessions."""
+    """All metrics of every set: median, mean and standard deviation over sessions."""
     names = {**TITLES, "scene": "scene recall", "distortion": "distortion accuracy"}
     rows: Rows = [
-        [s.dataset, statistic, *(Number(getattr(s, statistic)[figure], 4, mark_of(s.standing)) for figure in names)]
+        [s.dataset, statistic, *(Number(getattr(s, statistic)[metric], 4, mark_of(s.status)) for metric in names)]
         for s in summaries
         for statistic in ("median", "mean", "std")
     ]
     notes = [
-        FIGURES_NOTE,
-        "Scene recall: share of all scene labels among their photograph's k most probable, as the reference's training "
-        "code counts.",
-        *_notes([summary.standing for summary in summaries]),
+        METRICS_NOTE,
+        "Scene recall: share of all scene labels that are among their image's k most probable scenes, as in the "
+        "reference's training code.",
+        *_notes([summary.status for summary in summaries]),
     ]
     return Table(
-        "sessions_all", "All figures over the sessions", ["set", "over sessions", *names.values()], rows, notes
+        "sessions_all", "All metrics over the sessions", ["set", "over sessions", *names.values()], rows, notes
     )
 
 
 def single_table(results: Sequence[Result]) -> Table:
-    """Official parts and whole sets, with confidence intervals."""
+    """Official splits and whole sets, with confidence intervals."""
     several = len({result.unit.model for result in results}) > 1
     rows: Rows = []
     for result in results:
-        mark = mark_of(result.verdict.standing)
+        mark = mark_of(result.seen.status)
         model = [result.unit.model] if several else []
         rows.append(
             [
                 describe(result.unit),
                 *model,
-                Number(result.agreement.images, 0),
-                Number(result.agreement.srcc, 3, mark),
+                Number(result.metrics.images, 0),
+                Number(result.metrics.srcc, 3, mark),
                 _interval(result.srcc),
-                *(Number(result.figure(figure), 3, mark) for figure in ("krcc", "plcc")),
+                *(Number(result.metric(metric), 3, mark) for metric in ("krcc", "plcc")),
                 _interval(result.plcc),
-                *(Number(result.figure(figure), 3, mark) for figure in ("rmse", "plcc_raw")),
-                result.verdict.standing,
+                *(Number(result.metric(metric), 3, mark) for metric in ("rmse", "plcc_raw")),
+                result.seen.status,
             ]
         )
-    columns = ["images", "SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC", "standing"]
+    columns = ["images", "SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC", "status"]
     notes = [
-        f"{FIGURES_NOTE} Intervals: bootstrap over images, PLCC's with the logistic held fixed.",
-        *_notes([result.verdict.standing for result in results]),
-        " ".join(dict.fromkeys(f"{r.unit.dataset}: {r.verdict.reason}." for r in results)),
+        f"{METRICS_NOTE} Intervals: bootstrap over images; PLCC's keep the logistic fixed.",
+        *_notes([result.seen.status for result in results]),
+        " ".join(dict.fromkeys(f"{r.unit.dataset}: {r.seen.reason}." for r in results)),
     ]
     header = ["set", *(["model"] if several else []), *columns]
     return Table("single", "Across data sets, and official splits", header, rows, notes)
 
 
 def published_table(results: Sequence[Result]) -> Table | None:
-    """Whole sets beside every published figure for them; None where there is none."""
+    """Results on whole sets next to published results; None if there are none."""
     whole = of_protocol(results, WHOLE_PROTOCOL)
     several = len({result.unit.model for result in whole}) > 1
     rows: Rows = []
@@ -161,8 +161,8 @@ def published_table(results: Sequence[Result]) -> Table | None:
                         result.unit.dataset,
                         *([result.unit.model] if several else []),
                         Number(row.value),
-                        Number(result.agreement.srcc, 3, mark_of(result.verdict.standing)),
-                        Number(result.agreement.srcc - row.value),
+                        Number(result.metrics.srcc, 3, mark_of(result.seen.status)),
+                        Number(result.metrics.srcc - row.value),
                         row.training,
                         row.source,
                     ]
@@ -171,36 +171,36 @@ def published_table(results: Sequence[Result]) -> Table | None:
         return None
     columns = ["published", "measured", "difference", "published model trained on", "source"]
     header = ["set", *(["model"] if several else []), *columns]
-    notes = _notes([result.verdict.standing for result in whole])
+    notes = _notes([result.seen.status for result in whole])
     return Table("whole_published", "SRCC of whole sets, measured and published", header, rows, notes)
 
 
 def leaderboard_table(results: Sequence[Result]) -> Table:
-    """The public leaderboard's rows for this method, beside what was measured."""
+    """The public leaderboard's results of LIQE next to the measured results."""
     rows: Rows = []
-    standings: list[str] = []
+    statuses: list[str] = []
     for row in leaderboard():
         found = [r for r in of_protocol(results, row.protocol) if slug(r.unit.dataset) == slug(row.dataset)]
         how, value, mark = ABSENT, NAN, ""
         if found:
             (summary,) = summarise(found)
-            value, mark = summary.median["srcc"], mark_of(summary.standing)
-            standings.append(summary.standing)
+            value, mark = summary.median["srcc"], mark_of(summary.status)
+            statuses.append(summary.status)
             how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
         measured, change = Number(value, 3, mark), Number(value - row.value)
         rows.append([row.label, Number(row.value), measured, change, how, row.training])
     header = ["leaderboard's name", "published", "measured", "difference", "measured as", "published model trained on"]
-    notes = ["No measured figure: not evaluated in this run, or no such split is known.", *_notes(standings)]
+    notes = ["Without a measured result: not evaluated in this run, or the split is not known.", *_notes(statuses)]
     return Table("leaderboard", "SRCC on the public leaderboard", header, rows, notes)
 
 
 def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]) -> Table:
-    """Recall of scenes, or accuracy of distortions, altogether and for each label."""
+    """Recall of scenes or accuracy of distortions, overall and for each label."""
     rows: Rows = []
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         unit = result.unit
-        # Ten sessions are one row; official parts and whole sets have one for each model.
+        # The sessions of a set share a row; official splits and whole sets have a row per model.
         model = "" if unit.protocol == SESSION_PROTOCOL else unit.model
         groups.setdefault((unit.dataset, unit.protocol, model), []).append(result)
     for (dataset, protocol, _), group in groups.items():
@@ -208,15 +208,15 @@ def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]
         found = [getattr(result, attribute) for result in used]
         several = f"{dataset}, mean of {len(used)} sessions"
         name = several if protocol == SESSION_PROTOCOL and len(used) > 1 else describe(used[0].unit)
-        mark = mark_of(used[0].verdict.standing)
-        table = np.array([labels_.by_label for labels_ in found])
+        mark = mark_of(used[0].seen.status)
+        table = np.array([one.by_label for one in found])
         known = np.isfinite(table)
         shares = np.where(known, table, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
-        images = Number(float(np.mean([labels_.count for labels_ in found])), 0)
-        score = Number(float(np.mean([labels_.score for labels_ in found])), 3, mark)
+        images = Number(float(np.mean([one.count for one in found])), 0)
+        score = Number(float(np.mean([one.score for one in found])), 3, mark)
         rows.append([name, images, score, *(Number(float(share), 2) for share in shares)])
     what = {"scene": "Top-k recall of scenes", "distortion": "Accuracy of distortions"}[attribute]
-    notes = _notes([result.verdict.standing for result in results])
+    notes = _notes([result.seen.status for result in results])
     return Table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows, notes)
 
 
@@ -233,8 +233,8 @@ def difference_table(results: Sequence[Result], differences: Mapping[int, Agains
             [
                 describe(result.unit),
                 *([mine if mine == yours else f"{mine}, {yours}"] if several else []),
-                Number(found.first, 3, mark_of(result.verdict.standing)),
-                Number(found.second, 3, mark_of(against.verdict.standing)),
+                Number(found.first, 3, mark_of(result.seen.status)),
+                Number(found.second, 3, mark_of(against.seen.status)),
                 Number(found.bootstrap.value),
                 f"{low:+.3f} to {high:+.3f}",
                 Number(found.williams.p, 4),
@@ -243,33 +243,36 @@ def difference_table(results: Sequence[Result], differences: Mapping[int, Agains
         )
     columns = [name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
     notes = [
-        "Two-sided, each set and session by itself, not corrected for their number. Intervals: bootstrap over images, "
-        "both models on the same resamples, with the confidence and the method of all intervals here.",
-        *_notes([verdict.standing for result, against in pairs for verdict in (result.verdict, against.verdict)]),
+        "Two-sided tests of each set and session, without correction for multiple tests. Intervals: bootstrap over "
+        "images, both models on the same resamples, with the confidence and method of the other intervals.",
+        *_notes([seen.status for result, against in pairs for seen in (result.seen, against.seen)]),
     ]
     if several:
-        notes.insert(1, "Two models in a row: this evaluation's, and the other's, which has none of the same name.")
+        notes.insert(
+            1,
+            "Rows with two models: the other evaluation lacks a model of that name; its first one is used.",
+        )
     header = ["set", *(["model"] if several else []), *columns]
     return Table("differences", f"SRCC of {name} and {other}", header, rows, notes)
 
 
 def unit_table(results: Sequence[Result]) -> Table:
-    """Every figure of every unit, for machines."""
-    header = ["set", "protocol", "split", "part", "model", "standing", "images", *TITLES.values()]
+    """All metrics of every unit."""
+    header = ["set", "protocol", "session", "split", "model", "status", "images", *TITLES.values()]
     rows: Rows = [
         [
             r.unit.dataset,
             r.unit.protocol,
-            r.unit.split,
-            r.unit.part or "all",
+            r.unit.session,
+            r.unit.split or "all",
             r.unit.model,
-            r.verdict.standing,
-            Number(r.agreement.images, 0),
-            *(Number(r.figure(figure), 4) for figure in TITLES),
+            r.seen.status,
+            Number(r.metrics.images, 0),
+            *(Number(r.metric(metric), 4) for metric in TITLES),
         ]
         for r in results
     ]
-    return Table("units", "Every session and set", header, rows, [FIGURES_NOTE])
+    return Table("units", "Every session and set", header, rows, [METRICS_NOTE])
 
 
 def _interval(interval: tuple[float, float, float]) -> str:

@@ -1,4 +1,4 @@
-"""Every setting of an evaluation, with its default: what the paper and the leaderboard report."""
+"""The settings of an evaluation; the defaults reproduce the tests of the paper and the leaderboard."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.labelled import SPLITS
 from liqe_jax.errors import UsageError
 from liqe_jax.evaluate.protocol import SESSIONS, SIX_SETS, WHOLE_SETS
 from liqe_jax.images.preprocess import PRESETS
 
 
 def default_eval_config() -> ConfigDict:
-    """The whole evaluation; locked, so that a misspelt key is an error."""
+    """The default settings, locked: setting an unknown key is an error."""
     config = ConfigDict(
         {
-            "name": "",  # of the model in tables; "" takes it from its provenance
+            "name": "",  # name of the model in tables; "" takes it from its provenance
             "data": {"folder": "data"},  # as given to `liqe data prepare --data-dir`
-            "sets": SIX_SETS,  # evaluated session by session
+            "sets": SIX_SETS,  # evaluated on each session
             "sessions": SESSIONS,
-            "part": "test",
-            "official": (("KonIQ-10k", "official"),),  # (set, split)
+            "split": "test",  # train, val or test
+            "official": (("KonIQ-10k", "official"),),  # (set, session)
             "whole": WHOLE_SETS,
-            "whole_models": "first",  # of ten models, those that judge whole and official sets: first or all
-            "missing": "stop",  # a set that is not prepared: stop, or skip
-            "tasks": "",  # joint, quality, ...; "" takes the model's own
-            "trained_on": (),  # (set, "session {session}") pairs, where the provenance says nothing
-            "on_seen": "mark",  # figures of images that the model has seen: mark, or refuse
-            "preset": "",  # "" takes each model's own
+            "whole_models": "first",  # which of ten models predict whole and official sets: first or all
+            "missing": "stop",  # if a set is not prepared: stop or skip
+            "tasks": "",  # joint, quality, ...; "" takes the tasks of the model
+            "trained_on": (),  # (set, "session {session}") pairs, if the provenance does not state them
+            "on_seen": "mark",  # results on images that the model has seen: mark or refuse
+            "preset": "",  # "" takes the preset of each model
             "dtype": "float32",
             "images_per_device": 0,  # 0: one on a CPU, sixteen elsewhere
             "devices": 0,  # local devices to use; 0: all
-            "workers": 0,  # decoding threads; 0: one for each core
+            "workers": 0,  # decoding threads; 0: one per core
             "bootstrap": {"resamples": 1000, "confidence": 0.95, "method": "percentile", "seed": 0},
-            "against": "",  # workdir of another evaluation, to test differences with
+            "against": "",  # workdir of another evaluation to compare with
             "pictures": True,  # scatter plots and confusion matrices
-            "from_predictions": False,  # remake tables and report, without model and data
+            "from_predictions": False,  # write tables and report again, without model and data
         }
     )
     config.lock()
@@ -44,10 +44,10 @@ def default_eval_config() -> ConfigDict:
 
 
 def check_eval_config(config: ConfigDict) -> None:
-    """Refuses settings that make no sense, and keys that nobody reads.
+    """Checks the settings.
 
     Raises:
-      UsageError: names the key, what it may be and what it was.
+      UsageError: a key is unknown or missing, or a value is invalid.
     """
     from liqe_jax.metrics.bootstrap import check_options
 
@@ -60,7 +60,7 @@ def check_eval_config(config: ConfigDict) -> None:
                 "liqe_jax.evaluate.settings.default_eval_config() and change its values."
             )
     choices = {
-        "part": PARTS,
+        "split": SPLITS,
         "whole_models": ("first", "all"),
         "missing": ("stop", "skip"),
         "on_seen": ("mark", "refuse"),
@@ -69,7 +69,7 @@ def check_eval_config(config: ConfigDict) -> None:
     }
     for key, values in choices.items():
         if config[key] not in values:
-            raise UsageError(f"config.{key} must be one of {', '.join(values)}; got {config[key]!r}.")
+            raise UsageError(f"config.{key} must be one of {', '.join(value or "''" for value in values)}; got {config[key]!r}.")
     try:
         check_options(**config.bootstrap)
     except UsageError as error:
@@ -79,7 +79,7 @@ def check_eval_config(config: ConfigDict) -> None:
             raise UsageError(f"config.{key} must be at least 0; got {config[key]}.")
     for key in ("official", "trained_on"):
         if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in config[key]):
-            raise UsageError(f"config.{key} holds pairs (set, split); got {config[key]!r}.")
+            raise UsageError(f"config.{key} must hold pairs (set, session); got {config[key]!r}.")
     if config.sets and not config.sessions:
         raise UsageError("config.sessions is empty, but config.sets is not; expected sessions such as ('1', '2').")
     if not (config.sets or config.official or config.whole):

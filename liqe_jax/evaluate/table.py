@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX, CSV and HTML, made once."""
+"""Tables as Markdown, LaTeX, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ABSENT = "\N{EN DASH}"
 
 
 class Number(NamedTuple):
-    """A number as it is shown; CSV gets all its digits.
+    """A number in a table; CSV files have ten digits.
 
     Attributes:
-      value: NaN where there is none.
-      digits: after the point.
-      mark: a sign put behind it, for a note.
+      value: the number, or NaN for an empty cell.
+      digits: decimals.
+      mark: sign after the number that refers to a note.
     """
 
     value: float
@@ -32,14 +32,14 @@ class Number(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of text and numbers; the first column says what a row is.
+    """Rows of text and numbers; the first column names the row.
 
     Attributes:
-      name: of its files.
-      title: a sentence.
-      header: of the columns.
-      rows: as long as the header each.
-      notes: sentences below it.
+      name: name of its files.
+      title: heading.
+      header: names of the columns.
+      rows: cells, one per column.
+      notes: sentences below the table.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Table(NamedTuple):
     notes: Sequence[str] = ()
 
     def markdown(self) -> str:
-        """With its title and notes."""
+        """Markdown with title and notes."""
         body = markdown_table(self.header, [[str(cell) for cell in row] for row in self.rows])
         return "\n\n".join([f"## {self.title}", body, *self.notes]) + "\n"
 
     def latex(self) -> str:
-        """A `table` with a `tabular` for the booktabs package."""
+        """LaTeX: a `table` with a `tabular` that uses the booktabs package."""
         columns = "l" + "".join("r" if self._numeric(i) else "l" for i in range(1, len(self.header)))
         lines = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.header, *self.rows)]
         caption = " ".join([f"{self.title.rstrip('.')}.", *self.notes])
@@ -77,9 +77,9 @@ class Table(NamedTuple):
         )
 
     def csv(self) -> str:
-        """Numbers with ten digits and without marks; nothing where there is none.
+        """CSV: numbers with ten digits and without marks; empty cells for NaN.
 
-        Further digits of a fitted curve differ from process to process, as sums do with where arrays lie.
+        Further digits of a fitted curve can differ between processes, since sums depend on memory alignment.
         """
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
@@ -88,7 +88,7 @@ class Table(NamedTuple):
         return file.getvalue()
 
     def html(self) -> str:
-        """A section with the title as its heading."""
+        """HTML: a section with the title as its heading."""
         classes = ["" if self._numeric(i) else ' class="text"' for i in range(len(self.header))]
         head = "".join(f"<th{c}>{html.escape(cell)}</th>" for cell, c in zip(self.header, classes, strict=True))
         body = "".join(

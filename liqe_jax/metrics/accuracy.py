@@ -1,4 +1,4 @@
-"""How often scenes and distortions are recognised, as functions of arrays.
+"""Accuracy of scene and distortion predictions, as functions of arrays.
 
 Letters: N images, S scenes (an image may have several), L labels of an attribute that has one.
 """
@@ -12,26 +12,26 @@ from liqe_jax.errors import DataError
 
 
 def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
-    """Which scenes of each photograph are among its k most probable ones, k being how many it has.
+    """Marks the scenes of each image that are among its k most probable ones, where k is its number of scenes.
 
-    Of equal probabilities the earlier label counts as the more probable one.
+    Among equal probabilities the earlier label ranks higher.
 
     Raises:
-      DataError: shapes differ, a probability is NaN, or a photograph has no scene.
+      DataError: shapes differ, a probability is NaN, or an image has no scene.
     """
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
         raise DataError(f"Expected probabilities and scenes of the same shape; got {p_NxS.shape}, {scenes_NxS.shape}.")
     if not len(scenes_NxS) or not scenes_NxS.any(1).all():
-        raise DataError("Every photograph needs a scene to find, and there must be photographs; leave the others out.")
+        raise DataError("Expected at least one image, and at least one scene for each; remove images without a scene.")
     rank_NxS = np.argsort(np.argsort(-p_NxS, axis=1, kind="stable"), axis=1)
     return scenes_NxS & (rank_NxS < scenes_NxS.sum(1, keepdims=True))
 
 
 def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
-    """Share of all scene labels that are among their photograph's k most probable ones, k its number of scenes.
+    """Share of all scene labels that are among their image's k most probable ones, where k is its number of scenes.
 
-    As the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600); its
+    This is how the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600). Its
     benchmark drops misses from the denominator instead.
 
     Raises:
@@ -42,7 +42,7 @@ def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "
 
 
 def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Float[np.ndarray, " S"]:
-    """For each scene, the share of its photographs where it is found; NaN for scenes that none has.
+    """Recall of each scene; NaN for scenes that no image has.
 
     Raises:
       DataError: see `top_k_hits`.
@@ -51,17 +51,17 @@ def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray
 
 
 def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> float:
-    """Share of images whose most probable label is right; images with a negative label are left out.
+    """Share of images whose most probable label is correct; images with a negative label are ignored.
 
     Raises:
-      DataError: no label is known, one does not exist, or a probability is NaN.
+      DataError: no label is known, a label is out of range, or a probability is NaN.
     """
     matrix = confusion(p_NxL, label_N)
     return float(np.trace(matrix) / matrix.sum())
 
 
 def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Float[np.ndarray, " L"]:
-    """For each label, the share of its images that are recognised; NaN for labels that none has.
+    """Recall of each label; NaN for labels that no image has.
 
     Raises:
       DataError: see `accuracy`.
@@ -71,7 +71,7 @@ def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, 
 
 
 def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Int[np.ndarray, "L L"]:
-    """Counts of images: rows are true labels, columns the most probable ones.
+    """Confusion matrix in images: rows are true labels, columns the most probable ones.
 
     Raises:
       DataError: see `accuracy`.
@@ -82,15 +82,15 @@ def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -
     labels = p_NxL.shape[1]
     known = label_N >= 0
     if not known.any():
-        raise DataError(f"None of the {len(label_N)} images has a known label, so there is no accuracy.")
+        raise DataError(f"None of the {len(label_N)} images has a known label; accuracy needs at least one.")
     if label_N.max() >= labels:
-        raise DataError(f"Label {label_N.max()} does not exist; the model predicts {labels} labels, from 0.")
+        raise DataError(f"Label {label_N.max()} is out of range; expected labels from 0 to {labels - 1}.")
     cells = label_N[known] * labels + p_NxL[known].argmax(1)
     return np.bincount(cells, minlength=labels * labels).reshape(labels, labels)
 
 
 def scene_confusion(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Int[np.ndarray, "S S"]:
-    """`confusion` over the photographs that have exactly one scene; zeros where there is none."""
+    """`confusion` over the images that have exactly one scene; all zeros if no image does."""
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     single = scenes_NxS.sum(1) == 1
     if not single.any():
@@ -101,9 +101,9 @@ def scene_confusion(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray
 def _checked(p: np.ndarray) -> np.ndarray:
     p = np.asarray(p)
     if p.ndim != 2 or not np.isfinite(p).all():
-        raise DataError(f"Expected finite probabilities [images, labels]; got shape {p.shape}, or NaN among them.")
+        raise DataError(f"Expected finite probabilities of shape [images, labels]; got shape {p.shape}, or a NaN.")
     return p
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def _share(count: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(count, whole, out=np.full(len(whole), np.nan), where=whole > 0)

@@ -1,8 +1,8 @@
-"""Bootstrap confidence intervals of any figure, quick for the correlations.
+"""Bootstrap confidence intervals of any metric, with a fast path for correlations.
 
-Images are drawn with replacement, from an explicit seed. A correlation of a resample needs only how
-often each image was drawn, which turns ranking into cumulative sums. Letters: N images, R resamples,
-K different values.
+Images are drawn with replacement, from an explicit seed. The correlation of a resample depends only on how
+often each image was drawn, so ranks become cumulative sums. Letters: N images, R resamples, K distinct
+values.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CONFIDENCE = 0.95
 # Numbers held at once while resampling, so that memory does not grow with the data set.
 BLOCK = 1 << 22
 
-# BCa asks how the figure changes without each image; beyond this many, without each group of images.
+# BCa recomputes the metric without each image; with more images than this, without each group of images.
 JACKKNIFE_GROUPS = 200
 
 METHODS = ("percentile", "bca")
 
 
 class Interval(NamedTuple):
-    """A figure with the ends of its confidence interval."""
+    """A metric with the ends of its confidence interval."""
 
     value: float
     low: float
@@ -45,12 +45,12 @@ def bootstrap(
     method: str = "percentile",
     seed: int = 0,
 ) -> Interval:
-    """Interval of `statistic(*arrays)`, whose arrays have the N images first.
+    """Confidence interval of `statistic(*arrays)`.
 
     Args:
-      statistic: must have a value on every resample, also where all images are the same one.
-      arrays: resampled together.
-      resamples: how many.
+      statistic: function of the arrays; it must be defined on every resample, even if all images are the same.
+      arrays: arrays of shape [N, ...], resampled together.
+      resamples: number of resamples.
       confidence: between 0 and 1.
       method: "percentile", or "bca" (bias corrected and accelerated: Efron, JASA 1987).
       seed: of the draws, at least 0.
@@ -72,33 +72,33 @@ def bootstrap(
 
 
 def srcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
-    """Interval of Spearman's correlation; options as in `bootstrap`. Constant resamples count as 0.
+    """Confidence interval of Spearman's correlation; options as in `bootstrap`. Constant resamples count as 0.
 
     Raises:
-      DataError: see `metrics.check_pair`.
+      DataError: see `correlation.check_pair`.
       UsageError: see `bootstrap`.
     """
     return _correlation_interval(mos, predicted, srcc_of_counts, **options)
 
 
 def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
-    """Interval of Pearson's correlation, as `srcc_interval`.
+    """Confidence interval of Pearson's correlation, as `srcc_interval`.
 
-    Give predictions that the logistic has mapped to get the interval for a curve that is held fixed.
+    With predictions mapped by the logistic, this is the interval for a fixed curve.
     """
     return _correlation_interval(mos, predicted, plcc_of_counts, **options)
 
 
-Figure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _correlation_interval(mos: np.ndarray, predicted: np.ndarray, figure: Figure, **options: Any) -> Interval:
+def _correlation_interval(mos: np.ndarray, predicted: np.ndarray, metric: Metric, **options: Any) -> Interval:
     mos, predicted = check_pair(mos, predicted)
-    return interval_of_counts(lambda counts: figure(mos, predicted, counts), len(mos), **options)[0]
+    return interval_of_counts(lambda counts: metric(mos, predicted, counts), len(mos), **options)[0]
 
 
 def interval_of_counts(
-    figure: Callable[[Int[np.ndarray, "R N"]], Float[np.ndarray, " R"]],
+    metric: Callable[[Int[np.ndarray, "R N"]], Float[np.ndarray, " R"]],
     count: int,
     *,
     resamples: int = RESAMPLES,
@@ -106,28 +106,28 @@ def interval_of_counts(
     method: str = "percentile",
     seed: int = 0,
 ) -> tuple[Interval, Float[np.ndarray, " R"]]:
-    """Interval of a figure that needs only how often each image was drawn, and its values on the resamples.
+    """Confidence interval of a metric of draw counts, and its values on the resamples.
 
     Args:
-      figure: counts of R samples -> values of the figure.
-      count: images, N.
+      metric: maps counts [R, N], how often each resample holds each image, to R values.
+      count: number of images, N.
       resamples, confidence, method, seed: as in `bootstrap`.
 
     Raises:
       UsageError: see `bootstrap`.
     """
     check_options(resamples, confidence, method, seed)
-    drawn = np.concatenate([figure(counts) for counts in counts_of_draws(count, resamples, seed)])
+    drawn = np.concatenate([metric(counts) for counts in counts_of_draws(count, resamples, seed)])
     without = None
     if method == "bca":
         groups = _groups(count)
-        without = figure((groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64))
-    whole = figure(np.ones((1, count), np.int64))
+        without = metric((groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64))
+    whole = metric(np.ones((1, count), np.int64))
     return _interval(float(whole[0]), drawn, without, confidence), drawn
 
 
 def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
-    """How often each image is drawn in each resample, in blocks; the same draws as `bootstrap`'s."""
+    """Yields, in blocks, how often each resample holds each image; the draws are those of `bootstrap`."""
     for index in _draws(count, resamples, seed):
         rows = np.arange(len(index))[:, None] * count
         yield np.bincount((index + rows).ravel(), minlength=index.size).reshape(len(index), count)
@@ -136,19 +136,19 @@ def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.nd
 def srcc_of_counts(
     mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], counts_RxN: Int[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Spearman's correlation of samples that hold each image so many times; 0 where a side is constant."""
+    """Spearman's correlation of resamples given by counts; 0 if either side is constant."""
     return _pearson(_ranks(mos, counts_RxN), _ranks(predicted, counts_RxN), counts_RxN)
 
 
 def plcc_of_counts(
     mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], counts_RxN: Int[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Pearson's correlation of samples that hold each image so many times; 0 where a side is constant."""
+    """Pearson's correlation of resamples given by counts; 0 if either side is constant."""
     return _pearson(np.asarray(mos)[None], np.asarray(predicted)[None], counts_RxN)
 
 
 def _ranks(values: np.ndarray, counts_RxN: np.ndarray) -> Float[np.ndarray, "R N"]:
-    """Mean ranks of the images in each sample."""
+    """Average ranks of the images in each resample."""
     order = np.argsort(values, kind="stable")
     _, first, code = np.unique(np.asarray(values)[order], return_index=True, return_inverse=True)
     in_order = np.empty(len(order), np.int64)
@@ -164,7 +164,7 @@ def _pearson(x: np.ndarray, y: np.ndarray, counts_RxN: np.ndarray) -> Float[np.n
     x, y = (np.broadcast_to(values, counts_RxN.shape) for values in (x, y))
     dx, dy = (values - (values * counts_RxN).sum(1, keepdims=True) / total for values in (x, y))
     spread = np.sqrt((counts_RxN * dx * dx).sum(1) * (counts_RxN * dy * dy).sum(1))
-    # Rounding leaves a constant side a spread that is not quite zero.
+    # With rounding, the spread of a constant side is not exactly zero.
     constant = np.zeros(len(counts_RxN), bool)
     for values in (x, y):
         low = np.where(present, values, np.inf).min(1)
@@ -186,7 +186,7 @@ def _groups(count: int) -> Int[np.ndarray, " N"]:
 def _interval(value: float, drawn: np.ndarray, without: np.ndarray | None, confidence: float) -> Interval:
     ends = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if without is not None:
-        # Ties with the value itself count half; a value beyond all draws would give an infinite correction.
+        # Ties with the value count half. Without the clip, a value beyond all draws gives an infinite correction.
         below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2
         bias = stats.norm.ppf(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
         deviation = without.mean() - without
@@ -199,13 +199,13 @@ def _interval(value: float, drawn: np.ndarray, without: np.ndarray | None, confi
 
 
 def check_options(resamples: int, confidence: float, method: str = METHODS[0], seed: int = 0) -> None:
-    """Refuses options of a bootstrap that make no sense.
+    """Checks the options of a bootstrap.
 
     Raises:
       UsageError: an argument is out of its range.
     """
     if resamples < 1 or not 0 < confidence < 1 or method not in METHODS or seed < 0:
         raise UsageError(
-            "Expected at least 1 resample, a confidence between 0 and 1 (0.95 is 95%), a method of "
+            "Expected at least 1 resample, a confidence between 0 and 1 (0.95 is 95%), one of the methods "
             f"{', '.join(METHODS)} and a seed of at least 0; got {resamples}, {confidence}, {method!r}, {seed}."
         )

@@ -1,7 +1,7 @@
-"""Agreement of predictions with opinion scores, as functions of arrays.
+"""SRCC, KRCC, PLCC and RMSE between predictions and MOS, as functions of arrays.
 
-SRCC, KRCC, PLCC and RMSE; the last two after the four-parameter logistic of the Video Quality Experts
-Group, started as the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241), with fewer evaluations at most.
+PLCC and RMSE are computed after fitting the four-parameter logistic of the Video Quality Experts Group. The
+fit starts where the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241), with a lower limit on evaluations.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from scipy import optimize, special, stats
 
 from liqe_jax.errors import DataError
 
-# A curve with four parameters and a correlation need more than these.
+# A correlation of fewer images is meaningless: two points always lie on a line.
 FEWEST = 3
 
 
 class Logistic(NamedTuple):
     """(top - bottom) / (1 + exp(-(x - middle) / |width|)) + bottom.
 
-    `fitted` is false where no fit was found; the curve is then the straight line of least squares,
-    in `slope` and `offset`.
+    `fitted` is False if the fit failed. The curve is then the least-squares line given by `slope` and `offset`.
     """
 
     top: float
@@ -35,7 +34,7 @@ class Logistic(NamedTuple):
     offset: float = 0.0
 
     def __call__(self, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-        """Predictions mapped to the scale of opinion scores."""
+        """Maps predictions to the MOS scale."""
         if not self.fitted:
             return self.slope * np.asarray(x) + self.offset
         return _curve(np.asarray(x), self.top, self.bottom, self.middle, self.width)
@@ -48,24 +47,24 @@ def _curve(x: np.ndarray, top: float, bottom: float, middle: float, width: float
 def check_pair(
     mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]
 ) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """Both as float64.
+    """Checks MOS and predictions and converts both to float64.
 
     Raises:
-      DataError: not two one-dimensional arrays of the same length with at least three finite numbers.
+      DataError: they are not two one-dimensional arrays of the same length with at least three finite numbers.
     """
     mos, predicted = np.asarray(mos, np.float64), np.asarray(predicted, np.float64)
     if mos.ndim != 1 or mos.shape != predicted.shape:
         raise DataError(
-            f"Expected opinion scores and predictions of the same images, two vectors of one length; got shapes "
-            f"{mos.shape} and {predicted.shape}."
+            f"Expected MOS and predictions of the same images, two vectors of the same length; got shapes {mos.shape} "
+            f"and {predicted.shape}."
         )
     if len(mos) < FEWEST:
         raise DataError(f"A correlation needs at least {FEWEST} images; got {len(mos)}.")
-    for name, values in (("opinion scores", mos), ("predictions", predicted)):
+    for name, values in (("MOS", mos), ("predictions", predicted)):
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise DataError(
-                f"{len(bad)} {name} are NaN or Inf, the first at position {bad[0]}. Leave those images out, by name."
+                f"{len(bad)} values of the {name} are NaN or Inf, the first at position {bad[0]}. Remove those images."
             )
     return mos, predicted
 
@@ -75,7 +74,7 @@ def _constant(*arrays: np.ndarray) -> bool:
 
 
 def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Spearman's rank correlation, ties sharing their rank; 0 where either side is constant.
+    """Spearman's rank correlation with average ranks for ties; 0 if either side is constant.
 
     Raises:
       DataError: see `check_pair`.
@@ -85,7 +84,7 @@ def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> fl
 
 
 def krcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Kendall's tau-b; 0 where either side is constant.
+    """Kendall's tau-b; 0 if either side is constant.
 
     Raises:
       DataError: see `check_pair`.
@@ -95,7 +94,7 @@ def krcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> fl
 
 
 def plcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Pearson's correlation of the raw predictions; 0 where either side is constant.
+    """Pearson's correlation of the raw predictions; 0 if either side is constant.
 
     Raises:
       DataError: see `check_pair`.
@@ -105,7 +104,7 @@ def plcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> fl
 
 
 def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Logistic:
-    """The curve from predictions to opinion scores; a straight line where none can be fitted.
+    """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails.
 
     Raises:
       DataError: see `check_pair`.
@@ -116,7 +115,7 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
         middle, width = predicted.mean(), predicted.std()
         starts = [(mos.max(), mos.min(), middle, width)]
         if np.corrcoef(mos, predicted)[0, 1] < 0:
-            # From a rising start the search can end in a poor local optimum of a falling relation.
+            # If the relation decreases, an increasing start can end in a poor local optimum.
             starts.append((mos.min(), mos.max(), middle, width))
         fits = [curve for start in starts if (curve := _fit_from(start, mos, predicted)) is not None]
         if fits:
@@ -127,7 +126,7 @@ def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"
 
 def _fit_from(start: tuple[float, ...], mos: np.ndarray, predicted: np.ndarray) -> Logistic | None:
     with warnings.catch_warnings():
-        # That the covariance cannot be estimated says nothing about the curve: a perfect fit has none either.
+        # The covariance is not used, and a perfect fit has none.
         warnings.simplefilter("ignore", optimize.OptimizeWarning)
         try:
             parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
@@ -139,8 +138,8 @@ def _fit_from(start: tuple[float, ...], mos: np.ndarray, predicted: np.ndarray) 
     return Logistic(top, bottom, middle, width, fitted=True)
 
 
-class Agreement(NamedTuple):
-    """All figures of one part of one data set; `plcc` and `rmse` after the logistic, RMSE in MOS units."""
+class Metrics(NamedTuple):
+    """All metrics of one set of images; `plcc` and `rmse` are computed after the logistic, RMSE in MOS units."""
 
     srcc: float
     krcc: float
@@ -150,15 +149,15 @@ class Agreement(NamedTuple):
     images: int
 
 
-def agreement(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Agreement:
-    """Every figure at once.
+def compute_metrics(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Metrics:
+    """Computes every metric.
 
     Raises:
       DataError: see `check_pair`.
     """
     mos, predicted = check_pair(mos, predicted)
     mapped = fit_logistic(mos, predicted)(predicted)
-    return Agreement(
+    return Metrics(
         srcc(mos, predicted),
         krcc(mos, predicted),
         plcc(mos, mapped),

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same images? Williams' test and the paired bootstrap."""
+"""Significance of the difference between two models on the same images: Williams' test, paired bootstrap."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.metrics.bootstrap import interval_of_counts, plcc_of_counts, srcc_of_counts
 from liqe_jax.metrics.correlation import check_pair, plcc, srcc
 
-# Williams' t has three degrees of freedom less than there are images.
+# Williams' t has three fewer degrees of freedom than there are images.
 FEWEST = 4
 
-# Correlations that differ by less are equal. Rounding alone makes those of a model and of its scores
-# on another scale differ by some 1e-16, and a test of that would find it certain.
+# Correlations that differ by less than this count as equal. Rounding alone changes the correlation of rescaled
+# scores by about 1e-16, which a test would otherwise report as a certain difference.
 EQUAL = 1e-12
 
-FIGURES = {"srcc": (srcc, srcc_of_counts), "plcc": (plcc, plcc_of_counts)}
+METRICS = {"srcc": (srcc, srcc_of_counts), "plcc": (plcc, plcc_of_counts)}
 
 
 class Williams(NamedTuple):
@@ -31,7 +31,7 @@ class Williams(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """First minus second: the difference of a figure, its interval, and a two-sided p."""
+    """First minus second: the difference of a metric, its confidence interval, and a two-sided p."""
 
     value: float
     low: float
@@ -40,7 +40,7 @@ class Difference(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Both tests of the same question."""
+    """The metric of each model, and both tests of their difference."""
 
     first: float
     second: float
@@ -52,19 +52,19 @@ def williams(r_first: float, r_second: float, r_between: float, count: int) -> W
     """Tests whether two correlations with the same variable differ (Williams 1959; Steiger 1980, eq. 7).
 
     Args:
-      r_first, r_second: correlations of the opinion scores with each model's predictions.
-      r_between: of the predictions with each other.
-      count: images.
+      r_first, r_second: correlations of the MOS with each model's predictions.
+      r_between: correlation of the two models' predictions.
+      count: number of images.
 
     Returns:
-      t = 0 and p = 1 where the correlations are equal but for rounding (`EQUAL`); infinite t and p = 0
-      where they differ although the three variables depend linearly on each other without an error.
+      t = 0 and p = 1 if the correlations are equal up to rounding (`EQUAL`); infinite t and p = 0 if they differ
+      while the three variables are exactly linearly dependent.
 
     Raises:
       DataError: fewer than four images, or a correlation outside -1..1.
     """
     correlations = np.array([r_first, r_second, r_between], np.float64)
-    # Also NaN fails this comparison.
+    # NaN fails this comparison too.
     if not (np.abs(correlations) <= 1 + 1e-12).all():
         raise DataError(f"Correlations lie from -1 to 1; got {correlations.tolist()}.")
     if count < FEWEST:
@@ -76,7 +76,7 @@ def williams(r_first: float, r_second: float, r_between: float, count: int) -> W
     mean = (r_first + r_second) / 2
     below = 2 * (count - 1) / degrees * determinant + mean**2 * (1 - r_between) ** 3
     above = (count - 1) * (1 + r_between)
-    # With all three in one line both vanish, and what is left of them is rounding.
+    # With three linearly dependent variables both are zero up to rounding.
     if below < 1e-12:
         return Williams(float(np.copysign(np.inf, difference)), 0.0, degrees)
     t = float(difference * np.sqrt(max(above, 0.0) / below))
@@ -88,25 +88,25 @@ def paired_bootstrap(
     first: Float[np.ndarray, " N"],
     second: Float[np.ndarray, " N"],
     *,
-    figure: str = "srcc",
+    metric: str = "srcc",
     **options: Any,
 ) -> Difference:
-    """Difference of a figure between two models, both on the same resamples.
+    """Difference of a metric between two models, both on the same resamples.
 
-    p is twice the smaller share of resamples on either side of zero, one resample added to each so
-    that it is never zero, and at most 1. It does not depend on the interval's method.
+    p is twice the smaller share of resamples on either side of zero, at most 1. One resample is added to each
+    side, so p is never zero. It does not depend on the interval's method.
 
     Args:
-      mos, first, second: opinion scores and each model's predictions.
-      figure: "srcc" or "plcc".
+      mos, first, second: MOS and each model's predictions.
+      metric: "srcc" or "plcc".
       options: resamples, confidence, method and seed, as in `bootstrap.bootstrap`.
 
     Raises:
-      DataError: see `metrics.check_pair`.
-      UsageError: another figure, or an option out of its range.
+      DataError: see `correlation.check_pair`.
+      UsageError: unknown metric, or an option out of its range.
     """
     mos, first, second = _three(mos, first, second)
-    _, of_counts = _figure(figure)
+    _, of_counts = _functions(metric)
 
     def difference(counts_RxN: np.ndarray) -> np.ndarray:
         found = of_counts(mos, first, counts_RxN) - of_counts(mos, second, counts_RxN)
@@ -117,28 +117,28 @@ def paired_bootstrap(
     return Difference(*interval, float(min(2 * (side + 1) / (len(drawn) + 1), 1.0)))
 
 
-def compare(
+def compare_models(
     mos: Float[np.ndarray, " N"],
     first: Float[np.ndarray, " N"],
     second: Float[np.ndarray, " N"],
     *,
-    figure: str = "srcc",
+    metric: str = "srcc",
     **options: Any,
 ) -> Comparison:
-    """Two models on the same images; Williams' test uses the figure's own correlations (ranks for SRCC).
+    """Compares two models on the same images; for SRCC, Williams' test uses rank correlations.
 
     Args:
-      mos, first, second, figure, options: as in `paired_bootstrap`.
+      mos, first, second, metric, options: as in `paired_bootstrap`.
 
     Raises:
-      DataError: fewer than four images; see `metrics.check_pair`.
-      UsageError: another figure, or an option out of its range.
+      DataError: fewer than four images; see `correlation.check_pair`.
+      UsageError: unknown metric, or an option out of its range.
     """
     mos, first, second = _three(mos, first, second)
-    correlation, _ = _figure(figure)
+    correlation, _ = _functions(metric)
     one, other = correlation(mos, first), correlation(mos, second)
     test = williams(one, other, correlation(first, second), len(mos))
-    return Comparison(one, other, test, paired_bootstrap(mos, first, second, figure=figure, **options))
+    return Comparison(one, other, test, paired_bootstrap(mos, first, second, metric=metric, **options))
 
 
 def _three(mos: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,7 +146,7 @@ def _three(mos: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.n
     return mos, first, check_pair(mos, second)[1]
 
 
-def _figure(name: str):
-    if name not in FIGURES:
-        raise UsageError(f"A difference can be tested of {', '.join(FIGURES)}; got {name!r}.")
-    return FIGURES[name]
+def _functions(name: str):
+    if name not in METRICS:
+        raise UsageError(f"Expected a metric of {', '.join(METRICS)}; got {name!r}.")
+    return METRICS[name]

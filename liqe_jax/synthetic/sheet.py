@@ -11,7 +11,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.distort import distort
 from liqe_jax.synthetic.kinds import KINDS, LEVELS, Kind
-from liqe_jax.synthetic.opinion import mean_opinion
+from liqe_jax.synthetic.mos import mean_mos
 
 # Longest side of the photograph before it is distorted, pixels: KADID-10k's.
 SIDE = 512
@@ -67,5 +67,5 @@ def _shrunk(pixels: np.ndarray, size: tuple[int, int]) -> Pictures.Image:
 def _caption(kind: Kind, level: int) -> str:
     if not level:
         return "original"
-    mean, sd = mean_opinion(kind.number, level)
+    mean, sd = mean_mos(kind.number, level)
     return f"{level}: {kind.at(level):g}, opinion {mean:.2f} ({sd:.2f})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.data.sets.tables import number, read_csv
@@ -97,8 +97,8 @@ def _parts(row: dict[str, str], where: str) -> dict[str, str]:
     parts = {}
     for column, value in row.items():
         if column == "split" or column.startswith("split_"):
-            if value not in ("", *PARTS):
-                raise DataError(f"{where}: {column} is {value!r}; expected {', '.join(PARTS)} or nothing.")
+            if value not in ("", *SPLITS):
+                raise DataError(f"{where}: {column} is {value!r}; expected {', '.join(SPLITS)} or nothing.")
             parts[column.removeprefix("split_") if column != "split" else SPLIT] = value
     return parts
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import SESSIONS, Row
 from liqe_jax.data.sets.tables import number
@@ -54,7 +54,7 @@ def read_labels(splits: Path, prefix: str) -> list[Row]:
     rows: dict[str, Row] = {}
     parts: dict[str, dict[str, str]] = {}
     for session in SESSIONS:
-        for part in PARTS:
+        for part in SPLITS:
             path = splits / session / f"{prefix}_{part}_clip.txt"
             for row in _read_file(path):
                 known = rows.setdefault(row.name, row)

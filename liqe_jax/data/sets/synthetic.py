@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from liqe_jax.data.labelled import PARTS
+from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import IMAGE_SUFFIXES, FileIndex
 from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.errors import DataError
@@ -39,7 +39,7 @@ def read(index: FileIndex, options: Options) -> Labels:
       DataError: there are no photographs, or no such kinds or levels.
     """
     from liqe_jax.synthetic import KINDS, LEVELS
-    from liqe_jax.synthetic.opinion import mean_opinion
+    from liqe_jax.synthetic.mos import mean_mos
 
     kinds, levels = options["kinds"] or tuple(KINDS), options["levels"] or LEVELS
     if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or options["seed"] < 0:
@@ -54,7 +54,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows = [
         Row(
             name_of(photograph, kind, level),
-            mean_opinion(kind, level)[0],
+            mean_mos(kind, level)[0],
             KINDS[kind].raw_label,
             reference=photograph,
             parts=parts[photograph],
@@ -74,7 +74,7 @@ def divide(photographs: list[str], seed: int) -> dict[str, dict[str, str]]:
     for session in SESSIONS:
         order = np.random.default_rng(np.random.SeedSequence([seed, int(session)])).permutation(len(photographs))
         for place, position in enumerate(order.tolist()):
-            part = PARTS[sum(place >= end for end in ends[:-1])]
+            part = SPLITS[sum(place >= end for end in ends[:-1])]
             parts[photographs[position]][session] = part
     return parts
 

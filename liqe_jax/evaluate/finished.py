@@ -1,4 +1,4 @@
-"""The folder of a finished evaluation, as it is read again."""
+"""Reads the folder of a finished evaluation."""
 
 from __future__ import annotations
 
@@ -16,37 +16,47 @@ FILE = "evaluation.json"
 
 
 def prediction_path(folder: Path, model: str, set_slug: str) -> Path:
-    """Where the predictions of a model for a set are kept."""
+    """The file with the predictions of a model for a set."""
     return folder / "predictions" / model / f"{set_slug}.jsonl"
 
 
-class Kept:
-    """An evaluation's folder, read when asked."""
+def _unit(content: dict[str, str]) -> Unit:
+    """A unit; files of earlier versions call its session `split` and its split `part`."""
+    if "part" in content:
+        content = {**content, "session": content["split"], "split": content["part"]}
+        del content["part"]
+    return Unit(**content)
+
+
+class FinishedEvaluation:
+    """The folder of a finished evaluation; predictions are read when needed."""
 
     def __init__(self, folder: Path):
-        """Reads what was evaluated.
+        """Reads the list of units and models.
 
         Raises:
-          DataError: there is no evaluation, or it is damaged.
+          DataError: the folder does not contain an evaluation, or its file is corrupt.
         """
         self.folder = folder
         try:
             content = json.loads((folder / FILE).read_text("utf-8"))
-            self.units = [Unit(**unit) for unit in content["units"]]
+            self.units = [_unit(unit) for unit in content["units"]]
             self.models: dict[str, Any] = content["models"]
             self.settings: dict[str, Any] = content["settings"]
             self.skipped: dict[str, str] = content["skipped"]
         except OSError as error:
-            raise DataError(f"{folder} holds no finished evaluation ({error}). Run eval.py with --weights.") from error
+            raise DataError(
+                f"{folder} does not contain a finished evaluation ({error}). Run eval.py with --weights."
+            ) from error
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder / FILE} is damaged ({error!r}). Run eval.py with --weights again.") from error
+            raise DataError(f"{folder / FILE} is corrupt ({error!r}). Run eval.py with --weights again.") from error
         self._read: dict[tuple[str, str], SetPredictions] = {}
 
     def predictions(self, unit: Unit) -> SetPredictions:
-        """Of a unit's model for its set.
+        """The predictions of a unit's model for its set.
 
         Raises:
-          DataError: the file is missing or damaged.
+          DataError: the file is missing or corrupt.
         """
         key = unit.model, slug(unit.dataset)
         if key not in self._read:
@@ -54,12 +64,12 @@ class Kept:
         return self._read[key]
 
     def provenance(self, unit: Unit) -> Provenance:
-        """Of a unit's model."""
+        """The provenance of a unit's model."""
         return Provenance.from_dict(self.models[unit.model]["provenance"])
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model in tables."""
         first = next(iter(self.models.values()))["provenance"]["name"]
         several = f" and {len(self.models) - 1} more" if len(self.models) > 1 else ""
         return self.settings["name"] or f"{first}{several}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from liqe_jax.errors import UsageError
-from liqe_jax.synthetic.opinion_table import OPINIONS
+from liqe_jax.synthetic.mos_table import MOS
 
 LEVELS = (1, 2, 3, 4, 5)
 
 
-def mean_opinion(kind: int, level: float) -> tuple[float, float]:
+def mean_mos(kind: int, level: float) -> tuple[float, float]:
     """Mean opinion score of a type at a level, and its spread.
 
     Args:
@@ -19,12 +19,12 @@ def mean_opinion(kind: int, level: float) -> tuple[float, float]:
 
     Returns:
       mean and standard deviation of the scores of KADID-10k's 81 images of that type and level, on a
-      scale of 1 to 5, higher is better. Source: `opinion_table`.
+      scale of 1 to 5, higher is better. Source: `mos_table`.
 
     Raises:
       UsageError: no such kind or level.
     """
-    if kind not in range(1, len(OPINIONS) + 1) or not LEVELS[0] <= level <= LEVELS[-1]:
-        raise UsageError(f"Expected a kind from 1 to {len(OPINIONS)} and a level from 1 to 5; got {kind}, {level}.")
-    mean, sd = (np.interp(level, LEVELS, values) for values in zip(*OPINIONS[kind - 1], strict=True))
+    if kind not in range(1, len(MOS) + 1) or not LEVELS[0] <= level <= LEVELS[-1]:
+        raise UsageError(f"Expected a kind from 1 to {len(MOS)} and a level from 1 to 5; got {kind}, {level}.")
+    mean, sd = (np.interp(level, LEVELS, values) for values in zip(*MOS[kind - 1], strict=True))
     return float(mean), float(sd)

@@ -6,7 +6,7 @@ images of KADID-10k (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label file
 """
 
 # A row for each type, in order; a pair for each level: mean and standard deviation (n - 1) over 81 images.
-OPINIONS = (
+MOS = (
     ((4.6122, 0.1304), (4.3817, 0.2205), (2.9111, 0.4279), (1.8730, 0.2744), (1.3027, 0.1394)),
     ((3.8625, 0.3614), (2.6536, 0.4063), (1.7558, 0.2475), (1.4419, 0.1704), (1.2991, 0.1463)),
     ((4.6041, 0.1291), (4.0952, 0.3428), (2.8479, 0.4342), (2.1751, 0.3512), (1.6679, 0.2613)),

@@ -161,14 +161,6 @@ class Encoder(abc.ABC):
         """What the trained part takes; `image_features` accepts it in place of crops."""
         raise NotImplementedError
 
-    def merged(self, params: Params) -> tuple[Encoder, Params]:
-        """The model as it is exported after training; the same, unless training uses another form of it.
-
-        Args:
-          params: nested, on the host.
-        """
-        return self, params
-
     def quantise(self, params: Params) -> Params:
         """Parameters for `dtype` int8.
 

@@ -50,14 +50,14 @@ class EfficientNetLite(Encoder):
       image_size: side of the square picture, pixels.
       projection_dim: D, width of the hidden layer.
       taps: numbers of the blocks whose depthwise activations are pooled.
-      components: r, principal components that the hidden layer is trained on; 0 once they are a part of it (`merged`).
+      components: r, principal components of the statistics, which the hidden layer takes.
       vocab_size, context_length: of the tokenizer.
     """
 
     image_size: int = 512
-    projection_dim: int = 256
-    taps: tuple[int, ...] = (0, 2, 4, 7, 10, 12, 14)
-    components: int = 512
+    projection_dim: int = 1024
+    taps: tuple[int, ...] = (0, 1, 2, 4, 7, 9, 10, 12, 14)
+    components: int = 160
     vocab_size: int = 49408
     context_length: int = 77
 
@@ -93,16 +93,13 @@ class EfficientNetLite(Encoder):
                 parts["project"] = convolution(block.expanded, block.outputs)
             network["blocks"][str(number)] = parts
         count = self.statistics
+        hidden = {"kernel": weights(self.components, self.projection_dim), "bias": jnp.zeros(self.projection_dim)}
         image: Params = {
             "network": network,
             "statistics": {"mean": jnp.zeros(count), "std": jnp.ones(count)},
-            "hidden": {
-                "kernel": weights(self.components or count, self.projection_dim),
-                "bias": jnp.zeros(self.projection_dim),
-            },
+            "projection": {"kernel": weights(count, self.components)},
+            "hidden": hidden,
         }
-        if self.components:
-            image["projection"] = {"kernel": weights(count, self.components)}
         return {"image_model": image, "text_model": init_words(next(keys), self.vocab_size, self.projection_dim)}
 
     def pool(
@@ -128,11 +125,10 @@ class EfficientNetLite(Encoder):
         return jnp.concatenate(statistics, -1).reshape(*crops.shape[:-3], -1)
 
     def project(self, params: Params, pooled: Float[AnyArray, "*batch F"]) -> Float[Array, "*batch r"]:
-        """What the hidden layer takes: standardised statistics, or their principal components."""
+        """What the hidden layer takes: principal components of standardised statistics."""
         image = params["image_model"]
         standard = (pooled - image["statistics"]["mean"]) / image["statistics"]["std"]
-        standard = jnp.clip(standard, -LARGEST, LARGEST)
-        return dot(standard, image["projection"]["kernel"], jnp.float32) if self.components else standard
+        return dot(jnp.clip(standard, -LARGEST, LARGEST), image["projection"]["kernel"], jnp.float32)
 
     def image_features(
         self,
@@ -183,16 +179,6 @@ class EfficientNetLite(Encoder):
             "projection": {"kernel": (vectors / scale).astype(np.float32)},
         }
         return {**params, "image_model": image}
-
-    def merged(self, params: Params) -> tuple[EfficientNetLite, Params]:
-        """The same model with the projection multiplied into the hidden layer, which halves its size."""
-        if not self.components:
-            return self, params
-        image = dict(params["image_model"])
-        projection = np.asarray(image.pop("projection")["kernel"], np.float64)
-        kernel = (projection @ np.asarray(image["hidden"]["kernel"], np.float64)).astype(np.float32)
-        image["hidden"] = {**image["hidden"], "kernel": kernel}
-        return dataclasses.replace(self, components=0), {**params, "image_model": image}
 
     def logits(
         self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]

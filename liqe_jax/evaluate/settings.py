@@ -69,7 +69,8 @@ def check_eval_config(config: ConfigDict) -> None:
     }
     for key, values in choices.items():
         if config[key] not in values:
-            raise UsageError(f"config.{key} must be one of {', '.join(value or "''" for value in values)}; got {config[key]!r}.")
+            named = ", ".join(value or '""' for value in values)
+            raise UsageError(f"config.{key} must be one of {named}; got {config[key]!r}.")
     try:
         check_options(**config.bootstrap)
     except UsageError as error:

@@ -136,7 +136,7 @@ def _train(
     with stop:
         for batch in _batches(config, plan, sets, progress.step, steps):
             rate = rate_of(progress.step)
-            arguments = (spread(_labelled(batch), len(devices)), rows, np.float32(rate), weights)
+            arguments = (spread(_labelled(batch, config.data.weights), len(devices)), rows, np.float32(rate), weights)
             step = step or compiled_ahead(pmapped_step(plan, devices), state, *arguments)
             state, metrics = step(state, *arguments)
             progress.step += 1
@@ -216,8 +216,9 @@ def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.nda
     return (weights * (config.loss_weights or 1.0)).astype(np.float32)
 
 
-def _labelled(batch: TrainingBatch) -> Batch:
+def _labelled(batch: TrainingBatch, weights: Sequence[float]) -> Batch:
     one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
     known = (batch.distortion >= 0)[:, None]
-    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes)
+    weight = np.asarray(weights, np.float32)[batch.group] if weights else None
+    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes, weight)
     return Batch(batch.patches, labels)

@@ -27,6 +27,7 @@ def pairwise_fidelity_loss(
     group: Int[AnyArray, " N"],
     groups: int,
     sigma: float = 1.0,
+    weight: Float[AnyArray, " N"] | None = None,
 ) -> Float[Array, ""]:
     """How often predicted and true order disagree, within each data set, averaged over the sets.
 
@@ -42,6 +43,7 @@ def pairwise_fidelity_loss(
       groups: number of data sets; static.
       sigma: standard deviation of the difference of two ratings: 1 in LIQE's code (MNL_Loss.py:154), the
         square root of 2 in UNIQUE, where every rating has variance 1.
+      weight: of each data set in the average, given for each of its images; None: all alike.
     """
     p = jax.scipy.stats.norm.cdf((jnp.asarray(quality)[:, None] - jnp.asarray(quality)[None]) / sigma)
     mos, group = jnp.asarray(mos), jnp.asarray(group)
@@ -52,16 +54,26 @@ def pairwise_fidelity_loss(
     loss = jax.ops.segment_sum(loss_N, group, groups)
     pairs = jax.ops.segment_sum(pairs_N, group, groups)
     means = loss / jnp.maximum(pairs, 1)
-    return means.sum() / jnp.maximum((pairs > 0).sum(), 1)
+    if weight is None:
+        return means.sum() / jnp.maximum((pairs > 0).sum(), 1)
+    weights = jnp.where(pairs > 0, jax.ops.segment_max(jnp.asarray(weight), group, groups), 0)
+    return (means * weights).sum() / jnp.maximum(weights.sum(), EPSILON)
 
 
-def _mean_over_labelled(loss_N: Float[Array, " N"], target: Float[Array, "N C"]) -> Float[Array, ""]:
-    """Mean over the images whose target is not all zero; 0 where there is none."""
+def _mean_over_labelled(
+    loss_N: Float[Array, " N"], target: Float[Array, "N C"], weight: Float[AnyArray, " N"] | None
+) -> Float[Array, ""]:
+    """Mean over the images whose target is not all zero, by weight; 0 where there is none."""
     labelled_N = target.sum(-1) > 0
-    return jnp.where(labelled_N, loss_N, 0).sum() / jnp.maximum(labelled_N.sum(), 1)
+    if weight is None:
+        return jnp.where(labelled_N, loss_N, 0).sum() / jnp.maximum(labelled_N.sum(), 1)
+    weight_N = jnp.where(labelled_N, weight, 0)
+    return (loss_N * weight_N).sum() / jnp.maximum(weight_N.sum(), EPSILON)
 
 
-def distortion_fidelity_loss(p: Float[AnyArray, "N T"], target: Float[AnyArray, "N T"]) -> Float[Array, ""]:
+def distortion_fidelity_loss(
+    p: Float[AnyArray, "N T"], target: Float[AnyArray, "N T"], weight: Float[AnyArray, " N"] | None = None
+) -> Float[Array, ""]:
     """1 - sum sqrt(p g): fidelity of two distributions over distortions, mean over labelled images.
 
     Args:
@@ -69,10 +81,12 @@ def distortion_fidelity_loss(p: Float[AnyArray, "N T"], target: Float[AnyArray, 
       target: one-hot, or any distribution; all zero for an image without a label.
     """
     target = jnp.asarray(target)
-    return _mean_over_labelled(1 - jnp.sqrt(jnp.asarray(p) * target + EPSILON).sum(-1), target)
+    return _mean_over_labelled(1 - jnp.sqrt(jnp.asarray(p) * target + EPSILON).sum(-1), target, weight)
 
 
-def scene_fidelity_loss(p: Float[AnyArray, "N S"], target: Float[AnyArray, "N S"]) -> Float[Array, ""]:
+def scene_fidelity_loss(
+    p: Float[AnyArray, "N S"], target: Float[AnyArray, "N S"], weight: Float[AnyArray, " N"] | None = None
+) -> Float[Array, ""]:
     """Mean of one binary fidelity per scene, since a photograph can have several.
 
     Args:
@@ -80,20 +94,18 @@ def scene_fidelity_loss(p: Float[AnyArray, "N S"], target: Float[AnyArray, "N S"
       target: 1 for every scene that the photograph has, else 0; all zero without a label.
     """
     target = jnp.asarray(target)
-    return _mean_over_labelled(_fidelity_loss(jnp.asarray(p), target).mean(-1), target)
+    return _mean_over_labelled(_fidelity_loss(jnp.asarray(p), target).mean(-1), target, weight)
 
 
-def label_cross_entropy(p: Float[AnyArray, "N C"], target: Float[AnyArray, "N C"]) -> Float[Array, ""]:
-    """- sum g log p over labelled images. Not the paper's: it learns faster from scratch.
+def mos_squared_loss(
+    quality: Float[AnyArray, " N"], mos: Float[AnyArray, " N"], weight: Float[AnyArray, " N"] | None = None
+) -> Float[Array, ""]:
+    """Mean squared difference, for MOS on the scale of `quality`. Not the paper's: it gives scores a meaning.
 
     Args:
-      p: predicted distribution.
-      target: a distribution, or all zero for an image without a label.
+      quality: predictions.
+      mos: mean opinion scores (`config.data.mos_scale`).
+      weight: of each image in the mean; None: all alike.
     """
-    target = jnp.asarray(target)
-    return _mean_over_labelled(-(target * jnp.log(jnp.asarray(p) + EPSILON)).sum(-1), target)
-
-
-def opinion_squared_loss(quality: Float[AnyArray, " N"], mos: Float[AnyArray, " N"]) -> Float[Array, ""]:
-    """Mean squared difference, for MOS that are already on the scale of `quality`. Not the paper's."""
-    return jnp.square(jnp.asarray(quality) - mos).mean()
+    squares = jnp.square(jnp.asarray(quality) - mos)
+    return squares.mean() if weight is None else (squares * weight).sum() / jnp.maximum(jnp.sum(weight), EPSILON)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.arrays import AnyArray
@@ -21,8 +20,7 @@ from liqe_jax.model.head import Prediction
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.losses import (
     distortion_fidelity_loss,
-    label_cross_entropy,
-    opinion_squared_loss,
+    mos_squared_loss,
     pairwise_fidelity_loss,
     scene_fidelity_loss,
 )
@@ -36,44 +34,34 @@ class Labels(NamedTuple):
       group: the data set of each image; pairs are formed within one only.
       distortion: one-hot over the categories; all zero where unknown.
       scenes: 1 for every scene that the photograph has; all zero where unknown.
+      weight: of each image in the losses, the same for all images of a data set; None: 1 for all.
     """
 
     mos: Float[AnyArray, " N"]
     group: Int[AnyArray, " N"]
     distortion: Float[AnyArray, "N T"]
     scenes: Float[AnyArray, "N S"]
-
-
-# A few photographs show few scenes, so a small model must not become too sure of them.
-SCENE_SMOOTHING = 0.3
-
-
-def smooth_scenes(scenes: Float[AnyArray, "N S"]) -> Float[Array, "N S"]:
-    """A distribution: scenes that are labelled share 1 - `SCENE_SMOOTHING`, all scenes the rest; 0 where unknown."""
-    there = jnp.asarray(scenes)
-    count = there.sum(-1, keepdims=True)
-    uniform = SCENE_SMOOTHING / there.shape[-1] * (count > 0)
-    return (1 - SCENE_SMOOTHING) * there / jnp.maximum(count, 1) + uniform
+    weight: Float[AnyArray, " N"] | None = None
 
 
 # (prediction, labels, number of data sets) -> loss
 Loss = Callable[[Prediction, Labels, int], Float[Array, ""]]
 
-# LIQE's three (the paper's equations 5 to 9), and three that help a model that starts from nothing.
+# LIQE's three (the paper's equations 5 to 9), and one that ties the score to its scale.
 LOSSES: Mapping[str, Loss] = MappingProxyType(
     {
-        "quality": lambda p, y, groups: pairwise_fidelity_loss(p.values["quality"], y.mos, y.group, groups),
-        "scene": lambda p, y, _: scene_fidelity_loss(p.marginals["scene"], y.scenes),
-        "distortion": lambda p, y, _: distortion_fidelity_loss(p.marginals["distortion"], y.distortion),
-        "opinion": lambda p, y, _: opinion_squared_loss(p.values["quality"], y.mos),
-        "distortion_entropy": lambda p, y, _: label_cross_entropy(p.marginals["distortion"], y.distortion),
-        "scene_entropy": lambda p, y, _: label_cross_entropy(p.marginals["scene"], smooth_scenes(y.scenes)),
+        "quality": lambda p, y, groups: pairwise_fidelity_loss(
+            p.values["quality"], y.mos, y.group, groups, weight=y.weight
+        ),
+        "scene": lambda p, y, _: scene_fidelity_loss(p.marginals["scene"], y.scenes, y.weight),
+        "distortion": lambda p, y, _: distortion_fidelity_loss(p.marginals["distortion"], y.distortion, y.weight),
+        "mos": lambda p, y, _: mos_squared_loss(p.values["quality"], y.mos, y.weight),
     }
 )
 
 # The attribute that each is about.
 ABOUT: Mapping[str, str] = MappingProxyType(
-    {name: "quality" if name == "opinion" else name.removesuffix("_entropy") for name in LOSSES}
+    {"quality": "quality", "scene": "scene", "distortion": "distortion", "mos": "quality"}
 )
 
 

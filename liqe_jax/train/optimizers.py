@@ -87,7 +87,13 @@ def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: f
 
 def _adamw(settings: ConfigDict) -> Optimizer:
     options = {"b1": settings.betas[0], "b2": settings.betas[1], "eps": settings.epsilon}
-    return from_optax(lambda r: optax.adamw(r, **options, weight_decay=settings.weight_decay), settings.clip_norm)
+    # Vectors, such as biases and the scales of normalisations, do not decay.
+    options |= {"weight_decay": settings.weight_decay, "mask": _matrices}
+    return from_optax(lambda rate: optax.adamw(rate, **options), settings.clip_norm)
+
+
+def _matrices(params: Flat) -> dict[str, bool]:
+    return {name: leaf.ndim > 1 for name, leaf in params.items()}
 
 
 def _lion(settings: ConfigDict) -> Optimizer:

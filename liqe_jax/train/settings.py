@@ -71,6 +71,7 @@ def default_config() -> ConfigDict:
                 "validate": (),  # names; () takes the training sets
                 "test": (),  # names, or ("none",); () takes the training sets
                 "patches": 3,  # per image
+                "weights": (),  # of the sets in the losses; (): 1 each
                 "mos_scale": (),  # (lowest, highest): every set's scores are mapped to it; (): as they are
                 "frozen_features": False,  # train on what the frozen part of an encoder says, computed once
                 "feature_noise": 0.0,  # standard deviation of noise that is added to such features
@@ -129,6 +130,11 @@ def check_config(config: ConfigDict) -> None:
             raise UsageError(f"config.{key} must be at least {lowest}; got {value}.")
     if not config.temperature > 0:
         raise UsageError(f"config.temperature must be above 0; got {config.temperature}.")
+    if config.data.weights and len(config.data.weights) != len(config.data.sets):
+        raise UsageError(
+            f"config.data.weights must have one number for each of config.data.sets; got {config.data.weights} for "
+            f"{len(config.data.sets)} sets."
+        )
     if not config.data.sets:
         raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')
     for entry in config.data.sets:

@@ -24,7 +24,7 @@ from liqe_jax.train.mapped import own_rows
 from liqe_jax.train.objective import Loss, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.tree import Flat, nested
+from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.layouts import to_flax
@@ -168,11 +168,9 @@ def as_checkpoint(
             f"weighting {config.weighting}",
         ),
     )
-    encoder, tree = start.encoder.merged(nested({name: np.asarray(leaf) for name, leaf in params.items()}))
     return dataclasses.replace(
         start,
-        flat={name: np.asarray(leaf) for name, leaf in flatten_dict(tree, sep="/").items()},
-        encoder=encoder,
+        flat={name: np.asarray(leaf) for name, leaf in params.items()},
         tasks=plan.tasks,
         provenance=provenance,
         preprocess=config.preprocess or start.preprocess,

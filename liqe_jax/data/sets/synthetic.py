@@ -40,31 +40,38 @@ def read(index: FileIndex, options: Options) -> Labels:
     """
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.mos import mean_mos
+    from liqe_jax.synthetic.varied import PRISTINE_MOS, copies_of
 
     kinds, levels = options["kinds"] or tuple(KINDS), options["levels"] or LEVELS
-    if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or options["seed"] < 0:
+    if not set(kinds) <= set(KINDS) or not set(levels) <= set(LEVELS) or min(options["seed"], options["varied"]) < 0:
         raise DataError(
-            f"Expected kinds from 1 to {len(KINDS)}, levels from 1 to {len(LEVELS)} and a seed of at least 0; got "
-            f"kinds {kinds}, levels {levels}, seed {options['seed']}."
+            f"Expected kinds from 1 to {len(KINDS)}, levels from 1 to {len(LEVELS)} and a seed and a number of "
+            f"varied copies of at least 0; got kinds {kinds}, levels {levels}, seed {options['seed']}, varied "
+            f"{options['varied']}."
         )
     photographs = [path.relative_to(index.root).as_posix() for path in index.with_suffix(*IMAGE_SUFFIXES)]
     if not photographs:
         raise index.missing("photograph (" + ", ".join(IMAGE_SUFFIXES) + ")")
     parts = divide(sorted(photographs), options["seed"])
-    rows = [
-        Row(
-            name_of(photograph, kind, level),
-            mean_mos(kind, level)[0],
-            KINDS[kind].raw_label,
-            reference=photograph,
-            parts=parts[photograph],
-        )
-        for photograph in sorted(photographs)
-        for kind in sorted(set(kinds))
-        for level in sorted(set(levels))
-    ]
+    rows = []
+    for photograph in sorted(photographs):
+        if options["varied"]:
+            cells = [(c.kind, c.level) for c in copies_of(options["varied"], seed_of(photograph, options))]
+            names = [f"{photograph}/{number:03d}" for number in range(len(cells))]
+        else:
+            cells = [(kind, float(level)) for kind in sorted(set(kinds)) for level in sorted(set(levels))]
+            names = [name_of(photograph, kind, int(level)) for kind, level in cells]
+        for name, (kind, level) in zip(names, cells, strict=True):
+            mos = mean_mos(kind, level)[0] if kind else PRISTINE_MOS
+            label = KINDS[kind].raw_label if kind else ""
+            rows.append(Row(name, mos, label, reference=photograph, parts=parts[photograph]))
     note = f"{len(photographs)} photographs; scores are means by kind and level, nobody has seen these images."
     return Labels(rows, (note,))
+
+
+def seed_of(photograph: str, options: Options) -> np.random.SeedSequence:
+    """A seed for each photograph, which no other photograph in the folder changes."""
+    return np.random.SeedSequence([options["seed"], zlib.crc32(photograph.encode("utf-8", "surrogateescape"))])
 
 
 def divide(photographs: list[str], seed: int) -> dict[str, dict[str, str]]:
@@ -87,20 +94,24 @@ def name_of(photograph: str, kind: int, level: int) -> str:
 def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]:
     """A function of a photograph's file and a copy's name that gives the copy."""
     from liqe_jax.synthetic import distort
+    from liqe_jax.synthetic.varied import LARGEST_SIDE, copies_of, make_copy
 
     @functools.lru_cache(KEPT)
     def photograph(path: Path) -> Image.Image:
         picture = Image.fromarray(decode(path.read_bytes(), DecodeOptions(apply_exif=True)).pixels)
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        side = LARGEST_SIDE if options["varied"] else SIDE
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return picture
 
     def make(path: Path, name: str) -> UInt8[np.ndarray, "H W 3"]:
         reference, _, copy = name.rpartition("/")
+        seed = seed_of(reference, options)
+        if options["varied"]:
+            chosen = copies_of(options["varied"], seed)[int(copy)]
+            return make_copy(photograph(path), chosen, np.random.default_rng([seed.generate_state(1)[0], int(copy)]))
         kind, level = (int(number) for number in copy.split("_"))
-        # Neither another photograph in the folder nor another kind changes this one's noise.
-        state = np.random.SeedSequence([options["seed"], zlib.crc32(reference.encode("utf-8", "surrogateescape"))])
         pixels = np.asarray(photograph(path)).astype(np.float32) / 255
-        return np.rint(distort(pixels, kind, level, int(state.generate_state(1)[0])) * 255).astype(np.uint8)
+        return np.rint(distort(pixels, kind, level, int(seed.generate_state(1)[0])) * 255).astype(np.uint8)
 
     return make
 
@@ -129,6 +140,9 @@ SPEC = DataSetSpec(
         "Ten sessions divide the photographs 7 : 1 : 2, all copies of one together; `--seed` decides on them and on "
         "noise, directions and places.",
         "`--kinds` and `--levels` choose among the 25 kinds and 5 levels. `--name NAME` keeps several such sets apart.",
+        "`--varied N` makes N copies of each photograph for training: a fifth without a distortion, the others with "
+        "one by this package or another library, between two levels, of another size, and most of them re-encoded as "
+        "JPEG or WebP.",
         "Kinds are labelled with LIQE's names, as in its KADID-10k label files. There are no scenes.",
     ),
     read=read,
@@ -137,6 +151,14 @@ SPEC = DataSetSpec(
     options=(
         Option("kinds", "kinds of distortion, 1 to 25 (default: all)", parse=int, words="+", metavar="K"),
         Option("levels", "levels, 1 to 5 (default: all)", parse=int, words="+", metavar="L"),
+        Option(
+            "varied",
+            "N varied copies of each photograph instead of all kinds and levels: implementations, levels between, "
+            "sizes, re-encoding",
+            default=0,
+            parse=int,
+            metavar="N",
+        ),
         Option("seed", "of distortions and sessions (default: 0)", default=0, parse=int, metavar="S"),
     ),
     command="--name my_distorted --seed 0",

@@ -1,0 +1,85 @@
+"""Varied copies of a photograph: distortions as they occur, for training a model that meets real files.
+
+A copy shows one of KADID-10k's distortions, or none. It comes from our implementation or another library's, between
+two levels, from a photograph with slightly other tones and of another size, and mostly re-encoded as files on the web
+are. The MOS is the mean of KADID-10k's images of that type and level.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from liqe_jax.synthetic.distort import distort
+from liqe_jax.synthetic.kinds import KINDS, LEVELS
+from liqe_jax.synthetic.looks import look
+from liqe_jax.synthetic.stored import stored
+from liqe_jax.synthetic.variants import variant
+
+# What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
+PRISTINE_MOS = 4.61
+
+# Shares of copies without a distortion, of those by another implementation, of those between two levels, and of
+# photographs with other tones or another longest side than 512 pixels.
+PRISTINE, OTHERS, BETWEEN, TONES, SIZES = 0.2, 0.4, 0.3, 0.5, 0.4
+LONGEST_SIDE, SMALLEST_SIDE, LARGEST_SIDE = 512, 420, 700
+
+
+class Copy(NamedTuple):
+    """What a copy shows.
+
+    Attributes:
+      kind: number of the type, 1 to 25; 0: no distortion.
+      level: 1 (weak) to 5 (strong); 0 without a distortion.
+    """
+
+    kind: int
+    level: float
+
+
+def copies_of(count: int, seed: np.random.SeedSequence) -> list[Copy]:
+    """The copies of one photograph: types and levels in turn, so that a hundred photographs have all alike.
+
+    Args:
+      count: number of copies.
+      seed: of this photograph.
+    """
+    rng = np.random.default_rng(seed)
+    cells = [(kind, level) for kind in KINDS for level in LEVELS]
+    order = rng.permutation(len(cells))
+    chosen = []
+    for number in range(count):
+        kind, level = cells[order[number % len(cells)]]
+        if rng.random() < PRISTINE:
+            chosen.append(Copy(0, 0.0))
+            continue
+        shift = rng.uniform(-0.5, 0.5) if rng.random() < BETWEEN else 0.0
+        chosen.append(Copy(kind, float(np.clip(level + shift, LEVELS[0], LEVELS[-1]))))
+    return chosen
+
+
+def make_copy(photo: Image.Image, copy: Copy, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """A copy of a photograph.
+
+    Args:
+      photo: RGB, any size.
+      copy: what it shows.
+      rng: decides on everything else.
+    """
+    side = LONGEST_SIDE
+    if rng.random() < SIZES:
+        side = round(float(np.exp(rng.uniform(np.log(SMALLEST_SIDE), np.log(LARGEST_SIDE)))))
+    if rng.random() < TONES:
+        photo = look(photo, rng)
+    factor = side / max(photo.size)
+    if factor < 1:
+        photo = photo.resize([max(64, round(length * factor)) for length in photo.size], Image.Resampling.LANCZOS)
+    pixels = np.asarray(photo)
+    if copy.kind:
+        make = variant if rng.random() < OTHERS else distort
+        changed = make(pixels.astype(np.float32) / 255, copy.kind, copy.level, int(rng.integers(2**31)))
+        pixels = np.rint(changed * 255).astype(np.uint8)
+    return stored(pixels, rng)

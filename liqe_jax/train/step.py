@@ -233,7 +233,9 @@ def train_step(
     weighting = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), weighting, state.weighting)
     trained = {name: state.params[name] for name in grads}
     trained, opt_state = plan.optimizer.step(trained, state.opt_state, grads, learning_rate, metrics.finite)
-    share = jnp.where(metrics.finite, 1 - plan.ema_decay, 0)
+    # A short memory at first, so that the start is forgotten (as in TensorFlow's ExponentialMovingAverage).
+    decay = jnp.minimum(plan.ema_decay, (1 + state.step) / (10 + state.step))
+    share = jnp.where(metrics.finite, 1 - decay, 0)
     ema = {name: mean + share * (trained[name] - mean) for name, mean in state.ema.items()}
     return TrainState(state.step + 1, {**state.params, **trained}, opt_state, weighting, ema), metrics
 

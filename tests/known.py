@@ -12,7 +12,9 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.decoding import pixels_of
 from liqe_jax.encoders.base import Encoder
+from liqe_jax.images.grid import cut
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import DISTORTION, JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.data.reading.decoding import patches_of
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
 from liqe_jax.train.objective import Labels, losses_of
@@ -20,6 +19,8 @@ from liqe_jax.train.settings import default_config
 from liqe_jax.train.step import Batch, gradients, initial_state, train_step
 from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.read import read_model
+
+from .known import patches_of
 
 # design.md's tolerances: what a perturbation of 1e-7 moves, with room.
 TRAJECTORIES = {"0": 1e-5, "1": 1e-5, "2": 1e-5, "3": 1e-5, "0_lr1e-4": 1e-4}

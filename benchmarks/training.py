@@ -176,9 +176,6 @@ def work(arguments: argparse.Namespace) -> None:
     if name == "torch":
         take = torch_step(arguments.images)
     else:
-        from liqe_jax.train.memory import restart_with_huge_pages
-
-        restart_with_huge_pages()  # as train.py does
         take = liqe_step(
             arguments.images,
             name.split()[1],
@@ -265,12 +262,11 @@ def compare(rounds: int, torch_rounds: int) -> None:
 
 def packed_tokens(devices: int = 1) -> int:
     """Text tokens of a step, padding included."""
-    from liqe_jax.model.prompts import pack_for_devices
-
+    from liqe_jax.encoders.clip_prompts import pack_for_devices
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 
-    return pack_for_devices(Tokenizer.default()(JOINT.prompts), 49407, devices, 512).token_ids.size
+    return pack_for_devices(Tokenizer.default()(JOINT.prompts), 49407, devices, 512).rows.token_ids.size
 
 
 def full(rounds: int, micro_batches: int) -> None:

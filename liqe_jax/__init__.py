@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load": "liqe_jax.scoring.load",
-    "with_params": "liqe_jax.scoring.load",
+    "with_params": "liqe_jax.weights.open",
     "Model": "liqe_jax.scoring.model",
     "QualityMap": "liqe_jax.scoring.result",
     "Score": "liqe_jax.scoring.result",

@@ -20,7 +20,7 @@ from liqe_jax.train.sources import check_split
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.native import write_native
-from liqe_jax.weights.open import with_text_features
+from liqe_jax.weights.open import open_checkpoint, with_text_features
 
 from .runs import tiny_config
 from .tiny import TINY
@@ -129,6 +129,25 @@ def test_runs_are_checked(tmp_path):
     config.data.sets = (("generated", 1), ("generated-2", 1))
     with pytest.raises(UsageError, match="has two in a step"):
         train_and_evaluate(config, str(tmp_path))
+
+
+def test_data_sets_in_memory(tmp_path):
+    """By the names that the configuration gives; nothing is read from the data folder."""
+    config = tiny_config()
+    config.data.folder = str(tmp_path / "absent")
+    config.data.sets, config.data.validate = (("mine", 4),), ("mine", "yours")
+    config.epochs, config.steps_per_epoch, config.losses = 1, 2, ("quality",)
+    yours = without(generated_set("generated-2", 20), name="yours")
+    best = train_and_evaluate(config, str(tmp_path / "run"), sets=[yours, without(SET, name="mine")])
+    assert set(best) == {"quality", "distortion", "average"}
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "val/mine/srcc" in text
+    assert "val/yours/srcc" in text
+    trained_on = open_checkpoint(tmp_path / "run" / "last").provenance.trained_on
+    assert [entry.dataset for entry in trained_on] == ["mine"]
+    config.data.sets = (("nine", 4),)
+    with pytest.raises(UsageError, match=r"config\.data names nine, and the data sets that were given are yours, mine"):
+        train_and_evaluate(config, str(tmp_path / "other"), sets=[yours, without(SET, name="mine")])
 
 
 def test_accuracies_of_other_labels_are_left_out(tmp_path):

@@ -8,17 +8,22 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
+import optax
 import pytest
 
 from liqe_jax import UsageError
 from liqe_jax.train.best import export_folder
-from liqe_jax.train.checkpoints import Checkpoints
+from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.objective import LOSSES
-from liqe_jax.train.workdir import check_workdir
+from liqe_jax.train.start import starting_checkpoint
+from liqe_jax.train.step import exported_params
+from liqe_jax.train.workdir import FORMAT, check_workdir
+from liqe_jax.weights.open import open_checkpoint
 
-from .runs import losses_of, run_on_two, tiny_config
+from .runs import final_state, losses_of, run_on_two, tiny_config
 
 
 def resumable_config():
@@ -74,6 +79,85 @@ def test_what_is_frozen_belongs_to_the_run(workdir):
     with pytest.raises(UsageError, match=r"another run: config\.freeze was \[\] and is \['text_model'\]"):
         train_and_evaluate(config, str(workdir))
     assert steps_in(workdir) == ["2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train_only", ("text_model",), r"config\.train_only was \[\] and is \['text_model'\]"),
+        ("ema_decay", 0.9, r"config\.ema_decay was False and is True"),
+        ("encoder", "tests.known:KnownEncoder", r"config\.encoder was 'clip' and is 'tests\.known:KnownEncoder'"),
+        ("optimizer.name", "lion", r"config\.optimizer was 'reference' and is 'lion'"),
+    ],
+)
+def test_what_a_state_consists_of_belongs_to_the_run(workdir, key, value, message):
+    config, losses = resumable_config(), ("quality", "distortion")
+    config.optimizer.learning_rate = 1.0  # rates and the like may change
+    check_workdir(str(workdir), config, losses)
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UsageError, match=f"another run: {message}"):
+        check_workdir(str(workdir), config, losses)
+
+
+def test_runs_of_another_version_are_named(workdir):
+    """Their states have another form, so their checkpoints would seem damaged."""
+    content = json.loads((workdir / "config.json").read_text())
+    del content[FORMAT]
+    (workdir / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"checkpoints of another version of liqe_jax.*--config\.init set to a model"):
+        train_and_evaluate(resumable_config(), str(workdir))
+    assert steps_in(workdir) == ["2", "4"]
+    assert FORMAT not in json.loads((workdir / "config.json").read_text())
+
+
+def factored(rate):
+    """An optimizer of one's own."""
+    return optax.adafactor(rate, min_dim_size_to_factor=8)
+
+
+def mean_quality(prediction, labels, groups):
+    """A loss of one's own."""
+    return -prediction.values["quality"].mean()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.name": "adamw", "ema_decay": 0.9},
+        {"optimizer.name": "lion", "optimizer.clip_norm": 0.5, "train_only": ("text_projection", "text_model")},
+        {"optimizer.name": "sgd", "weighting": "gradnorm"},
+        {
+            "optimizer.name": f"{__name__}:factored",
+            "losses": ("quality", f"{__name__}:mean_quality"),
+            "weighting": "dwa",
+        },
+    ],
+    ids=["adamw", "lion", "sgd", "own"],
+)
+def test_every_optimizer_goes_on_bit_for_bit(tmp_path, changes):
+    config = resumable_config()
+    config.steps_per_epoch = 4
+    config.update_from_flattened_dict(changes)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train_and_evaluate(config, str(whole))
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "checkpoints" / "4")  # as if it had been killed after step 3
+    shutil.rmtree(cut / "last")
+    train_and_evaluate(config, str(cut))
+    expected, got = (final_state(folder, config) for folder in (whole, cut))
+    assert digest(got[0]) == digest(expected[0])
+    assert got[1] == expected[1]
+    exported = [open_checkpoint(folder / "last").flat for folder in (whole, cut)]
+    jax.tree.map(np.testing.assert_array_equal, *exported)
+    jax.tree.map(np.testing.assert_array_equal, exported[0], exported_params(got[0]))
+    start = starting_checkpoint(config).flat
+    moved = {name for name, leaf in exported[0].items() if not np.array_equal(leaf, start[name])}
+    assert moved
+    if "train_only" in changes:
+        assert all(name.startswith("text_") for name in moved)
+    if "ema_decay" in changes:
+        assert set(got[0].ema) == set(start) - {"logit_scale"}
+        assert any((got[0].params[name] != exported[0][name]).any() for name in moved)
 
 
 def test_losses_of_ones_own_belong_to_the_run(workdir):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from liqe_jax.messages import LONGEST_TABLE, printable
+
 EXAMPLES = """\
 examples:
   liqe data list
@@ -130,7 +132,7 @@ def run_prepare(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         quiet=arguments.quiet,
     )
-    print(report.text())
+    print(printable(report.text(), LONGEST_TABLE, keep="\n"))
     print(f"Written to {folder}")
     return 0
 
@@ -145,7 +147,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
     verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
     for name, fault in verified.faults.items():
-        print(f"{name}: {fault}")
+        print(f"{printable(name)}: {printable(fault, 1000)}")
     print(f"{verified.count - len(verified.faults)} of {verified.count} images are as they were stored.")
     return 1 if verified.faults else 0
 

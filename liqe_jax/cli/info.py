@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.settings import MODEL_HELP
+from liqe_jax.messages import json_text, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     description = describe(open_checkpoint(arguments.model))
     if arguments.json:
-        print(json.dumps(description, indent=2, ensure_ascii=False))
+        print(json_text(description, indent=2))
     else:
         _print(description)
     return 0
@@ -101,7 +101,7 @@ def _print(description: dict[str, Any]) -> None:
     notes = description["notes"]
     for name, value in [*rows.items(), *(("note", note) for note in notes[:_MOST_NOTES])]:
         if value:
-            print(f"{name:<14} {_shortened(value)}")
+            print(f"{name:<14} {_shortened(printable(value, 10 * _LONGEST))}")
     if len(notes) > _MOST_NOTES:
         print(f"{'note':<14} ... {len(notes) - _MOST_NOTES} more with --json")
 

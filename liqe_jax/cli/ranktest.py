@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
+from liqe_jax.messages import LONGEST_TABLE, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write_kinds(report, output / "ranktest.csv")
     text = _markdown(report)
     (output / "ranktest.md").write_text(text, "utf-8")
-    print(text, end="")
+    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
     if tests.failed and not arguments.quiet:
         print(f"{tests.failed} images without a score; {scores} says why.", file=sys.stderr)
     return 1 if tests.failed else 0

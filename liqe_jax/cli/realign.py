@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from liqe_jax.cli.labelfiles import TOGETHER, LabelFile, read_labels, refuse_to_overwrite, whole_file, write_labels
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
 from liqe_jax.errors import DataError, LiqeError, UsageError
+from liqe_jax.messages import LONGEST_TABLE, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +106,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
         from liqe_jax.evaluate.realign_figure import draw
 
         draw(output / "realign.png", before, after, scores, scorer)
-    print(text, end="")
+    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
     if not arguments.quiet:
         print(f"{len(sets)} sets realigned: {output / 'all.csv'}", file=sys.stderr)
     return 1 if any(row["scored"] < row["images"] for row in report["sets"]) else 0

@@ -27,6 +27,7 @@ from liqe_jax.cli.settings import (
 )
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.messages import printable
 from liqe_jax.scoring.result import Failure, Score
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.model == EMBEDDED and not arguments.quiet:
             print(ABOUT, file=sys.stderr)
         if arguments.model in KNOWN_MODELS and not arguments.quiet:
-            print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
+            print(printable(f"{model.name}: weights are not ours. {model.provenance.licence}", 1000), file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
         digest = "" if form == "table" else output.short_digest(model)
         writer = WRITERS[form](stream, model.tasks, digest, not continued)
@@ -215,7 +216,9 @@ def _write_all(
         seconds = time.monotonic() - began
         rate = f", {scored / seconds:.2f} images/s" if scored else ""
         before = f", {skipped} already in {arguments.output}" if skipped else ""
-        print(f"{scored} scored, {failed} failed{before}{rate} ({model.name}, {model.dtype})", file=sys.stderr)
+        print(
+            f"{scored} scored, {failed} failed{before}{rate} ({printable(model.name)}, {model.dtype})", file=sys.stderr
+        )
     return 1 if failed else 0
 
 
@@ -242,6 +245,6 @@ def _write_map(model: Model, result: Score, arguments: argparse.Namespace) -> bo
         target.parent.mkdir(parents=True, exist_ok=True)
         render(quality_map, title).save(target, quality=92)
     except (LiqeError, OSError) as error:
-        print(f"liqe: no map of {result.image}: {error}", file=sys.stderr)
+        print(f"liqe: no map of {printable(result.image)}: {printable(error, 1000)}", file=sys.stderr)
         return False
     return True

@@ -15,6 +15,7 @@ from liqe_jax.data.labelled import PARTS
 from liqe_jax.data.spec import SESSIONS, Row
 from liqe_jax.data.tables import number
 from liqe_jax.errors import DataError
+from liqe_jax.messages import quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
 
 NO_SCENE = "invalid"
@@ -82,10 +83,10 @@ def _read_file(path: Path) -> list[Row]:
         name, mos, raw, *scenes = fields
         named = tuple(scene for scene in scenes if scene != NO_SCENE)
         if unknown := [scene for scene in named if scene not in SCENE.labels]:
-            raise DataError(f"{where}: unknown scene {unknown[0]!r}; known are {', '.join(SCENE.labels)}.")
+            raise DataError(f"{where}: unknown scene {quoted(unknown[0])}; known are {', '.join(SCENE.labels)}.")
         if raw not in CATEGORY_OF_RAW_DISTORTION:
             raise DataError(
-                f"{where}: unknown distortion {raw!r}; known are {', '.join(sorted(CATEGORY_OF_RAW_DISTORTION))}."
+                f"{where}: unknown distortion {quoted(raw)}; known are {', '.join(sorted(CATEGORY_OF_RAW_DISTORTION))}."
             )
         rows.append(Row(name, number(mos, where), raw, named))
     return rows

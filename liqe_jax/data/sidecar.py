@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 if TYPE_CHECKING:
@@ -62,10 +63,13 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
         known = content["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Cannot read {path}: {error}. Remove {folder} and prepare the set again.") from error
+        raise DataError(
+            f"Cannot read {path}: {printable(error)}. Remove {folder} and prepare the set again."
+        ) from error
     if not known:
         raise DataError(
-            f"{path} has format {content['format']}, expected {FORMAT}. Remove {folder} and prepare the set again."
+            f"{path} has format {quoted(content['format'])}, expected {FORMAT}. Remove {folder} and prepare the set "
+            "again."
         )
     return content
 

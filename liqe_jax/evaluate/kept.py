@@ -10,6 +10,7 @@ from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import slug
 from liqe_jax.evaluate.predictions import SetPredictions, read_predictions
 from liqe_jax.evaluate.protocol import Unit
+from liqe_jax.messages import printable
 from liqe_jax.weights.provenance import Provenance
 
 FILE = "evaluation.json"
@@ -39,7 +40,9 @@ class Kept:
         except OSError as error:
             raise DataError(f"{folder} holds no finished evaluation ({error}). Run eval.py with --weights.") from error
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder / FILE} is damaged ({error!r}). Run eval.py with --weights again.") from error
+            raise DataError(
+                f"{folder / FILE} is damaged ({printable(repr(error))}). Run eval.py with --weights again."
+            ) from error
         self._read: dict[tuple[str, str], SetPredictions] = {}
 
     def predictions(self, unit: Unit) -> SetPredictions:

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 FORMAT = "liqe_jax predictions 1"
@@ -175,7 +176,7 @@ def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict
     try:
         parsed = [json.loads(line) for line in lines]
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}). Remove it, and it is made again.") from error
+        raise DataError(f"{path} is damaged ({printable(error)}). Remove it, and it is made again.") from error
     if cut and not parsed:
         return {}, []
     if not parsed or not isinstance(parsed[0], dict) or parsed[0].get("format") != FORMAT:
@@ -215,4 +216,4 @@ def read_predictions(path: Path) -> SetPredictions:
             labels=labels,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error!r}). Remove it, and it is made again.") from error
+        raise DataError(f"{path} is damaged ({printable(repr(error))}). Remove it, and it is made again.") from error

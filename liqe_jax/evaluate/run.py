@@ -27,6 +27,7 @@ from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.messages import LONGEST_MESSAGE, printable
 from liqe_jax.scoring.model import Model
 
 # Seconds between two lines about progress.
@@ -73,7 +74,7 @@ def evaluate(
 
 def say(text: str) -> None:
     """A line for people."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, LONGEST_MESSAGE, keep="\n"), file=sys.stderr, flush=True)
 
 
 def _loader(config: ConfigDict, folder: Path) -> LoadModel:

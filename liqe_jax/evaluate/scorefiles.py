@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable, quoted
 
 IMAGE_COLUMNS = ("image", "image_name", "filename", "name")
 SCORE_COLUMNS = ("quality", "score", "prediction")
@@ -36,7 +37,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"{path} is no table: {error}. Expected CSV with a header, or one JSON object a line."
+            f"{path} is no table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
         ) from error
     if not rows:
         raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
@@ -56,7 +57,9 @@ def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Se
     present = list(dict.fromkeys(str(key) for row in rows for key in row))
     found = next((name for name in ([wanted] if wanted else usual) if name in present), None)
     if found is None:
-        raise DataError(f"{path} has no column {wanted or ' or '.join(usual)}; its columns are {', '.join(present)}.")
+        raise DataError(
+            f"{path} has no column {wanted or ' or '.join(usual)}; its columns are {printable(', '.join(present))}."
+        )
     return found
 
 
@@ -82,7 +85,7 @@ def numbers(
     values: dict[str, float] = {}
     for number, row in enumerate(rows, 1):
         name, raw = row.get(image_column), row.get(value_column)
-        where = f"Row {number} of {path} ({name})"
+        where = f"Row {number} of {path} ({printable(name)})"
         if not isinstance(name, str) or not name:
             raise DataError(f"Row {number} of {path} names no image.")
         if name in values:
@@ -90,9 +93,11 @@ def numbers(
         try:
             value = math.nan if raw in (None, "") else float(raw)
         except (TypeError, ValueError):
-            raise DataError(f"{where} has {value_column} {raw!r}; expected a number.") from None
+            raise DataError(f"{where} has {printable(value_column)} {quoted(raw)}; expected a number.") from None
         if not (math.isfinite(value) or gaps):
-            raise DataError(f"{where} has no finite {value_column} ({raw!r}). Give a number, or remove the row.")
+            raise DataError(
+                f"{where} has no finite {printable(value_column)} ({quoted(raw)}). Give a number, or remove the row."
+            )
         values[name] = value
     return values
 
@@ -142,4 +147,4 @@ def _unique(bases: Mapping[str, str]) -> dict[str, str]:
 
 def _some(values: Mapping[str, float]) -> str:
     few = ", ".join(list(values)[:2])
-    return f"{few}, ..." if len(values) > 2 else few
+    return printable(f"{few}, ..." if len(values) > 2 else few)

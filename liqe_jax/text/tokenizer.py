@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.messages import printable, quoted
 
 if TYPE_CHECKING:
     import tokenizers
@@ -62,8 +63,8 @@ class Tokenizer:
             pair = merge.split(" ")
             if len(pair) != 2 or not all(token in self.vocab for token in (*pair, "".join(pair))):
                 raise ModelError(
-                    f"The tokenizer's merge {merge!r} joins no two tokens of its vocabulary. Give the vocab.json and "
-                    "merges.txt that belong together."
+                    f"The tokenizer's merge {quoted(merge)} joins no two tokens of its vocabulary. Give the "
+                    "vocab.json and merges.txt that belong together."
                 )
 
     @classmethod
@@ -93,7 +94,9 @@ class Tokenizer:
                 merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
                 return cls(model["vocab"], merges)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"The tokenizer in {folder} is damaged ({error}). Download the folder again.") from error
+            raise ModelError(
+                f"The tokenizer in {folder} is damaged ({printable(error)}). Download the folder again."
+            ) from error
         return None
 
     def save(self, folder: str | os.PathLike) -> None:

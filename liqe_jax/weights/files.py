@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:
@@ -38,7 +39,9 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors ({error}). Download or convert it again.") from error
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({printable(error)}). Download or convert it again."
+        ) from error
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -61,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}). Download the folder again.") from error
+        raise ModelError(f"{path} cannot be read as JSON ({printable(error)}). Download the folder again.") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds a JSON {type(content).__name__}; expected an object.")
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 # Characters of one value in a message, of a whole message, and of a table or report that a command prints.
 LONGEST_VALUE, LONGEST_MESSAGE, LONGEST_TABLE = 200, 4000, 1_000_000
@@ -52,6 +53,11 @@ def json_text(value: object, indent: int | None = None) -> str:
     """JSON that keeps letters of all scripts and escapes what a terminal would obey, or what UTF-8 cannot hold."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text if text.replace("\n", "").isprintable() else json.dumps(value, indent=indent)
+
+
+def other_separator(header: Sequence[str]) -> str | None:
+    """The semicolon or tab that seems to separate the columns of a table that was read with commas, or None."""
+    return next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
@@ -120,7 +120,7 @@ def _rows(path: str, end: int, form: str) -> Iterator[Mapping[str, Any]]:
             while file.tell() < end:
                 yield file.readline().decode("utf-8")
 
-    return csv.DictReader(lines()) if form == "csv" else map(json.loads, lines())
+    return csv.DictReader(lines()) if form == "csv" else map(parse_json, lines())
 
 
 def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mapping[str, str]) -> None:

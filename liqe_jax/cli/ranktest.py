@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
@@ -115,7 +116,7 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
     }
     if scores.exists() and scores.stat().st_size:
         try:
-            stored = json.loads(path.read_text("utf-8"))
+            stored = read_json(path)
         except (OSError, ValueError) as error:
             raise UsageError(f"{scores} is there, but not {path} ({error}). Write to another folder.") from error
         if stored != settings:
@@ -154,10 +155,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         rows = []
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 rows.append({**row, "image": row["image"], "kind": int(row["kind"]), "level": int(row["level"])})
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"Line {number} of {path} is no row of this command ({error!r}). Remove it.") from error
+                raise DataError(
+                    f"Line {number} of {path} is no row of this command ({printable(repr(error))}). Remove it."
+                ) from error
     return rows
 
 

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.labelfiles import TOGETHER, LabelFile, read_labels, refuse_to_overwrite, whole_file, write_labels
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
 from liqe_jax.errors import DataError, LiqeError, UsageError
-from liqe_jax.messages import LONGEST_TABLE, printable
+from liqe_jax.messages import LONGEST_TABLE, printable, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,18 +126,20 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.evaluate.realign import MonotoneMap
 
     try:
-        stored = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
+        stored = read_json(arguments.maps)["maps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Cannot read maps from {arguments.maps} ({error!r}). Expected a realign.json.") from error
+        raise DataError(
+            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json."
+        ) from error
     if not isinstance(stored, dict):
         raise DataError(
-            f"{arguments.maps} holds no maps by name: 'maps' is {stored!r:.60}. Expected a realign.json that "
+            f"{arguments.maps} holds no maps by name: 'maps' is {quoted(stored)}. Expected a realign.json that "
             "`liqe realign` wrote."
         )
     missing = [name for name in sets if name not in stored]
     if missing:
         raise UsageError(
-            f"{arguments.maps} has maps of {', '.join(stored)}; none of {', '.join(missing)}. "
+            f"{arguments.maps} has maps of {printable(', '.join(stored))}; none of {', '.join(missing)}. "
             "Name the sets as they were named: --labels NAME=CSV."
         )
     after = {}

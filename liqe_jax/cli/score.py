@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         passed = Counter()
         results = _score_all(model, arguments, done, passed)
         total = None if "-" in arguments.paths else _count(arguments, done)
-        status = _write_all(results, writer, model, arguments, total, len(done))
+        status = _write_all(results, writer, model, arguments, total, done)
         if passed and not arguments.quiet:
             print(passed_over(passed), file=sys.stderr)
         return status
@@ -160,7 +160,8 @@ def _wanted(
     arguments: argparse.Namespace, done: set[str], passed: Counter[str] | None = None
 ) -> Iterator[str | Failure]:
     for item in expand(arguments.paths, arguments.recursive, passed):
-        if output.stored_name(item.image if isinstance(item, Failure) else item) not in done:
+        # What could not be listed is never done: behind it may be any number of images.
+        if isinstance(item, Failure) or output.stored_name(item) not in done:
             yield item
 
 
@@ -191,7 +192,7 @@ def _write_all(
     model: Model,
     arguments: argparse.Namespace,
     total: int | None,
-    skipped: int,
+    done: set[str],
 ) -> int:
     from tqdm import tqdm
 
@@ -201,7 +202,11 @@ def _write_all(
         with tqdm(total=total, unit="image", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
             for result in results:
                 with bar.external_write_mode(file=sys.stdout) if not quiet else contextlib.nullcontext():
-                    writer.write(result)
+                    if isinstance(result, Failure) and output.stored_name(result.image) in done:
+                        # A folder that could not be listed by the run before either: it has its row.
+                        print(f"liqe: {printable(result.image)}: {printable(result.error, 1000)}", file=sys.stderr)
+                    else:
+                        writer.write(result)
                 if isinstance(result, Failure):
                     failed += 1
                 else:
@@ -215,7 +220,7 @@ def _write_all(
     if not arguments.quiet:
         seconds = time.monotonic() - began
         rate = f", {scored / seconds:.2f} images/s" if scored else ""
-        before = f", {skipped} already in {arguments.output}" if skipped else ""
+        before = f", {len(done)} already in {arguments.output}" if done else ""
         print(
             f"{scored} scored, {failed} failed{before}{rate} ({printable(model.name)}, {model.dtype})", file=sys.stderr
         )

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.data.files import FileIndex
 from liqe_jax.data.labelled import PARTS
 from liqe_jax.data.spec import SESSIONS, Row
 from liqe_jax.data.tables import number
 from liqe_jax.errors import DataError
-from liqe_jax.messages import quoted
+from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
 
 NO_SCENE = "invalid"
@@ -71,9 +72,10 @@ def read_labels(splits: Path, prefix: str) -> list[Row]:
 
 def _read_file(path: Path) -> list[Row]:
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}. {HELP}") from error
+        lines = read_text(path, "utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error)
+        raise DataError(f"Cannot read {path}: {reason}. {HELP}") from error
     rows = []
     for position, line in enumerate(lines, start=1):
         where = f"{path}, line {position}"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError
@@ -60,7 +61,7 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
         known = content["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import DataError
-from liqe_jax.messages import printable, quoted
+from liqe_jax.messages import other_separator, printable, quoted
 
 INSTALL = "Install what reads it: pip install 'liqe_jax[data]'."
 
@@ -39,16 +40,26 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         has too few values, or too many.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}. Save it as UTF-8; "
             "spreadsheets call that CSV UTF-8."
         ) from error
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error, 400)
+        raise DataError(f"Cannot read {path}: {reason}. Give a CSV file.") from error
+    try:
+        return _rows_of(text, path, columns)
+    except csv.Error as error:  # a cell of more than 131,072 characters, such as after a quote that nothing closes
+        raise DataError(f"{path} is not a CSV file: {printable(error)}. Correct it or fetch it again.") from error
+
+
+def _rows_of(text: str, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     with io.StringIO(text, newline="") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
-        if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+        if mark := other_separator(header):
             raise DataError(
                 f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
                 "points in its numbers."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import slug
 from liqe_jax.evaluate.predictions import SetPredictions, read_predictions
@@ -32,7 +32,7 @@ class Kept:
         """
         self.folder = folder
         try:
-            content = json.loads((folder / FILE).read_text("utf-8"))
+            content = read_json(folder / FILE)
             self.units = [Unit(**unit) for unit in content["units"]]
             self.models: dict[str, Any] = content["models"]
             self.settings: dict[str, Any] = content["settings"]

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from liqe_jax.bounded_io import parse_json, read_text
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable
@@ -168,13 +169,13 @@ def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict
     """
     try:
         # Not `splitlines`: a file name may hold U+2028 and its like, which it takes for ends of lines.
-        *lines, rest = path.read_text("utf-8", errors="replace" if cut else "strict").split("\n")
+        *lines, rest = read_text(path, errors="replace" if cut else "strict").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Remove it, and it is made again.") from error
     if rest and not cut:
         lines.append(rest)
     try:
-        parsed = [json.loads(line) for line in lines]
+        parsed = [parse_json(line) for line in lines]
     except ValueError as error:
         raise DataError(f"{path} is damaged ({printable(error)}). Remove it, and it is made again.") from error
     if cut and not parsed:

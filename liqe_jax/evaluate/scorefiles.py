@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from liqe_jax.bounded_io import parse_json, read_text
 from liqe_jax.errors import DataError
-from liqe_jax.messages import printable, quoted
+from liqe_jax.messages import other_separator, printable, quoted
 
 IMAGE_COLUMNS = ("image", "image_name", "filename", "name")
 SCORE_COLUMNS = ("quality", "score", "prediction")
@@ -27,18 +28,26 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       DataError: it cannot be read, is no such file, or is empty.
     """
+    mark: str | None = None
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if Path(path).suffix.lower() in (".jsonl", ".json"):
-                rows = [json.loads(line) for line in file if line.strip()]
-            else:
-                rows = list(csv.DictReader(file, strict=True))
+        lines = io.StringIO(read_text(path, "utf-8-sig"), newline="")
+        if Path(path).suffix.lower() in (".jsonl", ".json"):
+            rows = [parse_json(line) for line in lines if line.strip()]
+        else:
+            table = csv.DictReader(lines, strict=True)
+            mark = other_separator(table.fieldnames or ())
+            rows = list(table)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
             f"{path} is no table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
         ) from error
+    if mark:
+        raise DataError(
+            f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
+            "points in its numbers."
+        )
     if not rows:
         raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
     if not all(isinstance(row, dict) for row in rows):

@@ -20,14 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
-from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json, write_safetensors
+from liqe_jax.weights.files import (
+    read_json,
+    read_safetensors,
+    read_safetensors_with_metadata,
+    sha256_of_file,
+    write_json,
+    write_safetensors,
+)
 from liqe_jax.weights.layouts import cast, from_flax, to_flax
 from liqe_jax.weights.provenance import Provenance
 
@@ -179,13 +186,11 @@ def _manifest(folder: Path) -> dict:
 
 
 def _read_features(folder: Path, weights_sha256: str, tasks: TaskSet) -> np.ndarray:
-    try:
-        with safe_open(folder / TEXT_FEATURES, framework="numpy") as file:
-            made_from, features = file.metadata() or {}, file.get_tensor("text_features")
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{folder / TEXT_FEATURES} cannot be read ({error}). Copy the folder again.") from error
+    arrays, made_from = read_safetensors_with_metadata(folder / TEXT_FEATURES)
+    if "text_features" not in arrays:
+        raise ModelError(f"{folder / TEXT_FEATURES} has no array text_features. Copy the folder again.")
     if made_from != {"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)}:
         raise ModelError(
             f"The text features in {folder} were made from other weights or other prompts. Convert the model again."
         )
-    return features
+    return arrays["text_features"]

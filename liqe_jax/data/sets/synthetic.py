@@ -90,7 +90,7 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
 
     @functools.lru_cache(KEPT)
     def photograph(path: Path) -> Image.Image:
-        picture = Image.fromarray(decode(path.read_bytes(), DecodeOptions(apply_exif=True)).pixels)
+        picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True)).pixels)
         picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
         return picture
 

@@ -35,3 +35,7 @@ class UsageError(LiqeError):
 
 class DataError(LiqeError):
     """A data set is missing, incomplete or damaged, or a part of it was asked for that it does not have."""
+
+
+class UnreadableError(DataError):
+    """Files of a data set cannot be opened or read, which says nothing about what is in them."""

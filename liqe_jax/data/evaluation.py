@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.errors import DataError, ImageError
+from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.grid import PATCH
 from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS, Preset, prepare
@@ -64,7 +64,7 @@ def evaluation_batches(
       workers: images decoded at the same time; 0 takes one for each core.
 
     Raises:
-      DataError: an image cannot be read or decoded; an evaluation without it would be another one.
+      DataError: an image cannot be read or is damaged; an evaluation without it would be another one.
     """
     chosen = PRESETS[preset] if isinstance(preset, str) else preset
     count = chosen.count or PATCH_COUNT
@@ -79,6 +79,8 @@ def evaluation_batches(
         try:
             (encoded,) = dataset.read([index])
             return prepare(decode(encoded, chosen.decode_options()), chosen, patch).patches()
+        except UnreadableError:
+            raise
         except (ImageError, DataError) as error:
             raise DataError(
                 f"{dataset.name}/{dataset.names[index]} cannot be decoded ({error}). Prepare the data set "

@@ -94,8 +94,8 @@ class Preset:
 def _check_count(count: int) -> None:
     if not 1 <= count <= MOST_PATCHES:
         raise UsageError(
-            f"An image needs at least one patch and at most {MOST_PATCHES}; got count {quoted(count)}. For the whole grid, which is scored in "
-            'parts, take "all" (count None).'
+            f"An image needs at least one patch and at most {MOST_PATCHES}; got count {quoted(count)}. For the whole "
+            'grid, which is scored in parts, take "all" (count None).'
         )
 
 

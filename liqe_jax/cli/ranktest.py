@@ -17,6 +17,7 @@ from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
+from liqe_jax.locks import in_use
 from liqe_jax.messages import LONGEST_TABLE, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
@@ -89,8 +90,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.model, arguments)
     arguments.preprocess = arguments.preprocess or model.preprocess
     scores = output / "scores.jsonl"
-    _check_settings(output / "settings.json", scores, model, arguments)
-    _score(model, names, kinds, scores, arguments)
+    with in_use(scores):
+        _check_settings(output / "settings.json", scores, model, arguments)
+        _score(model, names, kinds, scores, arguments)
     chosen = {(name, kind) for name in names for kind in (0, *kinds)}
     rows = [row for row in _rows(scores) if (row["image"], row["kind"]) in chosen]
     tests = evaluate(rows, mean_opinion, margin=arguments.margin)

@@ -27,6 +27,7 @@ from liqe_jax.cli.settings import (
 )
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.locks import in_use
 from liqe_jax.messages import printable
 from liqe_jax.scoring.result import Failure, Score
 
@@ -97,6 +98,11 @@ def run(arguments: argparse.Namespace) -> int:
     form = output.format_for(arguments.output, arguments.format)
     if arguments.resume and not arguments.output:
         raise UsageError("--resume continues the file given by --output; give that too.")
+    with in_use(arguments.output) if arguments.output else contextlib.nullcontext():
+        return _run(arguments, form)
+
+
+def _run(arguments: argparse.Namespace, form: str) -> int:
     if arguments.output:
         output.check_destination(arguments.output, form, arguments.resume, arguments.overwrite)
     tasks = read_tasks(arguments.tasks)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ from liqe_jax.data.sidecar import INCOMPLETE, find_prepared, read_sidecar
 from liqe_jax.data.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError, ImageError, LiqeError
 from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.locks import in_use
 
 
 def find_spec(name: str) -> DataSetSpec:
@@ -73,8 +75,6 @@ def prepare(
     if own_name is not None:
         check_own_name(own_name)
     try:
-        import tensorflow_datasets as tfds
-
         from liqe_jax.data.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
@@ -82,6 +82,15 @@ def prepare(
     with _silent_tfds():
         builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)
+    with in_use(folder):
+        _write(builder, folder, manual, data_dir)
+    assert builder.report is not None
+    return folder, builder.report
+
+
+def _write(builder: Any, folder: Path, manual: Path, data_dir: str | os.PathLike) -> None:
+    import tensorflow_datasets as tfds
+
     if folder.exists():
         raise DataError(
             f"{folder} exists already. Check it with: liqe data verify; to prepare it anew, remove it first."
@@ -99,8 +108,6 @@ def prepare(
             f"Cannot write below {data_dir}: {error}. Make room or choose another --data-dir, and run it again: what "
             "was examined is kept."
         ) from error
-    assert builder.report is not None
-    return folder, builder.report
 
 
 @contextlib.contextmanager

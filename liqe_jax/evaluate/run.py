@@ -7,6 +7,7 @@ workdir/tables, plots, report.html, results.json    made from the two above
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -27,6 +28,7 @@ from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.locks import in_use
 from liqe_jax.messages import LONGEST_MESSAGE, printable
 from liqe_jax.scoring.model import Model
 
@@ -57,19 +59,23 @@ def evaluate(
       What `results.json` holds; nothing on all processes but the first.
 
     Raises:
-      UsageError: the configuration makes no sense.
+      UsageError: the configuration makes no sense, or another process evaluates into that folder.
       ModelError: weights are missing or damaged.
       DataError: a set is missing or damaged, or `on_seen` refuses an evaluation.
     """
-    check_eval_config(config)
-    folder = Path(workdir)
-    if not config.from_predictions:
-        if not weights:
-            raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
-        _predict_all(config, weights, folder, load_model or _loader(config, folder), load_set or _set_loader(config))
     import jax
 
-    return tables_from(folder, config, say) if jax.process_index() == 0 else {}
+    check_eval_config(config)
+    folder = Path(workdir)
+    if not config.from_predictions and not weights:
+        raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
+    first = jax.process_index() == 0
+    # A file in the folder's name, since the folder itself may not be there yet.
+    with in_use(folder / "evaluation") if first else contextlib.nullcontext():
+        if not config.from_predictions:
+            loaders = load_model or _loader(config, folder), load_set or _set_loader(config)
+            _predict_all(config, weights, folder, *loaders)
+        return tables_from(folder, config, say) if first else {}
 
 
 def say(text: str) -> None:

@@ -6,6 +6,7 @@ and the number of the step alone; so a run that was killed goes on as if nothing
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 from liqe_jax.data.sampling import share
 from liqe_jax.data.training import TrainingBatch, training_batches
 from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_best, export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints, Progress
@@ -58,16 +60,17 @@ def train_and_evaluate(config: ConfigDict, workdir: str, terms: dict[str, Term] 
       The best validation averages.
 
     Raises:
-      UsageError: the configuration makes no sense.
+      UsageError: the configuration makes no sense, or another process trains in that folder.
       ModelError, DataError: weights or data sets are missing.
       NotFinite: a loss was NaN or Inf, with `on_nan` "stop".
     """
     check_config(config)
-    run = _Run(config, workdir, terms)
-    try:
+    with contextlib.ExitStack() as stack:
+        if "://" not in workdir:
+            on_first(lambda: stack.enter_context(in_use(Path(workdir) / "run")))
+        run = _Run(config, workdir, terms)
+        stack.callback(run.close)
         run.go()
-    finally:
-        run.close()
     return run.best
 
 

@@ -27,6 +27,7 @@ from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
+from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.files import (
     read_json,
     read_safetensors,
@@ -138,6 +139,7 @@ def read_native(folder: str | os.PathLike) -> Checkpoint:
                     f"{folder / name} is cut or altered: expected sha256 {expected}, got {got}. Copy the folder again, "
                     "or convert the model anew if you meant to change it."
                 )
+            check_stated(folder / name, got)
         state = reading.result()
     try:
         tasks = TaskSet.from_dict(manifest["tasks"])

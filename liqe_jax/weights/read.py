@@ -20,6 +20,7 @@ from liqe_jax.messages import printable, quoted
 from liqe_jax.model.config import CLIPConfig
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_config, read_config
+from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
 from liqe_jax.weights.layouts import LAYOUTS, infer_config, recognise, to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
@@ -81,7 +82,12 @@ def _read_file(path: Path, name: str, in_model_folder: bool) -> Checkpoint:
     # Both take a second for the 600 MB of LIQE.pt, and neither needs the interpreter for most of it.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256_of_file, path) if one_file else None
-        state, notes = _unwrap(_read_arrays(path), path)
+        try:
+            state, notes = _unwrap(_read_arrays(path), path)
+        except ModelError:
+            check_stated(path, digest.result() if digest else None)  # a wrong digest says more than its consequences
+            raise
+        check_stated(path, digest.result() if digest else None)
     layout = recognise(state)
     if layout is None:
         examples = ", ".join(list(state)[:5]) or "nothing"
@@ -108,6 +114,8 @@ def _read_file(path: Path, name: str, in_model_folder: bool) -> Checkpoint:
 def _read_arrays(path: Path) -> Mapping[str, Any]:
     if path.name.endswith(".index.json"):
         shards = shard_names(path)
+        for shard in shards:
+            check_stated(path.parent / shard)
         return {name: array for shard in shards for name, array in _read_arrays(path.parent / shard).items()}
     if path.suffix == ".safetensors":
         return read_safetensors(path)

@@ -39,7 +39,7 @@ class Kept:
             self.skipped: dict[str, str] = content["skipped"]
         except OSError as error:
             raise DataError(f"{folder} holds no finished evaluation ({error}). Run eval.py with --weights.") from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise DataError(
                 f"{folder / FILE} is damaged ({printable(repr(error))}). Run eval.py with --weights again."
             ) from error

@@ -108,6 +108,9 @@ class PredictionFile:
         Attributes:
           rows: image name -> line, so far.
           put_aside: where an earlier file went that does not fit the header, or None.
+
+        Raises:
+          DataError: a file cannot be read or is damaged.
         """
         self.path, self.header = path, {"format": FORMAT, **header}
         self.partial = path.with_name(path.name + PARTIAL)
@@ -118,7 +121,12 @@ class PredictionFile:
                 continue
             found, rows = read_lines(source, cut=source == self.partial)
             if found == self.header:
-                self.rows |= {row["image"]: row for row in rows}
+                try:
+                    self.rows |= {row["image"]: row for row in rows}
+                except (LookupError, TypeError) as error:
+                    raise DataError(
+                        f"{source} is damaged ({printable(repr(error))}). Remove it, and it is made again."
+                    ) from error
             else:
                 self.put_aside = source.with_name(source.name + ".old")
                 os.replace(source, self.put_aside)
@@ -216,5 +224,5 @@ def read_predictions(path: Path) -> SetPredictions:
             },
             labels=labels,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path} is damaged ({printable(repr(error))}). Remove it, and it is made again.") from error

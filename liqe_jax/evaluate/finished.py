@@ -49,7 +49,7 @@ class FinishedEvaluation:
             raise DataError(
                 f"{folder} does not contain a finished evaluation ({error}). Run eval.py with --weights."
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise DataError(
                 f"{folder / FILE} is corrupt ({printable(repr(error))}). Run eval.py with --weights again."
             ) from error

@@ -108,6 +108,9 @@ class PredictionFile:
         Attributes:
           rows: image name -> line.
           put_aside: new path of a renamed file, or None.
+
+        Raises:
+          DataError: a file cannot be read or is corrupt.
         """
         self.path, self.header = path, {"format": FORMAT, **header}
         self.partial = path.with_name(path.name + PARTIAL)
@@ -118,7 +121,12 @@ class PredictionFile:
                 continue
             found, rows = read_lines(source, cut=source == self.partial)
             if found == self.header:
-                self.rows |= {row["image"]: row for row in rows}
+                try:
+                    self.rows |= {row["image"]: row for row in rows}
+                except (LookupError, TypeError) as error:
+                    raise DataError(
+                        f"{source} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
+                    ) from error
             else:
                 self.put_aside = source.with_name(source.name + ".old")
                 os.replace(source, self.put_aside)
@@ -216,7 +224,7 @@ def read_predictions(path: Path) -> SetPredictions:
             },
             labels=labels,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
         ) from error

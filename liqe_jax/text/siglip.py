@@ -63,10 +63,10 @@ class SigLIPTokenizer:
         path = Path(folder) / FILE
         try:
             return cls(read_text(path)) if path.exists() else None
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"Cannot read the tokenizer {path} ({printable(error)}). Download the folder again."
-            ) from error
+        except OSError as error:
+            raise ModelError(f"Cannot read the tokenizer {path} ({printable(error)}).") from error
+        except ValueError as error:
+            raise ModelError(f"The tokenizer {path} is damaged ({printable(error)}). Download it again.") from error
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `tokenizer.json` as it was read."""

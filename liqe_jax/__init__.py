@@ -8,7 +8,9 @@ Names are imported when first used, so that `import liqe_jax` costs nothing.
 
 How the package is divided; a part imports only from parts above it:
 
-    errors, tasks, taxonomy   plain data: labels, sentences, task sets
+    messages, bounded_io      text that is safe to print; reading regular files of bounded size
+    errors, locks             our errors; one process at a time writes a file or folder
+    tasks, taxonomy           plain data: labels, sentences, task sets
     text, images              tokens; decoding, resizing, choice of patches (NumPy, Pillow)
     model                     CLIP, prompt sharing, head: pure functions over pytrees
     weights                   every checkpoint format, the hub, provenance

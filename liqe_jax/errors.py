@@ -5,9 +5,20 @@ derives from :class:`LiqeError`, so a caller can catch the package's own refusal
 programming errors through.
 """
 
+from __future__ import annotations
+
+from liqe_jax.messages import LONGEST_MESSAGE, printable
+
 
 class LiqeError(Exception):
-    """Base class of every error that liqe_jax raises on purpose."""
+    """Base class of every error that liqe_jax raises on purpose.
+
+    Its text is safe to print: whatever a file put into it, terminal escapes are shown as such and the length is
+    bounded (`LONGEST_MESSAGE` characters). Line ends stay.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), LONGEST_MESSAGE, keep="\n")
 
 
 class ModelError(LiqeError):
@@ -24,3 +35,7 @@ class UsageError(LiqeError):
 
 class DataError(LiqeError):
     """A data set is missing, incomplete or damaged, or a part of it was asked for that it does not have."""
+
+
+class UnreadableError(DataError):
+    """Files of a data set cannot be opened or read, which says nothing about what is in them."""

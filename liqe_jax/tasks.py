@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from liqe_jax.errors import UsageError
+from liqe_jax.messages import printable, quoted
 
 # What else a result tells under a name of its own (`Score.to_dict`, the columns of `liqe score`).
 RESERVED = frozenset(
@@ -155,5 +156,11 @@ class TaskSet:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 "A task set needs exactly the keys name, attributes (each: name, labels, values) and template; "
-                f"got {description!r} ({error})."
+                f"got {_keys_of(description)} ({printable(error)})."
             ) from error
+
+
+def _keys_of(description: object) -> str:
+    if not isinstance(description, Mapping):
+        return quoted(description)
+    return f"the keys {printable(', '.join(map(str, description)))}"

@@ -347,11 +347,76 @@ def test_a_request_is_bounded():
 
 
 def test_uploads_that_nobody_asks_for_are_bounded():
-    assert request_of([b"12"], 8, path="/gradio_api/upload", stored=100) == (200, b"2")
-    status, body = request_of([b"12"], 8, path="/gradio_api/upload", stored=101)
+    assert request_of([b"12"], 8, path="/gradio_api/upload", stored=92) == (200, b"2")
+    length = (b"content-length", b"2")
+    assert request_of([b"12"], 8, length, path="/gradio_api/upload", stored=98) == (200, b"2")
+    assert request_of([b"12"], 8, length, path="/gradio_api/upload", stored=99)[0] == 503
+    status, body = request_of([b"12"], 8, path="/gradio_api/upload", stored=93)
     assert status == 503
     assert b"Try again in a few minutes" in body
     assert request_of([b"12"], 8, path="/gradio_api/queue/join", stored=101) == (200, b"2")
+
+
+def many_at_once(count: int, size: int, patience: float = 60, pieces: int = 4, **limits: int) -> tuple[list[int], int]:
+    """Answers to uploads at the same time, piece by piece in turn, and the most bytes that lay on the disk."""
+    stored, most_stored, answers = 0, 0, []
+
+    async def page(scope, receive, send):
+        nonlocal stored, most_stored
+        more = True
+        while more:
+            message = await receive()
+            stored, more = stored + len(message["body"]), message["more_body"]
+            most_stored = max(most_stored, stored)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    bounded = Limits(page, 1000, lambda: stored, patience=patience, **limits)
+
+    async def upload():
+        left = pieces
+
+        async def receive():
+            nonlocal left
+            await asyncio.sleep(0.01)
+            left -= 1
+            if left < 0:
+                await asyncio.sleep(3600)  # the visitor's line is dead
+            return {"type": "http.request", "body": bytes(size // pieces), "more_body": left > 0 or patience < 1}
+
+        async def send(message):
+            if message["type"] == "http.response.start":
+                answers.append(message["status"])
+
+        length = (b"content-length", str(size).encode())
+        await bounded({"type": "http", "path": "/gradio_api/upload", "headers": [length]}, receive, send)
+
+    async def everybody():
+        await asyncio.gather(*(upload() for _ in range(count)))
+
+    asyncio.run(everybody())
+    return sorted(answers), most_stored
+
+
+def test_uploads_at_the_same_time_fit_together():
+    answers, most_stored = many_at_once(20, 800, most_stored=4000)
+    assert answers == [200] * 5 + [503] * 15
+    assert most_stored == 4000
+
+
+def test_requests_at_the_same_time_are_bounded():
+    answers, _ = many_at_once(10, 8, most_stored=10_000, most_requests=3)
+    assert answers == [200] * 3 + [503] * 7
+
+
+def test_an_upload_that_stops_coming_gives_its_room_back():
+    answers, _ = many_at_once(3, 800, patience=0.2, most_stored=10_000)
+    assert answers == [408] * 3
+
+
+def test_a_content_length_is_a_number_of_bytes():
+    for length in (b"1" * 5000, b"-1", b"1.5"):
+        assert request_of([], 8, (b"content-length", length))[0] == 400
 
 
 def test_what_lies_in_a_folder_is_counted(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import csv
 import hashlib
 import io
@@ -838,6 +839,39 @@ def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     broken = Broken()
     assert len(list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8, broken=broken))) == 5
     assert broken.names  # replaced, and said
+
+
+@pytest.mark.parametrize("part", ["array_record", "tensorflow_datasets", "google"])
+def test_threads_that_read_import_nothing(part, prepared, monkeypatch):
+    """What is imported while another thread imports TensorFlow Datasets cannot be called."""
+    loaded = load_set("clive", prepared[0])
+    imports = builtins.__import__
+
+    def only_others(name, *rest):
+        assert name.split(".")[0] != part
+        return imports(name, *rest)
+
+    monkeypatch.setattr("builtins.__import__", only_others)
+    with ThreadPoolExecutor(2) as pool:
+        images = list(pool.map(loaded.read, [[index] for index in range(len(loaded))]))
+    assert all(len(image) > 100 for (image,) in images)
+
+
+def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
+    shutil.copytree(prepared[0] / "clive", tmp_path / "clive")
+    loaded = load_set("clive", tmp_path)
+    shutil.rmtree(tmp_path / "clive")
+    indices = np.arange(len(loaded))
+    reads = [
+        lambda: list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8)),
+        lambda: list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8)),
+    ]
+    for read in reads:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(DataError) as caught:
+            pool.submit(read).result()  # a thread that has not opened the files
+        assert "cannot be read" in str(caught.value)
+        assert "damaged" not in str(caught.value)
+        assert "Prepare" not in str(caught.value)
 
 
 def test_verify_finds_damage(prepared, tmp_path):

@@ -599,7 +599,7 @@ def test_missing_file(tmp_path: Path):
 
 
 def test_folder(tmp_path: Path):
-    with pytest.raises(ImageError, match="directory"):
+    with pytest.raises(ImageError, match="folder"):
         decode(tmp_path)
 
 

@@ -268,7 +268,7 @@ def test_custom_stride():
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_invalid_count(count: int):
-    with pytest.raises(UsageError, match=f"at least one patch; got count {count}"):
+    with pytest.raises(UsageError, match=f"at least one patch and at most 1024; got count {count}"):
         Preset("none", count=count)
 
 

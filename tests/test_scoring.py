@@ -66,6 +66,15 @@ def test_the_order_and_the_history_change_nothing(model, pictures, alone):
     assert [model.score(picture).quality for picture in pictures] == [score.quality for score in alone]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_with_one_batch_size_other_images_change_not_a_bit(model, pictures, batch_size):
+    forwards = list(model.score_many(pictures, batch_size=batch_size))
+    backwards = list(model.score_many(pictures[::-1], batch_size=batch_size))
+    for a, b in zip(forwards, backwards[::-1], strict=True):
+        np.testing.assert_array_equal(a.joint, b.joint)
+        np.testing.assert_array_equal(a.logits, b.logits)
+
+
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_the_number_of_devices_changes_nothing(model_folder, pictures, alone, devices):
     several = liqe_jax.load(model_folder, devices=jax.devices()[:devices])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -18,6 +20,7 @@ from liqe_jax.synthetic.colour import edges
 from liqe_jax.synthetic.denoise import dct_matrix, dct_threshold
 from liqe_jax.synthetic.distort import LARGEST
 from liqe_jax.synthetic.quantization import least_variance
+from liqe_jax.synthetic.spatial import JITTERS, jitter
 from liqe_jax.taxonomy import DISTORTION
 
 from .conftest import photograph
@@ -258,3 +261,33 @@ def test_the_page_states_the_parameters():
         values = ", ".join(f"{value:g}" for value in kind.parameters)
         row = (kind.number, kind.name, kind.raw_label, kind.category, kind.parameter, values)
         assert f"| {' | '.join(map(str, row))} |" in page
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_pixelation_takes_the_nearest_pixels(image, level):
+    """In exact arithmetic, which no version of OpenCV so far agrees with."""
+
+    def nearest(side: int, scale: Fraction) -> list[int]:
+        small = math.ceil(side * float(scale))
+        shrunk = [math.floor((place + Fraction(1, 2)) * side / small) for place in range(small)]
+        return [shrunk[math.floor((place + Fraction(1, 2)) * small / side)] for place in range(side)]
+
+    scale = Fraction(0.95 - KINDS[21].at(level) ** 0.6)
+    rows, columns = (nearest(side, scale) for side in image.shape[:2])
+    np.testing.assert_array_equal(distort(image, 21, level, 0), image[rows][:, columns])
+
+
+def test_jitter_interpolates_between_pixels(image):
+    """As OpenCV does since 5.0; before, it rounded places to a 32nd of a pixel."""
+    height, width = image.shape[:2]
+    rng, expected = np.random.default_rng(3), image
+    for _ in range(JITTERS):
+        shift = rng.standard_normal((2, height, width), np.float32)
+        x = np.clip(np.arange(width) + np.float64(shift[0]), 0, width - 1)[..., None]
+        y = np.clip(np.arange(height)[:, None] + np.float64(shift[1]), 0, height - 1)[..., None]
+        left, top = np.floor(x).astype(int)[..., 0], np.floor(y).astype(int)[..., 0]
+        right, below = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+        above = expected[top, left] * (1 - x % 1) + expected[top, right] * (x % 1)
+        under = expected[below, left] * (1 - x % 1) + expected[below, right] * (x % 1)
+        expected = above * (1 - y % 1) + under * (y % 1)
+    np.testing.assert_allclose(jitter(image, 1, np.random.default_rng(3)), expected, atol=2e-5)

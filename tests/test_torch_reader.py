@@ -8,6 +8,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -155,12 +157,12 @@ def test_reads_nested_containers(save) -> None:
 
 
 def test_a_container_that_occurs_twice_is_built_once(save) -> None:
-    # Thirty levels of a pair of the same thing are 30 objects here and 2**30 in a naive copy.
+    # Twenty levels of a pair of the same thing are 20 objects here and 2**20 in a naive copy; more are refused.
     content: Any = torch.ones(2)
-    for _ in range(30):
+    for _ in range(20):
         content = [content, content]
     got = read_torch(save(content))
-    for _ in range(30):
+    for _ in range(20):
         assert got[0] is got[1]
         got = got[0]
     assert_same(got, torch.ones(2))
@@ -574,3 +576,76 @@ def test_damage_inside_the_pickle_is_refused_too(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert peak < 64 << 20
     assert min(map(len, messages)) > 40
+
+
+def doubled(writer: _Writer, levels: int) -> None:
+    """Appends a tuple of a tuple twice, and so on: a few bytes for each level, twice as many values."""
+    writer.opcodes += pickle.EMPTY_TUPLE
+    for _ in range(levels):
+        writer.opcodes += pickle.DUP + pickle.TUPLE2
+
+
+def as_content(writer: _Writer) -> None:
+    doubled(writer, 200)
+
+
+def as_storage_key(writer: _Writer) -> None:
+    writer.opcodes += pickle.MARK
+    writer.value("storage")
+    writer.name("torch", "FloatStorage")
+    doubled(writer, 200)
+    writer.value("cpu")
+    writer.value(4)
+    writer.opcodes += pickle.TUPLE + pickle.BINPERSID
+
+
+def as_reference(writer: _Writer) -> None:
+    doubled(writer, 200)
+    writer.opcodes += pickle.BINPERSID
+
+
+def as_storage_type(writer: _Writer) -> None:
+    writer.opcodes += pickle.MARK
+    writer.value("storage")
+    doubled(writer, 200)
+    for value in ("0", "cpu", 4):
+        writer.value(value)
+    writer.opcodes += pickle.TUPLE + pickle.BINPERSID
+
+
+def as_codec(writer: _Writer) -> None:
+    writer.name("_codecs", "encode")
+    writer.value("text")
+    doubled(writer, 200)
+    writer.opcodes += pickle.TUPLE2 + pickle.REDUCE
+
+
+def as_a_part_of_a_list(writer: _Writer) -> None:
+    writer.opcodes += pickle.EMPTY_LIST
+    doubled(writer, 90)
+    writer.opcodes += pickle.APPEND
+
+
+def as_deep_lists(writer: _Writer) -> None:
+    writer.opcodes += pickle.EMPTY_LIST * 100_000 + pickle.APPEND * 99_999
+
+
+def as_a_huge_integer(writer: _Writer) -> None:
+    writer.opcodes += pickle.LONG4 + struct.pack("<i", 4000) + b"\x01" * 4000
+
+
+EXPONENTIAL = [as_content, as_storage_key, as_reference, as_storage_type, as_codec, as_a_part_of_a_list, as_deep_lists]
+
+
+@pytest.mark.parametrize("write", [*EXPONENTIAL, as_a_huge_integer])
+def test_a_small_file_takes_little_time(write, tmp_path):
+    """In a process of its own: hashing or printing such tuples cannot even be interrupted."""
+    writer = _Writer()
+    write(writer)
+    path = write_archive(tmp_path / "model.pt", writer, [bytes(16)])
+    code = "import sys; from liqe_jax.weights.torch_reader import read_torch; read_torch(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("liqe_jax.errors.ModelError:")
+    assert len(last) < 1000

@@ -6,6 +6,7 @@ import argparse
 
 from liqe_jax.cli.settings import add_model_options, add_preprocess_option, read_tasks, use_compilation_cache
 from liqe_jax.errors import UsageError
+from liqe_jax.messages import printable
 
 EXAMPLES = """\
 examples:
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             port=arguments.port,
             max_megabytes=arguments.max_megabytes,
             open_browser=arguments.open,
-            started=lambda url: print(f"{model.name} is at {url} - Ctrl+C ends it.", flush=True),
+            started=lambda url: print(f"{printable(model.name)} is at {url} - Ctrl+C ends it.", flush=True),
         )
     except KeyboardInterrupt:
         print()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from liqe_jax.data.sets.spec import Option
 
+from liqe_jax.messages import LONGEST_TABLE, printable
+
 EXAMPLES = """\
 examples:
   liqe data list
@@ -135,7 +137,7 @@ def run_prepare(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         quiet=arguments.quiet,
     )
-    print(report.text())
+    print(printable(report.text(), LONGEST_TABLE, keep="\n"))
     print(f"Written to {folder}")
     return 0
 
@@ -150,7 +152,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
     verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
     for name, fault in verified.faults.items():
-        print(f"{name}: {fault}")
+        print(f"{printable(name)}: {printable(fault, 1000)}")
     print(f"{verified.count - len(verified.faults)} of {verified.count} images are as they were stored.")
     return 1 if verified.faults else 0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by
 from liqe_jax.errors import DataError
+from liqe_jax.messages import LONGEST_TABLE, printable
 
 if TYPE_CHECKING:
     from liqe_jax.compare.gmad import Competition
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     (output / "gmad.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     (output / "gmad.md").write_text(summary, "utf-8", errors="replace")
-    print(summary, end="")
+    print(printable(summary, LONGEST_TABLE, keep="\n"), end="")
     if not arguments.quiet:
         print(f"{len(competition.pairs)} pairs: open {output / 'index.html'}", file=sys.stderr)
     return 1 if competition.left_out else 0

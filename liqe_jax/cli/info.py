@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.settings import MODEL_HELP, add_encoder_option
+from liqe_jax.messages import json_text, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     checkpoint = open_checkpoint(arguments.model, arguments.encoder)
     description = describe(checkpoint)
     if arguments.json:
-        print(json.dumps(description, indent=2, ensure_ascii=False))
+        print(json_text(description, indent=2))
     else:
         _print(description, checkpoint.encoder.describe())
     return 0
@@ -95,7 +95,7 @@ def _print(description: dict[str, Any], sizes: dict[str, str]) -> None:
     notes = description["notes"]
     for name, value in [*rows.items(), *(("note", note) for note in notes[:_MOST_NOTES])]:
         if value:
-            print(f"{name:<14} {_shortened(value)}")
+            print(f"{name:<14} {_shortened(printable(value, 10 * _LONGEST))}")
     if len(notes) > _MOST_NOTES:
         print(f"{'note':<14} ... {len(notes) - _MOST_NOTES} more with --json")
 

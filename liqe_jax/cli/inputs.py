@@ -78,19 +78,26 @@ def passed_over(passed: Counter[str]) -> str:
 
 
 def _in_folder(folder: str, recursive: bool, passed: Counter[str]) -> Iterator[str | Failure]:
-    try:
-        with os.scandir(folder) as entries:
-            listed = sorted(((entry.name, entry.is_dir()) for entry in entries), key=lambda entry: entry[0])
-    except OSError as error:
-        yield Failure(folder, f"Cannot list the folder: {error.strerror or error}. Check its permissions.")
-        return
-    for name, is_folder in listed:
-        if is_folder:
+    waiting = [folder]  # not by recursion: folders can be nested in more levels than Python calls functions
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(((entry.name, _is_folder(entry)) for entry in entries), key=lambda entry: entry[0])
+        except OSError as error:
+            yield Failure(folder, f"Cannot list the folder: {error.strerror or error}. Check its permissions.")
             continue
-        if _is_wanted(name, passed):
-            yield os.path.join(folder, name)
-    if recursive:
         for name, is_folder in listed:
+            if not is_folder and _is_wanted(name, passed):
+                yield os.path.join(folder, name)
+        if recursive:
+            paths = [os.path.join(folder, name) for name, is_folder in listed if is_folder]
             # Links to folders can form a ring.
-            if is_folder and not os.path.islink(os.path.join(folder, name)):
-                yield from _in_folder(os.path.join(folder, name), recursive, passed)
+            waiting += [path for path in reversed(paths) if not os.path.islink(path)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for one: the row of this entry says so, and the others are listed
+        return False

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import liqe_jax
 from liqe_jax.cli import app, average, convert, data, gmad, info, ranktest, realign, score, synthetic
 from liqe_jax.errors import LiqeError
+from liqe_jax.messages import printable
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
 
@@ -55,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder without permission: nothing that a traceback would explain
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"liqe: {where}{error.strerror or error}. Check the path, its permissions and the disk.", file=sys.stderr)
+        where = f"{printable(error.filename)}: " if error.filename else ""
+        print(
+            f"liqe: {where}{printable(error.strerror or error)}. Check the path, its permissions and the disk.",
+            file=sys.stderr,
+        )
         return 2
 
 

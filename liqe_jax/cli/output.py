@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
+from liqe_jax.messages import printable, quoted
 from liqe_jax.tasks import TaskSet
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) ->
                 _check_row(path, row, tasks, made_by)
             done.add(stored_name(row["image"]))
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
-        raise UsageError(f"{path} is no {form} file of this program ({error}). Write to another file.") from error
+        raise UsageError(
+            f"{path} is no {form} file of this program ({printable(error)}). Write to another file."
+        ) from error
     os.truncate(path, end)
     return done
 
@@ -117,7 +120,7 @@ def _rows(path: str, end: int, form: str) -> Iterator[Mapping[str, Any]]:
             while file.tell() < end:
                 yield file.readline().decode("utf-8")
 
-    return csv.DictReader(lines()) if form == "csv" else map(json.loads, lines())
+    return csv.DictReader(lines()) if form == "csv" else map(parse_json, lines())
 
 
 def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mapping[str, str]) -> None:
@@ -126,15 +129,15 @@ def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mappi
             # The digest says nothing to people.
             why = "; the model has that name, but other weights, sentences or --dtype" if key == "digest" else ""
             raise UsageError(
-                f"{path} holds results of {key} {row[key]!r}, and this run uses {ours!r}{why}. Write to another "
+                f"{path} holds results of {key} {quoted(row[key])}, and this run uses {ours!r}{why}. Write to another "
                 "file, or use the same model and settings."
             )
     told = {key.removesuffix("_probs") for key in row if key.endswith("_probs")}
     wanted = {attribute.name for attribute in tasks.attributes}
     if told and told != wanted:  # of CSV the header has said so
         raise UsageError(
-            f"{path} holds {', '.join(sorted(told))}, and this run gives {', '.join(sorted(wanted))}. Write to another "
-            "file, or use the same --tasks."
+            f"{path} holds {printable(', '.join(sorted(told)))}, and this run gives {', '.join(sorted(wanted))}. Write "
+            "to another file, or use the same --tasks."
         )
 
 

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
+from liqe_jax.locks import in_use
+from liqe_jax.messages import LONGEST_TABLE, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -88,8 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.model, arguments)
     arguments.preprocess = arguments.preprocess or model.preprocess
     scores = output / "scores.jsonl"
-    _check_settings(output / "settings.json", scores, model, arguments)
-    _score(model, names, kinds, scores, arguments)
+    with in_use(scores):
+        _check_settings(output / "settings.json", scores, model, arguments)
+        _score(model, names, kinds, scores, arguments)
     chosen = {(name, kind) for name in names for kind in (0, *kinds)}
     rows = [row for row in _rows(scores) if (row["image"], row["kind"]) in chosen]
     tests = run_rank_tests(rows, mean_mos, margin=arguments.margin)
@@ -98,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     _write_kinds(report, output / "ranktest.csv")
     text = _markdown(report)
     (output / "ranktest.md").write_text(text, "utf-8")
-    print(text, end="")
+    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
     if tests.failed and not arguments.quiet:
         print(f"{tests.failed} images have no score; {scores} contains the errors.", file=sys.stderr)
     return 1 if tests.failed else 0
@@ -115,7 +119,7 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
     }
     if scores.exists() and scores.stat().st_size:
         try:
-            earlier = json.loads(path.read_text("utf-8"))
+            earlier = read_json(path)
         except (OSError, ValueError) as error:
             raise UsageError(f"{scores} exists without {path} ({error}). Write to another folder.") from error
         if earlier != settings:
@@ -154,11 +158,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         rows = []
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 rows.append({**row, "image": row["image"], "kind": int(row["kind"]), "level": int(row["level"])})
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
-                    f"Line {number} of {path} is not a row of this command ({error!r}). Remove it."
+                    f"Line {number} of {path} is not a row of this command ({printable(repr(error))}). Remove it."
                 ) from error
     return rows
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
 from liqe_jax.data.prepare.labelfiles import (
     TOGETHER,
@@ -22,6 +23,7 @@ from liqe_jax.data.prepare.labelfiles import (
     write_labels,
 )
 from liqe_jax.errors import DataError, LiqeError, UsageError
+from liqe_jax.messages import LONGEST_TABLE, printable, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +118,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
         from liqe_jax.compare.realign_figure import draw
 
         draw(output / "realign.png", before, after, scores, scorer)
-    print(text, end="")
+    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
     if not arguments.quiet:
         print(f"{len(sets)} sets realigned: {output / 'all.csv'}", file=sys.stderr)
     return 1 if any(row["scored"] < row["images"] for row in report["sets"]) else 0
@@ -135,18 +137,20 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.compare.realign import MonotoneMap
 
     try:
-        maps = json.loads(Path(arguments.maps).read_text("utf-8"))["maps"]
+        maps = read_json(arguments.maps)["maps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Cannot read maps from {arguments.maps} ({error!r}). Expected a realign.json.") from error
+        raise DataError(
+            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json."
+        ) from error
     if not isinstance(maps, dict):
         raise DataError(
-            f"{arguments.maps} does not contain maps by name: 'maps' is {maps!r:.60}. Expected a realign.json written "
-            "by `liqe realign`."
+            f"{arguments.maps} does not contain maps by name: 'maps' is {quoted(maps)}. Expected a realign.json "
+            "written by `liqe realign`."
         )
     missing = [name for name in sets if name not in maps]
     if missing:
         raise UsageError(
-            f"{arguments.maps} has maps of {', '.join(maps)}, but not of {', '.join(missing)}. "
+            f"{arguments.maps} has maps of {printable(', '.join(maps))}, but not of {', '.join(missing)}. "
             "Use the same names: --labels NAME=CSV."
         )
     after = {}

@@ -27,6 +27,8 @@ from liqe_jax.cli.settings import (
 )
 from liqe_jax.cli.writers import WRITERS, Writer
 from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.locks import in_use
+from liqe_jax.messages import printable
 from liqe_jax.scoring.result import Failure, Score
 
 if TYPE_CHECKING:
@@ -96,6 +98,11 @@ def run(arguments: argparse.Namespace) -> int:
     form = output.format_for(arguments.output, arguments.format)
     if arguments.resume and not arguments.output:
         raise UsageError("--resume continues the file given by --output; give that too.")
+    with in_use(arguments.output) if arguments.output else contextlib.nullcontext():
+        return _run(arguments, form)
+
+
+def _run(arguments: argparse.Namespace, form: str) -> int:
     if arguments.output:
         output.check_destination(arguments.output, form, arguments.resume, arguments.overwrite)
     tasks = read_tasks(arguments.tasks)
@@ -135,14 +142,14 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.model == EMBEDDED and not arguments.quiet:
             print(ABOUT, file=sys.stderr)
         if arguments.model in KNOWN_MODELS and not arguments.quiet:
-            print(f"{model.name}: weights are not ours. {model.provenance.licence}", file=sys.stderr)
+            print(printable(f"{model.name}: weights are not ours. {model.provenance.licence}", 1000), file=sys.stderr)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
         digest = "" if form == "table" else output.short_digest(model)
         writer = WRITERS[form](stream, model.tasks, digest, not continued)
         passed = Counter()
         results = _score_all(model, arguments, done, passed)
         total = None if "-" in arguments.paths else _count(arguments, done)
-        status = _write_all(results, writer, model, arguments, total, len(done))
+        status = _write_all(results, writer, model, arguments, total, done)
         if passed and not arguments.quiet:
             print(passed_over(passed), file=sys.stderr)
         return status
@@ -165,7 +172,8 @@ def _wanted(
     arguments: argparse.Namespace, done: set[str], passed: Counter[str] | None = None
 ) -> Iterator[str | Failure]:
     for item in expand(arguments.paths, arguments.recursive, passed):
-        if output.stored_name(item.image if isinstance(item, Failure) else item) not in done:
+        # What could not be listed is never done: behind it may be any number of images.
+        if isinstance(item, Failure) or output.stored_name(item) not in done:
             yield item
 
 
@@ -196,7 +204,7 @@ def _write_all(
     model: Model,
     arguments: argparse.Namespace,
     total: int | None,
-    skipped: int,
+    done: set[str],
 ) -> int:
     from tqdm import tqdm
 
@@ -206,7 +214,11 @@ def _write_all(
         with tqdm(total=total, unit="image", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False) as bar:
             for result in results:
                 with bar.external_write_mode(file=sys.stdout) if not quiet else contextlib.nullcontext():
-                    writer.write(result)
+                    if isinstance(result, Failure) and output.stored_name(result.image) in done:
+                        # A folder that could not be listed by the run before either: it has its row.
+                        print(f"liqe: {printable(result.image)}: {printable(result.error, 1000)}", file=sys.stderr)
+                    else:
+                        writer.write(result)
                 if isinstance(result, Failure):
                     failed += 1
                 else:
@@ -220,8 +232,10 @@ def _write_all(
     if not arguments.quiet:
         seconds = time.monotonic() - began
         rate = f", {scored / seconds:.2f} images/s" if scored else ""
-        before = f", {skipped} already in {arguments.output}" if skipped else ""
-        print(f"{scored} scored, {failed} failed{before}{rate} ({model.name}, {model.dtype})", file=sys.stderr)
+        before = f", {len(done)} already in {arguments.output}" if done else ""
+        print(
+            f"{scored} scored, {failed} failed{before}{rate} ({printable(model.name)}, {model.dtype})", file=sys.stderr
+        )
     return 1 if failed else 0
 
 
@@ -248,6 +262,6 @@ def _write_map(model: Model, result: Score, arguments: argparse.Namespace) -> bo
         target.parent.mkdir(parents=True, exist_ok=True)
         render(quality_map, title).save(target, quality=92)
     except (LiqeError, OSError) as error:
-        print(f"liqe: no map of {result.image}: {error}", file=sys.stderr)
+        print(f"liqe: no map of {printable(result.image)}: {printable(error, 1000)}", file=sys.stderr)
         return False
     return True

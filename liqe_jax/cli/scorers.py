@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from liqe_jax.cli.inputs import expand
 from liqe_jax.cli.settings import add_preprocess_option
 from liqe_jax.errors import UsageError
+from liqe_jax.locks import in_use
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
@@ -93,15 +95,17 @@ def score_into(model: Model, paths: Sequence[str], destination: Path, arguments:
     """Scores images into a JSONL file like `liqe score`, except those that the file already contains.
 
     Raises:
-      UsageError: the file contains results of another model, preset or dtype.
+      UsageError: the file contains results of another model, preset or dtype, or another process writes it.
     """
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import JsonlWriter
 
     preprocess = arguments.preprocess or model.preprocess
-    done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-    missing = [path for path in paths if output.stored_name(path) not in done]
-    with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(in_use(destination))
+        done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
+        missing = [path for path in paths if output.stored_name(path) not in done]
+        stream = stack.enter_context(open(destination, "a", encoding="utf-8", errors="backslashreplace", newline=""))
         writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):

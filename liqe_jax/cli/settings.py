@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.embedded import EMBEDDED
@@ -69,7 +69,7 @@ def read_tasks(argument: str | None) -> TaskSet | str | None:
     if argument is None or not argument.endswith(".json"):
         return argument
     try:
-        description = json.loads(Path(argument).read_text("utf-8"))
+        description = read_json(argument)
     except (OSError, ValueError) as error:
         raise UsageError(f"Cannot read the task set {argument}: {error}.") from error
     if not isinstance(description, dict):

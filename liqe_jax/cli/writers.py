@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
+from liqe_jax.messages import LONGEST_MESSAGE, json_text, printable
 from liqe_jax.scoring.result import Failure, Score
 from liqe_jax.tasks import TaskSet
 
@@ -27,9 +27,7 @@ class JsonlWriter:
 
     def write(self, result: Score | Failure) -> None:
         """Writes one line."""
-        # Paths that are no UTF-8 hold lone surrogates, which only escapes can express.
-        line = json.dumps(_fields(result, self._digest), ensure_ascii=not _is_utf8(result.image))
-        self._stream.write(line + "\n")
+        self._stream.write(json_text(_fields(result, self._digest)) + "\n")
         self._stream.flush()
 
 
@@ -37,14 +35,6 @@ def _fields(result: Score | Failure, digest: str) -> dict[str, Any]:
     """What a row has to tell; scores with the digest of what made them, since names of models are not unique."""
     fields = result.to_dict()
     return fields if isinstance(result, Failure) else {**fields, "digest": digest}
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def csv_columns(tasks: TaskSet) -> list[str]:
@@ -97,8 +87,8 @@ class TableWriter:
     def write(self, result: Score | Failure) -> None:
         """Writes one row and what belongs under it."""
         if isinstance(result, Failure):
-            self._line(["-".ljust(width) for width in self._widths.values()], _printable(result.image))
-            self._stream.write(f"    error: {_printable(result.error)}\n")
+            self._line(["-".ljust(width) for width in self._widths.values()], printable(result.image, LONGEST_MESSAGE))
+            self._stream.write(f"    error: {printable(result.error, LONGEST_MESSAGE)}\n")
             return
         cells = []
         for attribute in self._tasks.attributes:
@@ -108,14 +98,9 @@ class TableWriter:
             else:
                 cell = f"{value} {result.probabilities[attribute.name][value]:.0%}"
             cells.append(cell.ljust(self._widths[attribute.name]))
-        self._line(cells, _printable(result.image))
+        self._line(cells, printable(result.image, LONGEST_MESSAGE))
         for warning in result.warnings:
-            self._stream.write(f"    note: {_printable(warning)}\n")
-
-
-def _printable(text: str) -> str:
-    """File names may hold line ends and escape sequences; a terminal must not obey them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text.encode("utf-8", "replace").decode())
+            self._stream.write(f"    note: {printable(warning, LONGEST_MESSAGE)}\n")
 
 
 WRITERS: Mapping[str, Callable[[IO[str], TaskSet, str, bool], Writer]] = MappingProxyType(

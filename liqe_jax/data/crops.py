@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 
 CROPS = "crops"
@@ -41,12 +42,14 @@ def views_of_crops(folder: Path) -> Int[np.ndarray, "V C"]:
       DataError: the folder does not say, or views have different numbers of crops.
     """
     try:
-        views = np.asarray([label["view"] for label in json.loads((folder / "labels.json").read_text())])
+        views = np.asarray([label["view"] for label in read_json(folder / "labels.json")])
         rows = np.argsort(views, kind="stable").reshape(len(np.unique(views)), -1)
         if (views[rows] != views[rows[:, :1]]).any():
             raise ValueError("some views have more crops than others")
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{folder / 'labels.json'} does not say which crops belong together ({error!r}).") from error
+        raise DataError(
+            f"{folder / 'labels.json'} does not say which crops belong together ({printable(repr(error))})."
+        ) from error
     return rows
 
 
@@ -58,9 +61,9 @@ def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:
     """
     pixels = crop_pixels(folder)
     try:
-        labels = json.loads((folder / "labels.json").read_text())
-    except ValueError as error:
-        raise DataError(f"{folder / 'labels.json'} is damaged ({error}). Make the crops again.") from error
+        labels = read_json(folder / "labels.json")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'labels.json'} is damaged ({printable(error)}). Make the crops again.") from error
     if len(labels) != len(pixels):
         raise DataError(f"{folder} has {len(labels)} labels and {len(pixels)} crops. Make them again.")
 

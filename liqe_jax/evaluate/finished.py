@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import slug
 from liqe_jax.evaluate.predictions import SetPredictions, read_predictions
 from liqe_jax.evaluate.protocol import Unit
+from liqe_jax.messages import printable
 from liqe_jax.weights.provenance import Provenance
 
 FILE = "evaluation.json"
@@ -39,7 +40,7 @@ class FinishedEvaluation:
         """
         self.folder = folder
         try:
-            content = json.loads((folder / FILE).read_text("utf-8"))
+            content = read_json(folder / FILE)
             self.units = [_unit(unit) for unit in content["units"]]
             self.models: dict[str, Any] = content["models"]
             self.settings: dict[str, Any] = content["settings"]
@@ -48,8 +49,10 @@ class FinishedEvaluation:
             raise DataError(
                 f"{folder} does not contain a finished evaluation ({error}). Run eval.py with --weights."
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{folder / FILE} is corrupt ({error!r}). Run eval.py with --weights again.") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{folder / FILE} is corrupt ({printable(repr(error))}). Run eval.py with --weights again."
+            ) from error
         self._read: dict[tuple[str, str], SetPredictions] = {}
 
     def predictions(self, unit: Unit) -> SetPredictions:

@@ -19,8 +19,10 @@ from typing import Any, TextIO
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from liqe_jax.bounded_io import parse_json, read_text
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 FORMAT = "liqe_jax predictions 1"
@@ -106,6 +108,9 @@ class PredictionFile:
         Attributes:
           rows: image name -> line.
           put_aside: new path of a renamed file, or None.
+
+        Raises:
+          DataError: a file cannot be read or is corrupt.
         """
         self.path, self.header = path, {"format": FORMAT, **header}
         self.partial = path.with_name(path.name + PARTIAL)
@@ -116,7 +121,12 @@ class PredictionFile:
                 continue
             found, rows = read_lines(source, cut=source == self.partial)
             if found == self.header:
-                self.rows |= {row["image"]: row for row in rows}
+                try:
+                    self.rows |= {row["image"]: row for row in rows}
+                except (LookupError, TypeError) as error:
+                    raise DataError(
+                        f"{source} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
+                    ) from error
             else:
                 self.put_aside = source.with_name(source.name + ".old")
                 os.replace(source, self.put_aside)
@@ -167,15 +177,15 @@ def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict
     """
     try:
         # Not `splitlines`, which also splits at U+2028 and similar characters; file names may contain them.
-        *lines, rest = path.read_text("utf-8", errors="replace" if cut else "strict").split("\n")
+        *lines, rest = read_text(path, errors="replace" if cut else "strict").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"Cannot read {path}: {error}. Remove it and run the evaluation again.") from error
     if rest and not cut:
         lines.append(rest)
     try:
-        parsed = [json.loads(line) for line in lines]
+        parsed = [parse_json(line) for line in lines]
     except ValueError as error:
-        raise DataError(f"{path} is corrupt ({error}). Remove it and run the evaluation again.") from error
+        raise DataError(f"{path} is corrupt ({printable(error)}). Remove it and run the evaluation again.") from error
     if cut and not parsed:
         return {}, []
     if not parsed or not isinstance(parsed[0], dict) or parsed[0].get("format") != FORMAT:
@@ -214,5 +224,7 @@ def read_predictions(path: Path) -> SetPredictions:
             },
             labels=labels,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is corrupt ({error!r}). Remove it and run the evaluation again.") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
+        ) from error

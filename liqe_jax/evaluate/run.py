@@ -7,6 +7,7 @@ workdir/tables, plots, report.html, results.json    computed from the two above
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -26,6 +27,8 @@ from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.locks import in_use
+from liqe_jax.messages import LONGEST_MESSAGE, printable
 from liqe_jax.scoring.model import Model
 
 # Seconds between progress messages.
@@ -55,26 +58,28 @@ def evaluate(
       The content of `results.json` on the first process, an empty dictionary on the others.
 
     Raises:
-      UsageError: the configuration is invalid.
+      UsageError: the configuration is invalid, or another process evaluates into that folder.
       ModelError: weights are missing or corrupt.
       DataError: a set is missing or corrupt, or `on_seen` refuses an evaluation.
     """
-    check_eval_config(config)
-    folder = Path(workdir)
-    if not config.from_predictions:
-        if not weights:
-            raise UsageError(
-                "Expected a model. Give --weights, or --config.from_predictions to write the tables again."
-            )
-        _predict_all(config, weights, folder, load_model or _loader(config, folder), load_set or _set_loader(config))
     import jax
 
-    return tables_from(folder, config, say) if jax.process_index() == 0 else {}
+    check_eval_config(config)
+    folder = Path(workdir)
+    if not config.from_predictions and not weights:
+        raise UsageError("No model is named. Give --weights, or --config.from_predictions for tables alone.")
+    first = jax.process_index() == 0
+    # A file in the folder's name, since the folder itself may not be there yet.
+    with in_use(folder / "evaluation") if first else contextlib.nullcontext():
+        if not config.from_predictions:
+            loaders = load_model or _loader(config, folder), load_set or _set_loader(config)
+            _predict_all(config, weights, folder, *loaders)
+        return tables_from(folder, config, say) if first else {}
 
 
 def say(text: str) -> None:
     """Prints a message to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, LONGEST_MESSAGE, keep="\n"), file=sys.stderr, flush=True)
 
 
 def _loader(config: ConfigDict, folder: Path) -> LoadModel:

@@ -17,9 +17,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
+from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import ImageError
 from liqe_jax.images.costly import check_cost
+from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
 from liqe_jax.images.unread import ADVICE, is_raw, kind_of
+from liqe_jax.messages import printable
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
 
@@ -77,6 +80,7 @@ class DecodeOptions:
     max_pixels: int = MAX_PIXELS
 
 
+@memory_errors_are_of_the_image()
 def decode(source: ImageSource, options: DecodeOptions | None = None) -> DecodedImage:
     """Decodes a path, encoded bytes, a PIL image or an array.
 
@@ -84,7 +88,7 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     values in [0, 1]; floats are rounded to the nearest of 256 levels.
 
     Raises:
-      ImageError: it is no such thing, cannot be decoded, is cut off, or is too large.
+      ImageError: it is no such thing, cannot be decoded, is cut off, is too large, or is not a regular file.
     """
     options = options or DecodeOptions()
     notes: list[str] = []
@@ -106,10 +110,10 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     try:
         rgb, colour_notes = _to_rgb(image, options)
         pixels = _to_array(rgb)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # a PIL image that is read only now, or a mode that Pillow cannot convert
-        raise ImageError(f"The image (mode {image.mode}) cannot be turned into RGB: {error}.") from error
+        raise ImageError(f"The image (mode {image.mode}) cannot be turned into RGB: {printable(error)}.") from error
     if _is_grey(pixels):
         colour_notes.append("grey image: LIQE was trained on colour photographs and tends to score grey ones low")
     return DecodedImage(pixels, (*notes, *colour_notes))
@@ -117,11 +121,12 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
 
 def _read(path: str | os.PathLike) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_bytes(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"Cannot read the file: {reason}. Check the path and its permissions.") from error
+        raise ImageError(
+            f"Cannot read the file: {printable(reason, 400)}. Check the path and its permissions."
+        ) from error
 
 
 def _as_array(source: object) -> np.ndarray:
@@ -165,12 +170,14 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
     check_cost(encoded)
     try:
         image = _open(encoded)
+    except MemoryError:
+        raise
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things
         if kind := kind_of(encoded):
             raise ImageError(f"The file is {kind}, which is not read. {ADVICE}") from error
         raise ImageError(
-            f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): {error}. "
-            f"Readable formats: {', '.join(FORMATS)}."
+            f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): "
+            f"{printable(error, 400)}. Readable formats: {', '.join(FORMATS)}."
         ) from error
     if is_raw(image, encoded):
         raise ImageError(f"The file is a camera's raw file, of which only a thumbnail could be read. {ADVICE}")
@@ -183,6 +190,8 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
     notes = _frame_notes(image)
     try:
         image.load()
+    except MemoryError:
+        raise
     except Exception as error:
         image, note = _salvage(image, encoded, error, options)
         notes.append(note)
@@ -229,7 +238,7 @@ def _salvage(
     The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global
     to the process.
     """
-    reason = str(error)
+    reason = printable(error)
     # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.
     partial = "truncated" in reason.lower() or "when reading image file" in reason
     if not (partial and options.allow_truncated):
@@ -260,7 +269,7 @@ def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, li
             turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         except Exception as error:  # broken EXIF must not cost the image
             turn = None
-            notes.append(f"unreadable EXIF orientation ignored: {error}")
+            notes.append(f"unreadable EXIF orientation ignored: {printable(error)}")
         if turn is not None:
             image = image.transpose(turn)
     if image.mode == "La":  # Pillow goes nowhere else from there

@@ -17,13 +17,19 @@ from PIL import Image
 from liqe_jax.errors import UsageError
 from liqe_jax.images.decode import DecodedImage, DecodeOptions
 from liqe_jax.images.enlarged import without_enlargement
+from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
 from liqe_jax.images.grid import FINE_STRIDE, PATCH, covered_share, cut, even_corners, every_sth, grid
+from liqe_jax.messages import quoted
 
 # Images with both sides at least this are resized to it by their short side (utils.py:155).
 SHORT_SIDE = 768
 
 # Patches per image in tests (ImageDataset2.py:84).
 PATCH_COUNT = 15
+
+# Most patches per image that are scored in one call: 154 MB of pixels, and a hundred times LIQE's fifteen would not
+# change a mean. "all" has no such limit.
+MOST_PATCHES = 1024
 
 # Below this share of either side, the chosen patches do not stand for the image, and the result
 # says so. The smallest share on landscape images of the six training sets is 0.79 (LIVE, 768x512).
@@ -60,8 +66,8 @@ class Preset:
     undo_enlargement: bool = False
 
     def __post_init__(self) -> None:
-        if self.count is not None and self.count < 1:
-            raise UsageError(f"An image needs at least one patch; got count {self.count}.")
+        if self.count is not None:
+            _check_count(self.count)
         if self.stride is not None and self.stride < 1:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
@@ -79,12 +85,21 @@ class Preset:
         if patches == "all":
             return dataclasses.replace(self, name=f"{self.name}-all", count=None)
         if not isinstance(patches, int) or isinstance(patches, bool):
-            raise UsageError(f'patches must be a number from 1, or "all"; got {patches!r}.')
+            raise UsageError(f'patches must be a number from 1, or "all"; got {quoted(patches)}.')
+        _check_count(patches)
         return dataclasses.replace(self, name=f"{self.name}-{patches}", count=patches)
 
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated)
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST_PATCHES:
+        raise UsageError(
+            f"An image needs at least one patch and at most {MOST_PATCHES}; got count {quoted(count)}. For the whole "
+            'grid, which is scored in parts, take "all" (count None).'
+        )
 
 
 PRESETS = MappingProxyType(
@@ -118,8 +133,13 @@ class PreparedImage:
     patch: int
     warnings: tuple[str, ...]
 
+    @memory_errors_are_of_the_image()
     def crops(self) -> UInt8[np.ndarray, "P S S 3"]:
-        """The chosen crops, and no others, as a new array."""
+        """The chosen crops, and no others, as a new array.
+
+        Raises:
+          ImageError: the memory does not suffice for them.
+        """
         return cut(self.pixels, self.corners, self.patch)
 
 
@@ -159,6 +179,7 @@ def squeezed(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray,
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
+@memory_errors_are_of_the_image()
 def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> PreparedImage:
     """Resizes an image and chooses its patches.
 
@@ -166,6 +187,9 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
       image: decoded with `preset.decode_options()`.
       preset: how to.
       patch: side of a patch in pixels, the model's `image_size`.
+
+    Raises:
+      ImageError: the memory does not suffice for this image.
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)

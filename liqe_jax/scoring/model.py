@@ -1,7 +1,10 @@
 """The public scorer: images in, scores out.
 
 `Model` keeps parameters on the devices and compiled functions, and nothing that depends on
-the images it has seen: an image's score is the same alone, in a batch, first or last.
+the images it has seen. With one batch size, an image's score is the same bit for bit, first or
+last and whatever the other images are. With another number of images per device XLA may sum in
+another order: quality then differs by up to 1e-6 in float32 and 3e-4 in bfloat16 (measured: 9.1e-7
+and 2.3e-4, liqe_nano, the photographs of `samples/`, batch sizes 1 to 16, one CPU device).
 """
 
 from __future__ import annotations

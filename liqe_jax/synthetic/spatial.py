@@ -6,6 +6,7 @@ import math
 
 import cv2
 import numpy as np
+from jaxtyping import Int
 
 from liqe_jax.synthetic.blur import Image
 
@@ -41,9 +42,15 @@ def pixelate(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Shrunk to 0.95 - strength^0.6 of its size and back, both by the nearest pixel."""
     height, width = image.shape[:2]
     scale = 0.95 - strength**0.6
-    small = (math.ceil(width * scale), math.ceil(height * scale))
-    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_NEAREST_EXACT)
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    rows, columns = (_shrunk_and_back(side, math.ceil(side * scale)) for side in (height, width))
+    return image[rows][:, columns]
+
+
+def _shrunk_and_back(side: int, small: int) -> Int[np.ndarray, " side"]:
+    """Which pixel each one becomes. In whole numbers, since OpenCV's versions round differently to the nearest."""
+    shrunk = (2 * np.arange(small) + 1) * side // (2 * small)
+    back = (2 * np.arange(side) + 1) * small // (2 * side)
+    return shrunk[back]
 
 
 def colour_blocks(image: Image, number: float, rng: np.random.Generator) -> Image:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.messages import printable
 
 if TYPE_CHECKING:
     import tokenizers
@@ -56,13 +58,15 @@ class SigLIPTokenizer:
         """Reads `tokenizer.json`; None where there is none.
 
         Raises:
-          ModelError: it is not UTF-8.
+          ModelError: it cannot be read, or is not UTF-8.
         """
         path = Path(folder) / FILE
         try:
-            return cls(path.read_text("utf-8")) if path.exists() else None
+            return cls(read_text(path)) if path.exists() else None
+        except OSError as error:
+            raise ModelError(f"Cannot read the tokenizer {path} ({printable(error)}).") from error
         except ValueError as error:
-            raise ModelError(f"The tokenizer {path} is damaged ({error}). Download the folder again.") from error
+            raise ModelError(f"The tokenizer {path} is damaged ({printable(error)}). Download it again.") from error
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `tokenizer.json` as it was read."""
@@ -80,7 +84,7 @@ class SigLIPTokenizer:
         try:
             backend = tokenizers.Tokenizer.from_str(self.content)
         except Exception as error:  # the library raises nothing more specific
-            raise ModelError(f"{FILE} is damaged ({str(error)[:200]!r}). Download the model folder again.") from error
+            raise ModelError(f"{FILE} is damaged ({printable(error)}). Download the model folder again.") from error
         kind = type(backend.model).__name__
         if kind not in _END_AND_PADDING:
             raise ModelError(

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from liqe_jax.bounded_io import read_json, read_text
 from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.messages import printable, quoted
 
 if TYPE_CHECKING:
     import tokenizers
@@ -97,8 +99,8 @@ class Tokenizer:
             pair = merge.split(" ")
             if len(pair) != 2 or not all(token in self.vocab for token in (*pair, "".join(pair))):
                 raise ModelError(
-                    f"The tokenizer's merge {merge!r} joins no two tokens of its vocabulary. Give the vocab.json and "
-                    "merges.txt that belong together."
+                    f"The tokenizer's merge {quoted(merge)} joins no two tokens of its vocabulary. Give the "
+                    "vocab.json and merges.txt that belong together."
                 )
 
     @classmethod
@@ -120,15 +122,17 @@ class Tokenizer:
         folder = Path(folder)
         try:
             if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-                vocab = json.loads((folder / "vocab.json").read_text("utf-8"))
-                lines = (folder / "merges.txt").read_text("utf-8").split("\n")
+                vocab = read_json(folder / "vocab.json")
+                lines = read_text(folder / "merges.txt").replace("\r\n", "\n").split("\n")
                 return cls(vocab, [line for line in lines if line and not line.startswith("#version")])
             if (folder / "tokenizer.json").exists():
-                model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
+                model = read_json(folder / "tokenizer.json")["model"]
                 merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
                 return cls(model["vocab"], merges)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"The tokenizer in {folder} is damaged ({error}). Download the folder again.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"The tokenizer in {folder} is damaged ({printable(error)}). Download the folder again."
+            ) from error
         return None
 
     def save(self, folder: str | os.PathLike) -> None:

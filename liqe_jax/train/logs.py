@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from liqe_jax.messages import LONGEST_MESSAGE, printable
+
 
 class Logs:
     """Writers of one run; silent on all processes but the first."""
@@ -65,7 +67,7 @@ class Logs:
     def say(self, text: str) -> None:
         """A line for people."""
         if self._active:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text, LONGEST_MESSAGE, keep="\n"), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Finishes the files."""

@@ -6,6 +6,7 @@ and the number of the step alone; so a run that was killed goes on as if nothing
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import UsageError
+from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.best import export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints
@@ -60,7 +62,7 @@ def train_and_evaluate(
       The best validation averages.
 
     Raises:
-      UsageError: the configuration is not valid.
+      UsageError: the configuration is not valid, or another process trains in that folder.
       ModelError, DataError: weights or data sets are missing.
       NotFinite: a loss was NaN or Inf, with `on_nan` "stop".
     """
@@ -70,6 +72,16 @@ def train_and_evaluate(
             f"config.devices is {config.devices}, but a run of {jax.process_count()} processes uses all devices. "
             "Set it to 0."
         )
+    with contextlib.ExitStack() as stack:
+        if "://" not in workdir:
+            on_first(lambda: stack.enter_context(in_use(Path(workdir) / "run")))
+        return _run(config, workdir, losses, sets)
+
+
+def _run(
+    config: ConfigDict, workdir: str, losses: dict[str, Loss] | None, sets: Sequence[LabelledSet] | None
+) -> dict[str, float]:
+    """The run in a folder that no other process writes."""
     devices = jax.local_devices()[: config.devices or None]
     start = starting_checkpoint(config)
     plan, rows = make_plan(config, start, len(devices), losses)

@@ -27,6 +27,7 @@ from liqe_jax.train.plan import Plan
 from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet
@@ -63,9 +64,10 @@ def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:
     """Pretrained arrays for an image encoder, from a file of that part alone.
 
     Raises:
-      ModelError: the file cannot be read, or holds another network.
+      ModelError: the file cannot be read, is altered, or holds another network.
     """
     state = read_arrays(path)
+    check_stated(path)
     layout = next((name for name, table in encoder.layouts.items() if table.signature in state), None)
     if layout is None:
         raise ModelError(

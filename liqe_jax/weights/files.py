@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401  # safetensors finds bfloat16 in NumPy once this has been imported
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
+from liqe_jax import bounded_io
+from liqe_jax.bounded_io import check_regular, open_regular
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable, quoted
+
+# Types of the safetensors format that NumPy and ml_dtypes hold as they are.
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:
@@ -23,7 +30,7 @@ def sha256_of_file(path: str | os.PathLike) -> str:
       ModelError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
@@ -33,12 +40,33 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Arrays of a safetensors file.
 
     Raises:
-      ModelError: missing, cut or damaged.
+      ModelError: as `read_safetensors_with_metadata`.
+    """
+    return read_safetensors_with_metadata(path)[0]
+
+
+def read_safetensors_with_metadata(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays of a safetensors file, and its metadata.
+
+    Raises:
+      ModelError: missing, cut or damaged, not a regular file, or with a data type that is not supported.
     """
     try:
-        return load_file(path)
+        check_regular(path)
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            for name in names:
+                if (dtype := file.get_slice(name).get_dtype()) not in _DTYPES:
+                    raise ModelError(
+                        f"{path} has {quoted(name)} in {dtype}, which is not supported; expected one of "
+                        f"{', '.join(_DTYPES)}. Convert the weights to float32 or bfloat16 first: {dtype} numbers "
+                        "usually need scales that are stored elsewhere."
+                    )
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors ({error}). Download or convert it again.") from error
+        raise ModelError(
+            f"{path} cannot be read as safetensors ({printable(error)}). Download or convert it again."
+        ) from error
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -59,9 +87,9 @@ def read_json(path: Path) -> dict[str, Any]:
       ModelError: missing, cut or damaged.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = bounded_io.read_json(path)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}). Download the folder again.") from error
+        raise ModelError(f"{path} cannot be read as JSON ({printable(error)}). Download the folder again.") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds a JSON {type(content).__name__}; expected an object.")
     return content

@@ -20,14 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
-from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file, write_json, write_safetensors
+from liqe_jax.weights.checksums import check_stated
+from liqe_jax.weights.files import (
+    read_json,
+    read_safetensors,
+    read_safetensors_with_metadata,
+    sha256_of_file,
+    write_json,
+    write_safetensors,
+)
 from liqe_jax.weights.layouts import cast, from_flax, to_flax
 from liqe_jax.weights.provenance import Provenance
 
@@ -136,6 +144,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
                     f"{folder / name} is cut or altered: expected sha256 {expected}, got {got}. Copy the folder again, "
                     "or convert the model anew if you meant to change it."
                 )
+            check_stated(folder / name, got)
         state = reading.result()
     try:
         tasks = TaskSet.from_dict(manifest["tasks"])
@@ -184,13 +193,11 @@ def _manifest(folder: Path) -> dict:
 
 
 def _read_features(folder: Path, weights_sha256: str, tasks: TaskSet) -> np.ndarray:
-    try:
-        with safe_open(folder / TEXT_FEATURES, framework="numpy") as file:
-            made_from, features = file.metadata() or {}, file.get_tensor("text_features")
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{folder / TEXT_FEATURES} cannot be read ({error}). Copy the folder again.") from error
+    arrays, made_from = read_safetensors_with_metadata(folder / TEXT_FEATURES)
+    if "text_features" not in arrays:
+        raise ModelError(f"{folder / TEXT_FEATURES} has no array text_features. Copy the folder again.")
     if made_from != {"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)}:
         raise ModelError(
             f"The text features in {folder} were made from other weights or other prompts. Convert the model again."
         )
-    return features
+    return arrays["text_features"]

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable, quoted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Provenance:
                 }
             )
         except TypeError as error:
-            raise ModelError(f"Unreadable provenance {dict(description)!r}: {error}.") from error
+            raise ModelError(
+                f"Unreadable provenance with the keys {quoted(', '.join(map(str, description)))}: {printable(error)}."
+            ) from error
 
 
 # How the images of a data set are recognised: by their names and folders in the official

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,13 @@ import numpy as np
 from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict
 
+from liqe_jax.bounded_io import open_regular
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.encoders.find import encoder_class, recognise, signatures
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable, quoted
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
+from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
@@ -33,6 +37,9 @@ HUGGING_FACE_WEIGHTS = (
 
 # Where training code puts the state dict: the reference's checkpoints, pyiqa, common habit.
 _WRAPPERS = ("model_state_dict", "params", "state_dict")
+
+# First bytes of a map (msgpack specification: fixmap, map 16, map 32).
+_MSGPACK_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 
 # pyiqa keeps the CLIP model in an attribute; DataParallel and DDP in another.
 _PREFIXES = ("clip_model.", "module.")
@@ -79,7 +86,12 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
     # Both take a second for the 600 MB of LIQE.pt, and neither needs the interpreter for most of it.
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         digest = beside.submit(sha256_of_file, path) if one_file else None
-        state, notes = _unwrap(read_arrays(path), path)
+        try:
+            state, notes = _unwrap(read_arrays(path), path)
+        except ModelError:
+            check_stated(path, digest.result() if digest else None)  # a wrong digest says more than its consequences
+            raise
+        check_stated(path, digest.result() if digest else None)
     dtypes = collections.Counter(str(array.dtype) for array in state.values())
     kind, layout = (encoder_class(own), None) if own is not None else _recognised(state, path)
     stated = _config_beside(path, in_model_folder, kind)
@@ -117,6 +129,8 @@ def read_arrays(path: Path) -> Mapping[str, Any]:
     """
     if path.name.endswith(".index.json"):
         shards = shard_names(path)
+        for shard in shards:
+            check_stated(path.parent / shard)
         return {name: array for shard in shards for name, array in read_arrays(path.parent / shard).items()}
     if path.suffix == ".safetensors":
         return read_safetensors(path)
@@ -143,11 +157,15 @@ def shard_names(index: Path) -> list[str]:
 
 def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
     try:
-        tree = msgpack_restore(path.read_bytes())
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            # Of anything else than a map, msgpack copies what follows into its error: gigabytes of a sparse file.
+            if mapped[0] not in _MSGPACK_MAPS:
+                raise ValueError(f"it begins with {bytes(mapped[:8])!r}, which is not a map")
+            tree = msgpack_restore(mapped)  # type: ignore[arg-type]  # takes any buffer
         # A scalar such as logit_scale comes back as a NumPy number.
         return {name: np.asarray(leaf) for name, leaf in flatten_dict(tree.get("params", tree), sep="/").items()}
     except Exception as error:  # a damaged stream raises all sorts of things
-        raise ModelError(f"{path} cannot be read as Flax msgpack ({error}). Download it again.") from error
+        raise ModelError(f"{path} cannot be read as Flax msgpack ({printable(error)}). Download it again.") from error
 
 
 def _config_beside(path: Path, in_model_folder: bool, kind: type[Encoder]) -> Encoder | None:
@@ -181,15 +199,15 @@ def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarra
     notes: list[str] = []
     for key in _WRAPPERS:
         if isinstance(content.get(key), Mapping):
-            beside = sorted(str(name) for name in content if name != key)
+            beside = sorted(printable(name) for name in content if name != key)
             if beside:
                 notes.append(f"read from {key!r} of a training checkpoint; left out: {', '.join(beside)}")
             if isinstance(content.get("epoch"), int):
-                notes.append(f"epoch {content['epoch']}")
+                notes.append(f"epoch {quoted(content['epoch'])}")
             content = content[key]
             break
-    arrays = {str(name): value for name, value in content.items() if isinstance(value, np.ndarray)}
-    others = [f"{name} ({type(value).__name__})" for name, value in content.items() if str(name) not in arrays]
+    arrays = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
+    others = [f"{printable(name)} ({type(value).__name__})" for name, value in content.items() if name not in arrays]
     if others:
         raise ModelError(
             f"{path} holds things that are no tensors where a state dict was expected: {', '.join(others[:6])}. "

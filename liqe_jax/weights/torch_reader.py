@@ -22,7 +22,9 @@ from typing import Any, BinaryIO, ClassVar, Literal
 import ml_dtypes
 import numpy as np
 
+from liqe_jax.bounded_io import open_regular
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable, quoted
 
 _STORAGE_DTYPES: Mapping[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
@@ -45,6 +47,9 @@ _LEGACY_PROTOCOL = 1001
 # Tensors may share a storage, as tied weights do, and one that torch.Tensor.expand made repeats its own; a damaged
 # file would fill the memory so. How often all of a storage may come, and how many elements beyond that in a whole file.
 _MOST_SHARED, _MOST_REPEATED = 4, 1 << 22
+
+# A checkpoint nests its containers in fewer than ten levels, and holds some thousand values besides tensors' elements.
+_MOST_LEVELS, _MOST_VALUES = 100, 10_000_000
 
 # What a dictionary's key may be. Tuples within tuples take twice as long to hash with every level.
 _KEYS = (str, int, float, bytes, type(None))
@@ -90,13 +95,13 @@ class _Tensor:
         last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
         if offset < 0 or min((*shape, *stride), default=0) < 0 or (0 not in shape and last >= storage.length):
             raise ModelError(
-                f"A tensor of shape {shape}, strides {stride} and offset {offset} exceeds its storage of "
-                f"{storage.length} elements: the file is damaged. Download it again."
+                f"A tensor of shape {printable(shape)}, strides {printable(stride)} and offset {quoted(offset)} "
+                f"exceeds its storage of {storage.length} elements: the file is damaged. Download it again."
             )
         if not storage.use(math.prod(shape)):
             raise ModelError(
-                f"A tensor of shape {shape} repeats its storage of {storage.length} elements, as others may have "
-                "before; it is damaged, or was expanded: save it again with torch after .contiguous()."
+                f"A tensor of shape {printable(shape)} repeats its storage of {storage.length} elements, as others may "
+                "have before; it is damaged, or was expanded: save it again with torch after .contiguous()."
             )
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
@@ -131,7 +136,7 @@ class _Dtype:
 
     def __new__(cls, code: str, *_: object) -> Any:
         if not (isinstance(code, str) and len(code) == 2 and code[0] in "fiub" and code[1] in "1248"):
-            raise ModelError(f"The checkpoint holds a NumPy type {code!r}; expected a plain number type.")
+            raise ModelError(f"The checkpoint holds a NumPy type {quoted(code)}; expected a plain number type.")
         self = super().__new__(cls)
         self.code = code
         return self
@@ -145,7 +150,7 @@ class _Dtype:
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
     # Protocol 2 has no opcode for bytes; Python writes them as a call of _codecs.encode.
     if encoding != "latin1" or not isinstance(text, str):
-        raise ModelError(f"The checkpoint asks for the codec {encoding!r}; expected latin1.")
+        raise ModelError(f"The checkpoint asks for the codec {quoted(encoding)}; expected latin1.")
     return text.encode("latin1")
 
 
@@ -192,19 +197,20 @@ class _Unpickler(pickle._Unpickler):
             return _ALLOWED[module, name]
         if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
             return _StorageType(_STORAGE_DTYPES[name])
+        asked = printable(f"{module}.{name}")
         if module.startswith("__torch__"):
             raise ModelError(
-                f"{self._path} is a TorchScript archive (it names {module}.{name}), not a state dict. Convert it with "
+                f"{self._path} is a TorchScript archive (it names {asked}), not a state dict. Convert it with "
                 "torch: torch.save(torch.jit.load(path).state_dict(), new_path)."
             )
         raise ModelError(
-            f"{self._path} asks to call {module}.{name}. This reader rebuilds tensors, numbers and plain containers "
+            f"{self._path} asks to call {asked}. This reader rebuilds tensors, numbers and plain containers "
             "and nothing else, so the file is refused. If you trust it, save its state dict again with torch."
         )
 
     def persistent_load(self, reference: Any) -> _Storage:
         if self._load_storage is None or not isinstance(reference, tuple) or reference[:1] != ("storage",):
-            raise ModelError(f"{self._path} refers to something outside itself ({reference!r}); it is refused.")
+            raise ModelError(f"{self._path} refers to something outside itself ({quoted(reference)}); it is refused.")
         return self._load_storage(reference)
 
     def load_build(self) -> None:
@@ -237,9 +243,18 @@ class _Unpickler(pickle._Unpickler):
         raise ModelError(f"{self._path} holds an opcode that no checkpoint needs; it is refused.")
 
     # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to; sets hash
-    # what is in them.
+    # what is in them; and Python does not print integers of the size that LONG4 is for.
     _REFUSED = b"".join(
-        (pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.BYTEARRAY8, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)
+        (
+            pickle.EXT1,
+            pickle.EXT2,
+            pickle.EXT4,
+            pickle.BYTEARRAY8,
+            pickle.EMPTY_SET,
+            pickle.ADDITEMS,
+            pickle.FROZENSET,
+            pickle.LONG4,
+        )
     )
     dispatch: ClassVar[dict] = {
         **pickle._Unpickler.dispatch,
@@ -257,36 +272,70 @@ def _unpickle(file: BinaryIO, load_storage: Callable[[tuple], _Storage] | None, 
     except ModelError:
         raise
     except Exception as error:  # damaged pickles raise all sorts of things
-        reason = str(error) or "it ends too early"
-        raise ModelError(f"{path} is not a readable PyTorch checkpoint: {reason}. Download it again.") from error
+        reason = printable(error) or "it ends too early"
+        raise ModelError(
+            f"{path} is not a readable PyTorch checkpoint: {printable(reason)}. Download it again."
+        ) from error
 
 
 def _storage_dtype(kind: Any) -> np.dtype:
     if not isinstance(kind, _StorageType):
-        raise ModelError(f"A storage has the unknown type {kind!r}; expected one of {', '.join(_STORAGE_DTYPES)}.")
+        raise ModelError(
+            f"A storage has the unknown type {quoted(kind)}; expected one of {', '.join(_STORAGE_DTYPES)}."
+        )
     return kind.dtype
 
 
-def _resolve(value: Any, done: dict[int, Any]) -> Any:
+def _checked_key(key: object) -> str:
+    """The name of a storage; hashing nested tuples instead would take time exponential in their depth."""
+    if not isinstance(key, str):
+        raise ModelError(f"A storage is called {quoted(key)}; torch calls it by a string. The file is damaged.")
+    return key
+
+
+class _Resolver:
     """Replaces tensors by arrays throughout nested containers, each once, however often it occurs.
 
-    Args:
-      value: from `_unpickle`; stays alive meanwhile, so that its parts' ids are theirs.
-      done: id of a part -> its replacement, or Ellipsis where that is under way.
+    A part that occurs twice in a part that occurs twice, and so on, makes of a few hundred bytes more values than
+    anything could print, compare or hash; so they are counted as often as they occur.
     """
-    if not isinstance(value, (_Tensor, Mapping, list, tuple)):
-        return value
-    if id(value) not in done:
-        done[id(value)] = ...
+
+    def __init__(self) -> None:
+        # id of a part -> its replacement and the number of values in it; None where that is under way.
+        self._done: dict[int, tuple[Any, int] | None] = {}
+
+    def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
+        """The replacement, and how many values it holds.
+
+        Args:
+          value: from `_unpickle`; stays alive meanwhile, so that its parts' ids are theirs.
+          depth: containers around it.
+        """
         if isinstance(value, _Tensor):
-            done[id(value)] = value.array()
-        elif isinstance(value, Mapping):
-            done[id(value)] = {key: _resolve(item, done) for key, item in value.items()}
-        else:
-            done[id(value)] = type(value)(_resolve(item, done) for item in value)
-    if done[id(value)] is ...:
-        raise ModelError("The checkpoint holds a container that contains itself; it is damaged.")
-    return done[id(value)]
+            if id(value) not in self._done:
+                self._done[id(value)] = value.array(), 1
+        elif not isinstance(value, (Mapping, list, tuple)):
+            return value, 1
+        elif id(value) not in self._done:
+            if depth > _MOST_LEVELS:
+                raise ModelError(f"The checkpoint nests containers in more than {_MOST_LEVELS} levels; it is refused.")
+            self._done[id(value)] = None
+            items = value.values() if isinstance(value, Mapping) else value
+            parts = [self(item, depth + 1) for item in items]
+            replaced = [part for part, _ in parts]
+            count = 1 + sum(count for _, count in parts)
+            if count > _MOST_VALUES:
+                raise ModelError(f"The checkpoint repeats its parts to more than {_MOST_VALUES} values; it is refused.")
+            whole = dict(zip(value, replaced, strict=True)) if isinstance(value, Mapping) else type(value)(replaced)
+            self._done[id(value)] = whole, count
+        found = self._done[id(value)]
+        if found is None:
+            raise ModelError("The checkpoint holds a container that contains itself; it is damaged.")
+        return found
+
+
+def _resolve(value: Any) -> Any:
+    return _Resolver()(value)[0]
 
 
 def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
@@ -310,7 +359,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
 
     def load_storage(reference: tuple) -> _Storage:
         _, kind, key, _, length = reference
-        if key not in storages:
+        if _checked_key(key) not in storages:
             dtype = _storage_dtype(kind)
             member = f"{prefix}data/{key}"
             if member not in names:
@@ -320,7 +369,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
             storages[key] = _Storage(dtype, int(length), repeats, data)
         return storages[key]
 
-    return _resolve(_unpickle(io.BytesIO(content(pickles[0])), load_storage, path), {})
+    return _resolve(_unpickle(io.BytesIO(content(pickles[0])), load_storage, path))
 
 
 def _read_legacy(file: BinaryIO, path: str) -> Any:
@@ -337,12 +386,12 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
         _, kind, key, _, length = reference[:5]
         if len(reference) > 5 and reference[5] is not None:
             raise ModelError(f"{path} holds storage views of a very old torch; save it again with torch 1.6 or newer.")
-        return storages.setdefault(key, _Storage(_storage_dtype(kind), int(length), repeats))
+        return storages.setdefault(_checked_key(key), _Storage(_storage_dtype(kind), int(length), repeats))
 
     content = _unpickle(file, load_storage, path)
     for key in _unpickle(file, None, path):
-        if key not in storages:
-            raise ModelError(f"{path} lists a storage {key!r} that no tensor uses. It is damaged.")
+        if _checked_key(key) not in storages:
+            raise ModelError(f"{path} lists a storage {quoted(key)} that no tensor uses. It is damaged.")
         storage = storages[key]
         (length,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
         size = storage.length * storage.dtype.itemsize
@@ -350,7 +399,7 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
         if length != storage.length or len(raw) != size:
             raise ModelError(f"{path} ends in the middle of a tensor. Download it again.")
         storage.data = np.frombuffer(raw, storage.dtype.newbyteorder(order)).astype(storage.dtype, copy=False)
-    return _resolve(content, {})
+    return _resolve(content)
 
 
 class _Bounded(io.BufferedReader):
@@ -371,7 +420,7 @@ def read_torch(path: str | os.PathLike) -> Any:
     """
     name = os.fspath(path)
     try:
-        with _Bounded(io.FileIO(path)) as file:
+        with _Bounded(open_regular(path).detach()) as file:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as archive:
                     return _read_zip(archive, name)
@@ -387,4 +436,6 @@ def read_torch(path: str | os.PathLike) -> Any:
     except ModelError:
         raise
     except Exception as error:  # damaged files raise all sorts of things
-        raise ModelError(f"{name} is not a readable PyTorch checkpoint: {error!r}. Download it again.") from error
+        raise ModelError(
+            f"{name} is not a readable PyTorch checkpoint: {printable(repr(error))}. Download it again."
+        ) from error

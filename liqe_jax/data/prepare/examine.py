@@ -16,9 +16,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from liqe_jax.bounded_io import parse_json, read_bytes, read_text
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
 from liqe_jax.images.preprocess import resize_short_side
+from liqe_jax.messages import printable
 
 # Formats that pipelines decode, and the modes in which every decoder agrees on the colours.
 KEPT_FORMATS = frozenset({"JPEG", "MPO", "PNG", "BMP"})
@@ -87,9 +90,9 @@ class Cache:
         self._lock = threading.Lock()
         self._known: dict[str, Examined] = {}
         if self._journal.exists():
-            for line in self._journal.read_text("utf-8").splitlines():
+            for line in read_text(self._journal, errors="replace").splitlines():
                 try:
-                    entry = json.loads(line)
+                    entry = parse_json(line)
                     key = entry.pop("key")
                     self._known[key] = Examined(**entry)
                 except (ValueError, KeyError, TypeError, AttributeError):
@@ -112,6 +115,7 @@ class Cache:
                 journal.write(line + "\n")
 
 
+@memory_errors_are_of_the_image()
 def examine(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[Examined, bool]:
     """Decodes one image, or makes one, and prepares what is stored of it.
 
@@ -128,7 +132,12 @@ def examine(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[Exa
     key = f"{path}|{status.st_size}|{status.st_mtime_ns}" + (f"|{recipe.key}" if recipe else "")
     if known := cache.get(key):
         return known, True
-    encoded = b"" if recipe else path.read_bytes()
+    try:
+        encoded = b"" if recipe else read_bytes(path)
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"Cannot read the file: {printable(getattr(error, 'strerror', None) or error, 400)}."
+        ) from error
     # As the reference opens images: no EXIF rotation, the alpha channel dropped.
     pixels = recipe.make() if recipe else decode(encoded, DecodeOptions()).pixels
     resized = resize_short_side(pixels)

@@ -15,6 +15,7 @@ from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.reading.sidecar import INCOMPLETE
 from liqe_jax.data.sets import find_spec
 from liqe_jax.errors import DataError
+from liqe_jax.locks import in_use
 
 
 def prepare(
@@ -54,8 +55,6 @@ def prepare(
     if own_name is not None:
         check_own_name(own_name)
     try:
-        import tensorflow_datasets as tfds
-
         from liqe_jax.data.prepare.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
@@ -63,6 +62,15 @@ def prepare(
     with _silent_tfds():
         builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)
+    with in_use(folder):
+        _write(builder, folder, manual, data_dir)
+    assert builder.report is not None
+    return folder, builder.report
+
+
+def _write(builder: Any, folder: Path, manual: Path, data_dir: str | os.PathLike) -> None:
+    import tensorflow_datasets as tfds
+
     if folder.exists():
         raise DataError(
             f"{folder} exists already. Check it with: liqe data verify; to prepare it anew, remove it first."
@@ -80,8 +88,6 @@ def prepare(
             f"Cannot write below {data_dir}: {error}. Make room or choose another --data-dir, and run it again: what "
             "was examined is kept."
         ) from error
-    assert builder.report is not None
-    return folder, builder.report
 
 
 @contextlib.contextmanager

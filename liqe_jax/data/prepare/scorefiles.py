@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from liqe_jax.bounded_io import parse_json, read_text
 from liqe_jax.errors import DataError
+from liqe_jax.messages import other_separator, printable, quoted
 
 IMAGE_COLUMNS = ("image", "image_name", "filename", "name")
 SCORE_COLUMNS = ("quality", "score", "prediction")
@@ -26,18 +28,26 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       DataError: it cannot be read, is no such file, or is empty.
     """
+    mark: str | None = None
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if Path(path).suffix.lower() in (".jsonl", ".json"):
-                rows = [json.loads(line) for line in file if line.strip()]
-            else:
-                rows = list(csv.DictReader(file, strict=True))
+        lines = io.StringIO(read_text(path, "utf-8-sig"), newline="")
+        if Path(path).suffix.lower() in (".jsonl", ".json"):
+            rows = [parse_json(line) for line in lines if line.strip()]
+        else:
+            table = csv.DictReader(lines, strict=True)
+            mark = other_separator(table.fieldnames or ())
+            rows = list(table)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"{path} is no table: {error}. Expected CSV with a header, or one JSON object a line."
+            f"{path} is no table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
         ) from error
+    if mark:
+        raise DataError(
+            f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
+            "points in its numbers."
+        )
     if not rows:
         raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
     if not all(isinstance(row, dict) for row in rows):
@@ -56,7 +66,9 @@ def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Se
     present = list(dict.fromkeys(str(key) for row in rows for key in row))
     found = next((name for name in ([wanted] if wanted else usual) if name in present), None)
     if found is None:
-        raise DataError(f"{path} has no column {wanted or ' or '.join(usual)}; its columns are {', '.join(present)}.")
+        raise DataError(
+            f"{path} has no column {wanted or ' or '.join(usual)}; its columns are {printable(', '.join(present))}."
+        )
     return found
 
 
@@ -82,7 +94,7 @@ def numbers(
     values: dict[str, float] = {}
     for number, row in enumerate(rows, 1):
         name, raw = row.get(image_column), row.get(value_column)
-        where = f"Row {number} of {path} ({name})"
+        where = f"Row {number} of {path} ({printable(name)})"
         if not isinstance(name, str) or not name:
             raise DataError(f"Row {number} of {path} names no image.")
         if name in values:
@@ -90,9 +102,11 @@ def numbers(
         try:
             value = math.nan if raw in (None, "") else float(raw)
         except (TypeError, ValueError):
-            raise DataError(f"{where} has {value_column} {raw!r}; expected a number.") from None
+            raise DataError(f"{where} has {printable(value_column)} {quoted(raw)}; expected a number.") from None
         if not (math.isfinite(value) or gaps):
-            raise DataError(f"{where} has no finite {value_column} ({raw!r}). Give a number, or remove the row.")
+            raise DataError(
+                f"{where} has no finite {printable(value_column)} ({quoted(raw)}). Give a number, or remove the row."
+            )
         values[name] = value
     return values
 
@@ -142,4 +156,4 @@ def _unique(bases: Mapping[str, str]) -> dict[str, str]:
 
 def _some(values: Mapping[str, float]) -> str:
     few = ", ".join(list(values)[:2])
-    return f"{few}, ..." if len(values) > 2 else few
+    return printable(f"{few}, ..." if len(values) > 2 else few)

@@ -49,8 +49,6 @@ def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, i
         (encoded,) = prepared.read([position])
     except LiqeError as error:
         return str(error)
-    except Exception as error:  # array_record's, about damaged chunks
-        return f"the record cannot be read: {error}"
     if hashlib.sha256(encoded).hexdigest() != sha256:
         return "the bytes are not those that were stored"
     try:

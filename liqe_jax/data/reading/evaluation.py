@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.errors import DataError, ImageError
+from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.preprocess import Preset, prepare
 from liqe_jax.images.stream import map_ahead
@@ -48,7 +48,7 @@ def evaluation_images(
       workers: images decoded at the same time; 0 takes one for each core.
 
     Raises:
-      DataError: an image cannot be read or decoded; an evaluation without it would be another one.
+      DataError: an image cannot be read or is corrupt; an evaluation without it would be another one.
     """
     mine = np.asarray(indices)[host::hosts]
     longest = -(-len(indices) // hosts)
@@ -61,6 +61,8 @@ def evaluation_images(
         try:
             (encoded,) = dataset.read([index])
             return index, prepare(decode(encoded, preset.decode_options()), preset, image_size).crops()
+        except UnreadableError:
+            raise
         except (ImageError, DataError) as error:
             raise DataError(
                 f"{dataset.name}/{dataset.names[index]} cannot be decoded ({error}). Prepare the data set "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable, quoted
 
 FILE = "labels.json"
 FORMAT = 1
@@ -23,13 +24,16 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
         known = content["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"Cannot read {path}: {error}. Remove {folder} and prepare the set again.") from error
+        raise DataError(
+            f"Cannot read {path}: {printable(error)}. Remove {folder} and prepare the set again."
+        ) from error
     if not known:
         raise DataError(
-            f"{path} has format {content['format']}, expected {FORMAT}. Remove {folder} and prepare the set again."
+            f"{path} has format {quoted(content['format'])}, expected {FORMAT}. Remove {folder} and prepare the set "
+            "again."
         )
     return content
 

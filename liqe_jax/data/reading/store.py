@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +13,13 @@ import numpy as np
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.sidecar import find_prepared, read_sidecar
-from liqe_jax.errors import DataError
+from liqe_jax.errors import DataError, UnreadableError
+from liqe_jax.messages import printable
 from liqe_jax.taxonomy import SCENE
+
+# What array_record raises about files, with C++'s words; anything else is a fault of this program.
+_OF_FILES = (RuntimeError, ValueError, OSError)
+_SIGNS_OF_DAMAGE = ("Corrupted", "mismatch", "should be at least")
 
 
 def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
@@ -63,11 +68,29 @@ class Records:
         """Opens the files once to count their records.
 
         Raises:
-          DataError: array_record is missing, or a file cannot be read.
+          DataError: array_record is missing, or a file is damaged.
+          UnreadableError: a file cannot be opened or read.
         """
+        # Here and not where threads read: TensorFlow Datasets replaces `__import__` while it is imported, and what
+        # another thread imports meanwhile is a stand-in that cannot be called.
+        try:
+            from array_record.python.array_record_module import ArrayRecordReader
+            from google.protobuf.message import DecodeError
+            from tensorflow_datasets.proto import tf_example_pb2
+        except ImportError as error:
+            raise DataError("Prepared data sets are read with array_record: pip install 'liqe_jax[data]'") from error
+        self._open: Callable[[str], Any] = ArrayRecordReader
+        self._parse: Callable[[bytes], Any] = tf_example_pb2.Example.FromString
+        self._not_parsed: type[Exception] = DecodeError
         self._paths = tuple(paths)
         self._local = threading.local()
-        self._ends = np.cumsum([reader.num_records() for reader in self._readers()], dtype=np.int64)
+        counts = []
+        for path, reader in zip(self._paths, self._readers(), strict=True):
+            try:
+                counts.append(reader.num_records())
+            except _OF_FILES as error:
+                raise _of_file(path, error) from error
+        self._ends = np.cumsum(counts, dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -77,6 +100,7 @@ class Records:
 
         Raises:
           DataError: there is no such position, or a record is damaged.
+          UnreadableError: a file cannot be opened or read.
         """
         wanted = np.asarray(positions, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
@@ -88,25 +112,28 @@ class Records:
             first = self._ends[file - 1] if file else 0
             try:
                 records = self._readers()[file].read((wanted[places] - first).tolist())
-            except Exception as error:  # of any kind, from C++
-                raise DataError(f"{self._paths[file]} is damaged ({error}). Prepare the set again.") from error
+            except _OF_FILES as error:
+                raise _of_file(self._paths[file], error) from error
             for place, record in zip(places, records, strict=True):
-                images[place] = _image(record)
+                images[place] = self._image(record)
         return images
 
     def _readers(self) -> list[Any]:
         if not hasattr(self._local, "readers"):
-            try:
-                from array_record.python.array_record_module import ArrayRecordReader
-            except ImportError as error:
-                raise DataError(
-                    "Prepared data sets are read with array_record: pip install 'liqe_jax[data]'"
-                ) from error
-            try:
-                self._local.readers = [ArrayRecordReader(path) for path in self._paths]
-            except Exception as error:
-                raise DataError(f"Cannot read the records: {error}. Prepare the set again.") from error
+            readers = []
+            for path in self._paths:
+                try:
+                    readers.append(self._open(path))
+                except _OF_FILES as error:
+                    raise _of_file(path, error) from error
+            self._local.readers = readers
         return self._local.readers
+
+    def _image(self, record: bytes) -> bytes:
+        try:
+            return self._parse(record).features.feature["image"].bytes_list.value[0]
+        except (self._not_parsed, IndexError) as error:
+            raise DataError(f"A record holds no image ({printable(error)}). Prepare the set again.") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"paths": self._paths}
@@ -115,12 +142,12 @@ class Records:
         self.__init__(state["paths"])  # type: ignore[misc]
 
 
-def _image(record: bytes) -> bytes:
-    from google.protobuf.message import DecodeError
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    try:
-        example = tf_example_pb2.Example.FromString(record)
-        return example.features.feature["image"].bytes_list.value[0]
-    except (DecodeError, IndexError) as error:
-        raise DataError(f"A record holds no image ({error}). Prepare the set again.") from error
+def _of_file(path: str, error: Exception) -> DataError:
+    """What array_record's error means: only a checksum or a size that is wrong is a fault of the file's content."""
+    reason = printable(error)
+    if any(sign in reason for sign in _SIGNS_OF_DAMAGE):
+        return DataError(f"{path} is damaged ({reason}). Prepare the set again.")
+    return UnreadableError(
+        f"{path} cannot be read ({reason}). Check that it is still there, its permissions, the disk and how many files "
+        "may be open; what is in it may be sound."
+    )

@@ -18,7 +18,7 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.decoding import random_patches
 from liqe_jax.data.reading.host import tensorflow_on_host
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
-from liqe_jax.errors import DataError, ImageError
+from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.grid import PATCH
 
 # Broken images in a row after which a data set counts as unreadable.
@@ -157,6 +157,9 @@ class _Source:
             try:
                 (encoded,) = dataset.read([index])
                 return random_patches(encoded, plan.where[row], bool(plan.flip[row]), self.patch), np.int64(index)
+            except UnreadableError as error:  # a disk or a folder that has gone, and not this image
+                self.failure = error
+                raise
             except (ImageError, DataError) as error:
                 self.broken.add(name, str(error))
             index = self.sampler.image_at(group, int(plan.place[row]) + attempt + 1)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import DataError
 
 # Left behind by archives and file managers; never part of a data set.
@@ -37,8 +38,11 @@ class FileIndex:
         if not self.root.is_dir():
             raise DataError(f"No folder {self.root}. Give the folder that holds {title}.{self._expected()}")
         self._by_name: dict[str, list[Path]] = defaultdict(list)
+        walked: set[tuple[int, int]] = set()
+        _is_new(self.root, walked)
         for folder, folders, files in os.walk(self.root, followlinks=True):
             folders[:] = sorted(f for f in folders if f not in JUNK_FOLDERS and not f.startswith("."))
+            folders[:] = [f for f in folders if _is_new(Path(folder, f), walked)]
             for file in sorted(files):
                 if not file.startswith("."):
                     self._by_name[file.lower()].append(Path(folder, file))
@@ -75,7 +79,7 @@ class FileIndex:
         """
         for end in ends:
             found = self.all(end)
-            if len({path.read_bytes() for path in found}) > 1:
+            if len({read_bytes(path) for path in found}) > 1:
                 shown = ", ".join(str(path.relative_to(self.root)) for path in found)
                 raise DataError(
                     f"{len(found)} different files {end} below {self.root}: {shown}. Give a folder with one of them."
@@ -130,3 +134,15 @@ class FileIndex:
 
 def _indent(text: str) -> str:
     return "\n".join("  " + line for line in text.strip("\n").split("\n"))
+
+
+def _is_new(folder: Path, walked: set[tuple[int, int]]) -> bool:
+    """Whether a folder has not been walked through: links can form a ring, and two of them take exponential time."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return False
+    known = (status.st_dev, status.st_ino)
+    is_new = known not in walked
+    walked.add(known)
+    return is_new

@@ -9,6 +9,7 @@ from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Labels, Option, Options, Row
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 
 # Names of the split of a column "split"; a column "split_<name>" names its own.
@@ -80,7 +81,7 @@ def _table(index: FileIndex, options: Options) -> Path:
 def _distortion(text: str, where: str) -> str:
     if text and text not in CATEGORY_OF_RAW_DISTORTION and text not in CATEGORIES:
         known = ", ".join(dict.fromkeys([*DISTORTION.labels, *CATEGORY_OF_RAW_DISTORTION]))
-        raise DataError(f"{where}: unknown distortion {text!r}; leave it empty or take one of: {known}.")
+        raise DataError(f"{where}: unknown distortion {quoted(text)}; leave it empty or take one of: {known}.")
     return text
 
 
@@ -88,7 +89,8 @@ def _scenes(text: str, where: str) -> tuple[str, ...]:
     scenes = tuple(scene.strip() for scene in text.replace(";", "|").split("|") if scene.strip())
     if unknown := [scene for scene in scenes if scene not in SCENE.labels]:
         raise DataError(
-            f"{where}: unknown scene {unknown[0]!r}; separate scenes with '|' and take: {', '.join(SCENE.labels)}."
+            f"{where}: unknown scene {quoted(unknown[0])}; separate scenes with '|' and take: "
+            f"{', '.join(SCENE.labels)}."
         )
     return scenes
 
@@ -98,7 +100,9 @@ def _parts(row: dict[str, str], where: str) -> dict[str, str]:
     for column, value in row.items():
         if column == "split" or column.startswith("split_"):
             if value not in ("", *SPLITS):
-                raise DataError(f"{where}: {column} is {value!r}; expected {', '.join(SPLITS)} or nothing.")
+                raise DataError(
+                    f"{where}: {printable(column)} is {quoted(value)}; expected {', '.join(SPLITS)} or nothing."
+                )
             parts[column.removeprefix("split_") if column != "split" else SPLIT] = value
     return parts
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import SESSIONS, Row
 from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
 
 NO_SCENE = "invalid"
@@ -70,9 +72,10 @@ def read_labels(splits: Path, prefix: str) -> list[Row]:
 
 def _read_file(path: Path) -> list[Row]:
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}. {HELP}") from error
+        lines = read_text(path, "utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error)
+        raise DataError(f"Cannot read {path}: {reason}. {HELP}") from error
     rows = []
     for position, line in enumerate(lines, start=1):
         where = f"{path}, line {position}"
@@ -82,10 +85,10 @@ def _read_file(path: Path) -> list[Row]:
         name, mos, raw, *scenes = fields
         named = tuple(scene for scene in scenes if scene != NO_SCENE)
         if unknown := [scene for scene in named if scene not in SCENE.labels]:
-            raise DataError(f"{where}: unknown scene {unknown[0]!r}; known are {', '.join(SCENE.labels)}.")
+            raise DataError(f"{where}: unknown scene {quoted(unknown[0])}; known are {', '.join(SCENE.labels)}.")
         if raw not in CATEGORY_OF_RAW_DISTORTION:
             raise DataError(
-                f"{where}: unknown distortion {raw!r}; known are {', '.join(sorted(CATEGORY_OF_RAW_DISTORTION))}."
+                f"{where}: unknown distortion {quoted(raw)}; known are {', '.join(sorted(CATEGORY_OF_RAW_DISTORTION))}."
             )
         rows.append(Row(name, number(mos, where), raw, named))
     return rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
+from liqe_jax.messages import quoted
 
 LABEL_FILE = re.compile(r"A\d{4}\.txt")
 IMAGE = re.compile(r"(A\d{4})_(\d\d_\d\d)\.bmp")
@@ -34,13 +36,15 @@ def read(index: FileIndex, options: Options) -> Labels:
         raise index.missing("Train_Label/A0001.txt")
     rows = []
     for path in paths.values():
-        for position, line in enumerate(path.read_text("ascii", "replace").splitlines(), start=1):
+        for position, line in enumerate(read_text(path, "ascii", "replace").splitlines(), start=1):
             if not line.strip():
                 continue
             name, _, score = line.partition(",")
             parts = IMAGE.fullmatch(name.strip())
             if not parts:
-                raise DataError(f"{path}, line {position}: expected A0001_00_00.bmp,1520.0648 or alike, got {line!r}.")
+                raise DataError(
+                    f"{path}, line {position}: expected A0001_00_00.bmp,1520.0648 or alike, got {quoted(line)}."
+                )
             rows.append(Row(name.strip(), number(score, f"{path}, line {position}"), parts[2], reference=parts[1]))
     return Labels(rows)
 

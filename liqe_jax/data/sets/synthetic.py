@@ -98,7 +98,7 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
 
     @functools.lru_cache(KEPT)
     def photograph(path: Path) -> Image.Image:
-        picture = Image.fromarray(decode(path.read_bytes(), DecodeOptions(apply_exif=True)).pixels)
+        picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True)).pixels)
         side = LARGEST_SIDE if options["varied"] else SIDE
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return picture

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import DataError
+from liqe_jax.messages import other_separator, printable, quoted
 
 INSTALL = "Install what reads it: pip install 'liqe_jax[data]'."
 
@@ -26,7 +28,7 @@ def number(text: Any, where: str) -> float:
     except (TypeError, ValueError):
         value = float("nan")
     if not np.isfinite(value):
-        raise DataError(f"{where}: expected a number, got {text!r}. Correct the file or fetch it again.")
+        raise DataError(f"{where}: expected a number, got {quoted(text)}. Correct the file or fetch it again.")
     return value
 
 
@@ -38,16 +40,26 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         has too few values, or too many.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}. Save it as UTF-8; "
             "spreadsheets call that CSV UTF-8."
         ) from error
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error, 400)
+        raise DataError(f"Cannot read {path}: {reason}. Give a CSV file.") from error
+    try:
+        return _rows_of(text, path, columns)
+    except csv.Error as error:  # a cell of more than 131,072 characters, such as after a quote that nothing closes
+        raise DataError(f"{path} is not a CSV file: {printable(error)}. Correct it or fetch it again.") from error
+
+
+def _rows_of(text: str, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     with io.StringIO(text, newline="") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]
-        if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+        if mark := other_separator(header):
             raise DataError(
                 f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
                 "points in its numbers."
@@ -74,7 +86,7 @@ def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -
     """
     if absent := [column for column in columns if column not in header]:
         raise DataError(
-            f"{path} has no column {', '.join(absent)}; it has {', '.join(map(str, header)) or 'nothing'}. "
+            f"{path} has no column {', '.join(absent)}; it has {printable(', '.join(map(str, header))) or 'nothing'}. "
             "Is it the right file?"
         )
 
@@ -92,10 +104,10 @@ def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # zip and XML errors of many kinds
-        raise DataError(f"{path} is no readable .xlsx file: {error}. Fetch it again.") from error
+        raise DataError(f"{path} is no readable .xlsx file: {printable(error)}. Fetch it again.") from error
     try:
         if sheet is not None and sheet not in book.sheetnames:
-            raise DataError(f"{path} has no sheet {sheet!r}; it has {', '.join(book.sheetnames)}.")
+            raise DataError(f"{path} has no sheet {sheet!r}; it has {printable(', '.join(book.sheetnames))}.")
         yield from book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
     finally:
         book.close()
@@ -116,7 +128,7 @@ def read_xls(path: Path) -> list[list[Any]]:
     try:
         sheet = xlrd.open_workbook(path).sheet_by_index(0)
     except Exception as error:  # of many kinds
-        raise DataError(f"{path} is no readable .xls file: {error}. Fetch it again.") from error
+        raise DataError(f"{path} is no readable .xls file: {printable(error)}. Fetch it again.") from error
     return [sheet.row_values(row) for row in range(sheet.nrows)]
 
 
@@ -133,7 +145,7 @@ def read_mat(path: Path, *names: str) -> list[np.ndarray]:
     try:
         variables = loadmat(path, variable_names=names)
     except Exception as error:  # of many kinds
-        raise DataError(f"{path} is no readable .mat file: {error}. Fetch it again.") from error
+        raise DataError(f"{path} is no readable .mat file: {printable(error)}. Fetch it again.") from error
     if absent := [name for name in names if name not in variables]:
         raise DataError(f"{path} has no variable {', '.join(absent)}. Is it the right file?")
     arrays = [_flat(variables[name]) for name in names]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from liqe_jax.bounded_io import read_text
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
 from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
+from liqe_jax.messages import quoted
 
 # Types 1 to 24 (Ponomarenko et al., Signal Processing: Image Communication 30, 2015, table 1).
 TYPES = (
@@ -75,14 +77,14 @@ def read(index: FileIndex, options: Options) -> Labels:
             )
         raise index.missing("mos_with_names.txt")
     rows = []
-    for position, line in enumerate(path.read_text("ascii", "replace").splitlines(), start=1):
+    for position, line in enumerate(read_text(path, "ascii", "replace").splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}, line {position}"
         score, _, name = line.strip().partition(" ")
         parts = name.strip().rsplit(".", 1)[0].split("_")
         if len(parts) != 3 or not parts[1].isdigit() or not 1 <= int(parts[1]) <= len(TYPES):
-            raise DataError(f"{where}: expected a score and a name such as I01_01_1.bmp, got {line!r}.")
+            raise DataError(f"{where}: expected a score and a name such as I01_01_1.bmp, got {quoted(line)}.")
         # Names in the label file and on disk differ in case; here they are all as in I01_01_1.bmp.
         file = "_".join([parts[0].upper(), *parts[1:]]) + ".bmp"
         rows.append(

@@ -1,4 +1,4 @@
-"""A bound on what one request may send, and on what all may leave behind."""
+"""Limits on the size of a request and on the total size of stored uploads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 class Limits:
     """ASGI middleware: answers 413 to a request whose body has more than `most` bytes.
 
-    Gradio bounds the size of each file, but takes a thousand of them in one request. And it keeps uploads that nobody
-    asks to judge until they are swept away: an upload that begins while `stored()` is over `most_stored` gets 503.
+    Gradio limits the size of each file, but not the size of a request with many files. Uploads that are never scored
+    stay until they are swept: while `stored()` exceeds `most_stored`, new uploads are answered with 503.
     """
 
     def __init__(self, app: Any, most: int, stored: Callable[[], int], most_stored: int):
@@ -35,7 +35,7 @@ class Limits:
             nonlocal received, more
             message = await receive()
             received, more = received + len(message.get("body", b"")), message.get("more_body", False)
-            if received > self.most:  # it was sent in pieces, without saying how much it would be
+            if received > self.most:  # a chunked body without a content-length
                 raise _TooMuch
             return message
 
@@ -64,10 +64,10 @@ async def _answer(send: Any, status: int, text: str) -> None:
 
 
 async def _drain(receive: Any) -> None:
-    """Takes the rest of a body and drops it: a browser reads no answer before it has sent everything."""
+    """Reads and drops the rest of a body: a browser reads the answer only after it has sent everything."""
     while (await receive()).get("more_body", False):
         pass
 
 
 class _TooMuch(Exception):
-    """The body is larger than it may be."""
+    """The body exceeds the limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_xls, require_columns
 
 TOLERANCE = 1e-5
@@ -20,8 +20,8 @@ BID/
   ImageDatabase/                DatabaseImage0001.JPG ... DatabaseImage0590.JPG (586 images)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -31,7 +31,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows, more, _ = with_liqe("BID", "bid", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("DatabaseGrades.xls and no LIQE label files")
-    return Labels(rows, (*notes, *more))
+    return SetLabels(rows, (*notes, *more))
 
 
 def _official(path) -> tuple[list[Row], list[str]]:
@@ -65,7 +65,7 @@ SPEC = DataSetSpec(
     title="Blurred Image Database (Ciancio et al., 2011)",
     count=586,
     url="https://www02.smt.ufrj.br/~eduardo/ImageDatabase.htm",
-    terms="No licence was found.",
+    licence="No licence was found.",
     tree=TREE,
     mos_range=(0.0, 5.0),
     score="The column Average Subjective Grade.",

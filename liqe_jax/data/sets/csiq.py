@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_xlsx, require_columns
 from liqe_jax.errors import DataError
 
@@ -34,8 +34,8 @@ CSIQ/
   src_imgs/                     30 originals (not needed)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -44,7 +44,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows, notes, _ = with_liqe("CSIQ", "csiq", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("csiq.DMOS.xlsx and no LIQE label files")
-    return Labels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
+    return SetLabels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
 
 
 def _reference(name: str) -> str:
@@ -93,7 +93,7 @@ SPEC = DataSetSpec(
     title="Categorical Subjective Image Quality database (Larson, Chandler, 2010)",
     count=866,
     url="https://s2.smu.edu/~eclarson/csiq.html",
-    terms="No licence is stated.",
+    licence="No licence is stated.",
     tree=TREE,
     mos_range=(0.0, 1.0),
     score="1 minus DMOS; LIQE's files round it to three decimals.",

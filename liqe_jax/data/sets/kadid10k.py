@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 
@@ -47,8 +47,8 @@ kadid10k/
   images/                       81 originals I01.png ... and 10,125 distorted images I01_01_01.png ..."""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -58,7 +58,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     if not rows:
         raise index.missing("dmos.csv and no LIQE label files")
     rows = [dataclasses.replace(row, reference=row.name.rsplit("/", 1)[-1].split("_")[0]) for row in rows]
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _official(index: FileIndex) -> list[Row]:
@@ -91,7 +91,7 @@ SPEC = DataSetSpec(
     title="Konstanz Artificially Distorted Image quality Database (Lin, Hosu, Saupe, 2019)",
     count=10125,
     url="https://database.mmsp-kn.de/kadid-10k-database.html",
-    terms='"Freely available to the research community"; no formal licence.',
+    licence='"Freely available to the research community"; no formal licence.',
     tree=TREE,
     mos_range=(1.0, 5.0),
     score="The column `dmos`, which in spite of its name is higher for better images.",

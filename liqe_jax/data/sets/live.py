@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Option, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -32,8 +32,8 @@ databaserelease2/
 dmos_realigned.mat              a separate download on the same page"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -54,7 +54,7 @@ def read(index: FileIndex, options: Options) -> Labels:
                 f"{len(wrong)} fast-fading images carry the distortion and scenes of the white-noise image of the "
                 "same number, as in LIQE's label files; --fix-live-fastfading corrects them."
             )
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _names() -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ SPEC = DataSetSpec(
     title="LIVE Image Quality Assessment Database, release 2 (Sheikh, Sabir, Bovik, 2006)",
     count=779,
     url="https://live.ece.utexas.edu/research/quality/subjective.htm",
-    terms="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
+    licence="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
     "not be used outside the database. The archive is protected by a password that the laboratory gives.",
     tree=TREE,
     mos_range=(0.0, 114.42),

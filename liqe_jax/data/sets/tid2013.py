@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
 
@@ -59,8 +59,8 @@ tid2013/                        tid2013.rar unpacked
   reference_images/             25 originals (not needed)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads the official MOS.
 
     Raises:
       DataError: the label file is missing or malformed, or the archive has not been unpacked.
@@ -88,7 +88,7 @@ def read(index: FileIndex, options: Options) -> Labels:
         rows.append(
             Row(f"distorted_images/{file}", number(score, where), TYPES[int(parts[1]) - 1], reference=parts[0].upper())
         )
-    return Labels(rows)
+    return SetLabels(rows)
 
 
 SPEC = DataSetSpec(
@@ -97,11 +97,11 @@ SPEC = DataSetSpec(
     title="Tampere Image Database 2013 (Ponomarenko et al., 2015)",
     count=3000,
     url="https://www.ponomarenko.info/tid2013.htm",
-    terms="Education and research only; no redistribution of modified versions (its readme).",
+    licence="Education and research only; no redistribution of modified versions (its readme).",
     tree=TREE,
     mos_range=(0.0, 9.0),
     score="First column of mos_with_names.txt.",
-    liqe="Test across data sets only, all images. No scenes; the reference maps none of its distortions.",
+    liqe="Cross-database test only, all images. No scenes; the reference maps none of its distortions.",
     quirks=(
         "A RAR archive, which has to be unpacked by hand.",
         "Names differ in case between the label file and the disk (`I01_01_1.bmp`, `i01_01_1.bmp`, `I25.BMP`, "

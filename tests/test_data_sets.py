@@ -138,7 +138,7 @@ def test_tfds_reads_the_records_by_itself(prepared):
         assert example["reference"].decode() == loaded.reference[position]
         pairs = zip(example["parts"]["split"], example["parts"]["part"], strict=True)
         parts = {split.decode(): part.decode() for split, part in pairs}
-        assert parts == {split: loaded.parts[split][position] for split in SESSIONS}
+        assert parts == {split: loaded.splits[split][position] for split in SESSIONS}
         decoded = np.asarray(Image.open(io.BytesIO(loaded.read([position])[0])))
         np.testing.assert_array_equal(example["image"], decoded)
 
@@ -154,7 +154,7 @@ def test_a_builder_works_through_tfds_alone(originals, tmp_path):
     builder = tfds.builder("clive", data_dir=str(tmp_path / "data"), quiet=True)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(manual)))
     assert builder.info.splits["full"].num_examples == 5
-    assert set(load_set("CLIVE", tmp_path / "data").parts) == set(SESSIONS)
+    assert set(load_set("CLIVE", tmp_path / "data").splits) == set(SESSIONS)
 
 
 def test_sessions_partition_the_six_sets_of_liqe(prepared):
@@ -220,7 +220,7 @@ def test_live_fast_fading_labels_are_kept_or_corrected(originals):
         assert after.raw_distortion == "fastfading"
         assert SPECS["live"].category("fastfading") == "jpeg2000 compression"
         assert after.scenes == scenes_of[after.reference]
-        assert (after.mos, after.parts) == (before.mos, before.parts)
+        assert (after.mos, after.splits) == (before.mos, before.splits)
         changed += before.scenes != after.scenes
     assert changed > 20
 
@@ -279,7 +279,7 @@ def test_clive_skips_training_images(originals):
 
 def test_koniq_takes_the_mean_rating_and_the_official_split(originals, prepared, tmp_path):
     loaded = load_set("koniq10k", prepared[0])
-    assert Counter(loaded.parts["official"]) == {"train": 2, "val": 2, "test": 2}
+    assert Counter(loaded.splits["official"]) == {"train": 2, "val": 2, "test": 2}
     assert loaded.mos.max() < 5
     assert all(Image.open(io.BytesIO(b)).size == (1024, 768) for b in loaded.read(range(6)))
     # The split file alone gives the same scores, from its rating shares.
@@ -338,11 +338,11 @@ def test_pipal_single_folder_mirrors_are_found(folder, originals, tmp_path):
 
 def test_flive_official_split(originals, prepared, tmp_path):
     loaded = load_set("flive", prepared[0])
-    assert loaded.parts["official"] == ("test", "train", "val", "train")
+    assert loaded.splits["official"] == ("test", "train", "val", "train")
     assert loaded.names[1].endswith(".JPG")
     shutil.copy(originals / "flive" / "labels_image.csv", tmp_path)
     alone = rows_of("flive", tmp_path)
-    assert not any(row.parts for row in alone.rows)
+    assert not any(row.splits for row in alone.rows)
     assert "labels640.csv was not found" in alone.anomalies[0]
 
 
@@ -350,7 +350,7 @@ def test_own_folder_with_every_column(prepared):
     loaded = load_set("folder_csv", prepared[0])
     assert loaded.names == ("a.jpg", "b.png", "deep/c.webp", "deep/d.tif", "e.bmp")
     assert loaded.mos_range == (1.5, 5.25)
-    assert loaded.parts == {"own": ("train", "val", "test", "", "train"), "b": ("test", "", "train", "", "val")}
+    assert loaded.splits == {"own": ("train", "val", "test", "", "train"), "b": ("test", "", "train", "", "val")}
     labels = [DISTORTION.labels[i] if i != UNKNOWN else "" for i in loaded.distortion]
     assert labels == ["spatial", "blur", "", "", "overexposure"]
     assert [int(row.sum()) for row in loaded.scenes] == [2, 0, 1, 0, 0]
@@ -465,11 +465,11 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
         spec = SPECS[slug]
         labels = rows_of(slug, tmp_path / "empty", labels=tmp_path)
         assert len(labels.rows) == spec.count == sum(expected)
-        session = Counter(row.parts["1"] for row in labels.rows)
+        session = Counter(row.splits["1"] for row in labels.rows)
         assert tuple(session[part] for part in SPLITS) == expected
         low, high = spec.mos_range
         assert all(low <= row.mos <= high for row in labels.rows)
-        assert all(set(row.parts) == set(SESSIONS) and row.scenes for row in labels.rows)
+        assert all(set(row.splits) == set(SESSIONS) and row.scenes for row in labels.rows)
     live = rows_of("live", tmp_path / "empty", labels=tmp_path)
     assert any("145 fast-fading images carry" in note for note in live.anomalies)
     assert sum(row.mos > 100 for row in live.rows) == 77
@@ -836,7 +836,7 @@ def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     with pytest.raises(DataError, match=r"CLIVE/\S+ cannot be decoded .*Prepare the data set again"):
         list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8))
     broken = Broken()
-    assert len(list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8, broken=broken))) == 5
+    assert len(list(training_batches([loaded], [2], session="all", seed=0, steps=5, image_size=8, broken=broken))) == 5
     assert broken.names  # replaced, and said
 
 

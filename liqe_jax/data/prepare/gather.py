@@ -58,7 +58,7 @@ def gather(
     repeated = [name for name, times in Counter(row.name for row in labels.rows).items() if times > 1]
     if repeated:
         raise DataError(
-            f"{len(repeated)} images of {spec.name} have several rows, for example {repeated[0]}. Keep one each."
+            f"{len(repeated)} images of {spec.name} have several rows, such as {repeated[0]}. Keep one each."
         )
     paths = {row.name: index.find([row.name, *spec.places(row.name)]) for row in labels.rows}
     missing = [name for name, path in paths.items() if path is None]
@@ -114,6 +114,6 @@ def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: tuple[float, flo
     outside = [row for row in labels.rows if not low <= row.mos <= high]
     if outside:
         notes.append(
-            f"{len(outside)} MOS are outside of {low:g} to {high:g}, for example {outside[0].mos:g} of {outside[0].name}."
+            f"{len(outside)} MOS are outside of {low:g} to {high:g}, such as {outside[0].mos:g} of {outside[0].name}."
         )
     return tuple(notes)

@@ -48,7 +48,7 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
             name, path = Path(argument).stem, argument
         if name in sets or name in ("", "all") or os.path.basename(name) != name:
             raise UsageError(
-                f"{name!r} cannot be the name of a set here. Expected different names that are valid file names, except "
+                f"{name!r} cannot be the name of a set here. Expected distinct valid file names, except "
                 "'all': --labels NAME=CSV."
             )
         if Path(path).suffix.lower() != ".csv":

@@ -13,8 +13,7 @@ INTRODUCTION = """\
 # Data sets
 
 Most data sets must be requested or downloaded by hand. Unpack one into a folder of its own and run `liqe data prepare`
-(`pip install '.[data]'`). Official layouts and those of common mirrors are found in any sub-folder, ignoring the case of
-names.
+(`pip install '.[data]'`). Official layouts and those of common mirrors are found in any sub-folder, ignoring case.
 
 Scenes, distortions and ten random splits ("sessions") of six sets come from LIQE's label files: give a checkout of
 github.com/zwx8981/LIQE with `--labels`, or put it below the manual directory. Without them, MOS come from the official
@@ -24,9 +23,9 @@ Images whose sides are both larger than 768 pixels are downscaled once, to a sho
 reference, and stored as PNG. All other images keep their bytes, except for formats that not every decoder reads (WebP,
 TIFF, palettes, alpha channels), which become PNG. EXIF orientation is not applied, as in the reference.
 
-Every image is decoded. If images are missing or corrupt, they are listed and nothing is written, unless `--allow-missing`
-excludes them. After an interruption, the same command continues where it stopped. `liqe data verify` reads all images
-again and compares hashes; `liqe data preview` writes a sheet of images with their labels.
+Every image is decoded. If images are missing or corrupt, they are listed and nothing is written, unless
+`--allow-missing` excludes them. After an interruption, the same command continues where it stopped. `liqe data verify`
+reads all images again and compares hashes; `liqe data preview` writes a sheet of images with their labels.
 
 | name | images | MOS | scenes, distortions, ten sessions |
 |---|---|---|---|

@@ -136,11 +136,20 @@ def test_tfds_reads_the_records_by_itself(prepared):
         assert example["distortion"] == loaded.distortion[position]
         np.testing.assert_array_equal(example["scenes"], loaded.scenes[position])
         assert example["reference"].decode() == loaded.reference[position]
-        pairs = zip(example["parts"]["split"], example["parts"]["part"], strict=True)
-        parts = {split.decode(): part.decode() for split, part in pairs}
-        assert parts == {split: loaded.splits[split][position] for split in SESSIONS}
+        pairs = zip(example["splits"]["session"], example["splits"]["split"], strict=True)
+        splits = {session.decode(): split.decode() for session, split in pairs}
+        assert splits == {session: loaded.splits[session][position] for session in SESSIONS}
         decoded = np.asarray(Image.open(io.BytesIO(loaded.read([position])[0])))
         np.testing.assert_array_equal(example["image"], decoded)
+
+
+def test_labels_of_an_earlier_version_are_read(prepared, tmp_path):
+    folder = tmp_path / "csiq" / "1.0.0"
+    shutil.copytree(prepared[0] / "csiq" / "1.0.0", folder)
+    content = json.loads((folder / "labels.json").read_text())
+    content["parts"] = content.pop("splits")
+    (folder / "labels.json").write_text(json.dumps(content))
+    assert load_set("csiq", tmp_path).splits == load_set("csiq", prepared[0]).splits
 
 
 def test_a_builder_works_through_tfds_alone(originals, tmp_path):
@@ -183,7 +192,7 @@ def test_disagreements_between_official_and_liqes_scores_are_named(originals, tm
         path.write_text(path.read_text().replace("3.420000", "3.500000").replace("Images/6.JPG", "Images/7.JPG"))
     labels = rows_of("clive", tmp_path, labels=tmp_path / "LIQE")
     notes = " ".join(labels.anomalies)
-    assert "1 images have another score" in notes
+    assert "1 images have different MOS" in notes
     assert "Images/5.JPG (3.5, official 3.42)" in notes
     assert "1 images are in LIQE's label files only; they are kept: Images/7.JPG" in notes
     assert "1 images are in the official label file only; they are left out: Images/6.JPG" in notes
@@ -313,7 +322,7 @@ def test_tid_archive_left_unpacked_is_named(tmp_path):
 
 def test_zip_left_unpacked_is_named(tmp_path):
     (tmp_path / "kadid10k.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"not been unpacked: kadid10k\.zip"):
+    with pytest.raises(DataError, match=r"not unpacked: kadid10k\.zip"):
         rows_of("kadid10k", tmp_path)
 
 
@@ -395,7 +404,7 @@ def test_own_table_has_to_be_chosen_among_several(originals, tmp_path):
         rows_of("folder_csv", tmp_path / "own")
     labels = rows_of("folder_csv", tmp_path / "own", table=Path("other.csv"), mos_range=(0.0, 100.0))
     assert (len(labels.rows), labels.mos_range) == (1, (0.0, 100.0))
-    with pytest.raises(DataError, match="outside of --mos-range 0 50, as 70"):
+    with pytest.raises(DataError, match="outside of --mos-range 0 50, for example 70"):
         rows_of("folder_csv", tmp_path / "own", table=Path("other.csv"), mos_range=(0.0, 50.0))
 
 
@@ -583,7 +592,7 @@ def test_two_different_label_files_are_ambiguous(originals, tmp_path):
 def test_label_files_that_are_something_else(slug, file, content, tmp_path):
     (tmp_path / file).write_bytes(content)
     (tmp_path / "AllMOS_release.mat").write_bytes(content)
-    with pytest.raises(DataError, match=r"no readable|has no column"):
+    with pytest.raises(DataError, match=r"not a readable|has no column"):
         rows_of(slug, tmp_path)
 
 
@@ -747,7 +756,7 @@ def test_a_full_disk_is_said(originals, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(builders, "write_sidecar", full)
-    with pytest.raises(DataError, match=r"No space left on device.*what was examined is kept"):
+    with pytest.raises(DataError, match=r"No space left on device.*finished images are kept"):
         prepare("clive", originals / "clive", tmp_path, quiet=True)
     monkeypatch.undo()
     _, report = prepare("clive", originals / "clive", tmp_path, quiet=True)
@@ -849,7 +858,7 @@ def test_verify_finds_damage(prepared, tmp_path):
     sidecar.write_text(json.dumps(content))
     faults = verify("clive", tmp_path, quiet=True).faults
     assert list(faults) == content["names"][2:4]
-    assert "not those that were stored" in faults[content["names"][2]]
+    assert "differ from those that were stored" in faults[content["names"][2]]
     assert "decodes to 24x16, stored as 1x1" in faults[content["names"][3]]
     content["names"].pop()
     sidecar.write_text(json.dumps(content))
@@ -868,7 +877,7 @@ def test_command_from_preparation_to_preview(originals, tmp_path, capsys):
     manual = ["--manual-dir", str(originals / "kadid10k"), "--labels", str(originals / "LIQE")]
     assert main(["data", "prepare", "kadid10k", *manual, *data, "--workers", "2", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "KADID-10k: 250 images stored; the label files have 250 rows (officially 10125)" in out
+    assert "KADID-10k: 250 images stored; the label files have 250 rows (official number: 10125)" in out
     assert "Note: The label files have 250 rows; officially there are 10125." in out
     assert main(["data", "verify", "kadid10k", *data, "--quiet"]) == 0
     assert "250 of 250 images" in capsys.readouterr().out

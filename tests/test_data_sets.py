@@ -195,7 +195,7 @@ def test_disagreements_between_official_and_liqes_scores_are_named(originals, tm
     assert "1 images have different MOS" in notes
     assert "Images/5.JPG (3.5, official 3.42)" in notes
     assert "1 images are in LIQE's label files only; they are kept: Images/7.JPG" in notes
-    assert "1 images are in the official label file only; they are left out: Images/6.JPG" in notes
+    assert "1 images are in the official label file only; they are ignored: Images/6.JPG" in notes
 
 
 # One set after the other: what is special about each.
@@ -878,7 +878,7 @@ def test_command_from_preparation_to_preview(originals, tmp_path, capsys):
     assert main(["data", "prepare", "kadid10k", *manual, *data, "--workers", "2", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "KADID-10k: 250 images stored; the label files have 250 rows (official number: 10125)" in out
-    assert "Note: The label files have 250 rows; officially there are 10125." in out
+    assert "Note: The label files have 250 rows; the official number is 10125." in out
     assert main(["data", "verify", "kadid10k", *data, "--quiet"]) == 0
     assert "250 of 250 images" in capsys.readouterr().out
     sheet = tmp_path / "sheet.png"

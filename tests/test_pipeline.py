@@ -162,7 +162,8 @@ def test_step_one_hundred_thousand_needs_no_replay():
     (batch,) = batches(1, 100_000, sets=[counted(dataset) for dataset in SETS])
     assert len(read) == len(batch.mos) == 4
     sample = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2).sample(100_000)
-    assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in zip(sample.group, sample.index, strict=True)]
+    chosen = zip(sample.group, sample.index, strict=True)
+    assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in chosen]
 
 
 def test_another_process_makes_the_same_batches():
@@ -224,7 +225,7 @@ def test_broken_images_are_named_counted_and_replaced(caplog):
 
 def test_a_set_that_cannot_be_read_at_all():
     everything = set(range(len(SETS[0])))
-    with pytest.raises(DataError, match=rf"{MOST_REPLACEMENTS} images of generated in a row cannot be decoded"):
+    with pytest.raises(DataError, match=rf"{MOST_REPLACEMENTS} consecutive images of generated cannot be decoded"):
         batches(1, sets=[with_broken(SETS[0], everything), SETS[1]])
 
 

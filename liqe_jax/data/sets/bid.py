@@ -9,7 +9,7 @@ from liqe_jax.data.sets.tables import number, read_xls, require_columns
 
 TOLERANCE = 1e-5
 
-# By how much the mean of the single grades may miss the stated one, which was rounded.
+# Tolerance of the stated mean, which is rounded.
 GRADE_TOLERANCE = 1e-3
 
 COLUMNS = ("Image Number", "Average Subjective Grade", "Number of Grades")
@@ -71,10 +71,10 @@ SPEC = DataSetSpec(
     score="The column Average Subjective Grade.",
     liqe="Training and test, ten random sessions (410 / 59 / 117 images). Four images a step.",
     quirks=(
-        "Image numbers run to 590; 2, 346, 413 and 439 do not exist.",
-        "In some rows the single grades disagree with their stated number or mean; preparation names them and uses "
-        "the stated mean, as everybody does.",
-        "Large photographs: preparation shrinks them as the reference does.",
+        "Image numbers go up to 590; 2, 346, 413 and 439 do not exist.",
+        "In some rows the single grades disagree with their stated number or mean; preparation lists them and uses "
+        "the stated mean.",
+        "Large photographs: preparation downscales them like the reference.",
     ),
     read=read,
     liqe_folder="BID",

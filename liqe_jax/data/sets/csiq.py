@@ -22,7 +22,7 @@ TYPES = {
 
 SHEET = "all_by_image"
 
-# LIQE's scores are rounded to three decimals.
+# LIQE's MOS are rounded to three decimals.
 TOLERANCE = 5.1e-4
 
 TREE = """\
@@ -72,7 +72,7 @@ def _official(index: FileIndex) -> list[Row]:
         if kind not in TYPES:
             raise DataError(f"{where}: unknown dst_type {cell['dst_type']!r}; known are {', '.join(TYPES)}.")
         folder, token, raw = TYPES[kind]
-        # One image is called 1600, and its cells hold an integer.
+        # The cells of image 1600 are integers.
         image = str(cell["image"]).strip().removesuffix(".0")
         level = int(number(cell["dst_lev"], where))
         name = f"dst_imgs/{folder}/{image}.{token}.{level}.png"
@@ -101,8 +101,8 @@ SPEC = DataSetSpec(
     quirks=(
         "One original is called `1600`; its 29 rows have an integer in the image column.",
         "The type is written `jpeg 2000` in the table and `jpeg2000` in file names. The mirror of the University of "
-        "Waterloo has folders in capitals, that of pyiqa one folder `dst_imgs_all`: all are found.",
-        "Contrast changes have three levels for four originals and four for the others, all else five.",
+        "Waterloo has folders in capitals, that of pyiqa one folder `dst_imgs_all`; both are found.",
+        "Contrast changes have three levels for four originals and four for the others; all other types have five.",
     ),
     read=read,
     places=_places,

@@ -75,11 +75,11 @@ SPEC = DataSetSpec(
     score="The column mos of labels_image.csv.",
     liqe="None in the paper; a test set here.",
     quirks=(
-        "There is no archive of the images: a notebook in the repository assembles them from four data sets. The "
-        "mirror of pyiqa has them all.",
+        "There is no archive of the images: a notebook in the repository collects them from four data sets. pyiqa's "
+        "mirror has all of them.",
         "The official test split is labels640.csv of baidut/PaQ-2-PiQ (1,827 images of more than 640 pixels); "
         "validation is `is_valid` in labels=640_padded.csv. They are the session `official`.",
-        "42 names end in .JPG. Patches have labels of their own, which are not used.",
+        "42 names end in .JPG. The labels of patches are not used.",
     ),
     read=read,
     places=lambda name: (f"database/{name}",),

@@ -16,7 +16,7 @@ SESSION = "own"
 
 TREE = """\
 my_photos/
-  labels.csv                    image,mos and, where there are any, distortion,scenes,reference,split
+  labels.csv                    image,mos and optionally distortion,scenes,reference,split
   any/folders/photo.jpg ..."""
 
 # The column distortion accepts LIQE's raw names and its categories.

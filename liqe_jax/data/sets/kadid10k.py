@@ -76,7 +76,7 @@ def distortion_of(name: str) -> str:
     """LIQE's name of the distortion of an image named <original>_<type>_<level>.<suffix>.
 
     Raises:
-      DataError: it is not named so.
+      DataError: the name has another form.
     """
     parts = name.rsplit(".", 1)[0].split("_")
     kind = int(parts[-2]) if len(parts) > 2 and parts[-2].isdigit() else 0
@@ -94,14 +94,14 @@ SPEC = DataSetSpec(
     licence='"Freely available to the research community"; no formal licence.',
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The column `dmos`, which in spite of its name is higher for better images.",
+    score="The column `dmos`, which despite its name is higher for better images.",
     liqe="Training and test, ten sessions by original (57 / 8 / 16 originals; 7,125 / 1,000 / 2,000 images). Sixteen "
     "images a step.",
     quirks=(
-        "The column `var` holds standard deviations.",
+        "The column `var` contains standard deviations.",
         "Types 07 and 08 are called oversaturation and desaturation, but the published operators do the reverse; "
-        "both belong to the category color, so nothing depends on it. LIQE's names are kept.",
-        "LIQE's map files type 05, a shift of the colour channels, under blur (405 images). Kept.",
+        "both have the category color. LIQE's names are kept.",
+        "LIQE's map assigns type 05, a shift of the colour channels, to blur (405 images). Kept.",
     ),
     read=read,
     liqe_folder="kadid10k",

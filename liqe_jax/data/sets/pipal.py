@@ -12,7 +12,7 @@ from liqe_jax.errors import DataError
 LABEL_FILE = re.compile(r"A\d{4}\.txt")
 IMAGE = re.compile(r"(A\d{4})_(\d\d_\d\d)\.bmp")
 
-# The official archives, and the single folder that pyiqa's and piq's users make of them.
+# The folders of the official archives, and the single folder that pyiqa and piq use.
 FOLDERS = ("Distortion_1", "Distortion_2", "Distortion_3", "Distortion_4", "Dist_Imgs", "Train_Dist")
 
 TREE = """\
@@ -54,11 +54,11 @@ SPEC = DataSetSpec(
     licence="No licence is stated.",
     tree=TREE,
     mos_range=(900.0, 1850.0),
-    score="The Elo score of the label files, from 916.71 to 1835.99. Whether it compares across originals is open.",
+    score="The Elo score of the label files, from 916.71 to 1835.99. It may not be comparable across originals.",
     liqe="Cross-database test only.",
     quirks=(
         "The raw distortion is the code in the file name, <class>_<type>: seven classes with 12, 16, 10, 24, 13, 14 "
-        "and 27 types. The categories of LIQE do not cover restoration algorithms, so none is given.",
+        "and 27 types. LIQE's categories do not cover restoration algorithms, so there are none.",
         "Labels of the validation and test splits were never released.",
     ),
     read=read,

@@ -50,7 +50,7 @@ class Option:
     Attributes:
       name: its key in the options of `prepare`; on the command line `mos_range` is `--mos-range`.
       help: one line for `liqe data prepare --help`.
-      default: its value where it is not given.
+      default: value if the option is not given.
       parse: converts one word of the command line.
       words: the number of words on the command line; 0 for a switch, "+" for one or more.
       metavar: what the help shows for the words.

@@ -37,7 +37,7 @@ TYPES = (
     "sparse sampling and reconstruction",
 )
 
-# Ours, and only where there is no doubt: LIQE maps none of this set's types.
+# Our choice, for types with an unambiguous category; LIQE does not map the types of this set.
 CATEGORIES = MappingProxyType(
     {
         "additive gaussian noise": "noise",
@@ -70,7 +70,7 @@ def read(index: FileIndex, options: Options) -> SetLabels:
         archives = index.with_suffix(".rar")
         if archives:
             raise DataError(
-                f"{archives[0]} has not been unpacked, and Python cannot unpack RAR archives. Run, in its folder: "
+                f"{archives[0]} has not been unpacked, and Python cannot unpack RAR archives. Run in its folder: "
                 f"unrar x {archives[0].name} (or 7z x, or bsdtar -xf).\n{index.missing('mos_with_names.txt')}"
             )
         raise index.missing("mos_with_names.txt")
@@ -103,12 +103,11 @@ SPEC = DataSetSpec(
     score="First column of mos_with_names.txt.",
     liqe="Cross-database test only, all images. No scenes; the reference maps none of its distortions.",
     quirks=(
-        "A RAR archive, which has to be unpacked by hand.",
+        "A RAR archive, which must be unpacked by hand.",
         "Names differ in case between the label file and the disk (`I01_01_1.bmp`, `i01_01_1.bmp`, `I25.BMP`, "
-        "`i25.bmp`): files are found whatever their case.",
-        "The categories given here are this package's own, for the types that fit one without doubt; the others have "
-        "none.",
-        "Its originals are Kodak photographs, of which LIVE has twenty too: models trained on LIVE have seen the "
+        "`i25.bmp`): case is ignored.",
+        "The categories are this package's own, for types with an unambiguous category; the others have none.",
+        "Its originals are Kodak photographs, twenty of which are in LIVE too: models trained on LIVE have seen the "
         "content.",
     ),
     read=read,

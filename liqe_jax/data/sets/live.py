@@ -123,8 +123,8 @@ SPEC = DataSetSpec(
     "not be used outside the database. The archive needs a password from the laboratory.",
     tree=TREE,
     mos_range=(0.0, 114.42),
-    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not clipped at 100: 77 "
-    "images exceed it.",
+    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not clipped at 100: "
+    "77 images exceed it.",
     liqe="Training and test, ten sessions by original (about 538 / 80 / 161 images). Four images a step.",
     quirks=(
         "982 images, of which 203 are copies of the 29 originals; `orgs` marks them, and they are excluded.",

@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
         config.init = "random"
         config.encoder = "efficientnet_lite"
         config.architecture = ConfigDict(
-            {"taps": (0, 1, 2, 4, 7, 9, 10, 12, 14), "components": 160, "projection_dim": 1024}
+            {"taps": (0, 1, 2, 4, 7, 9, 10, 12, 14), "components": 160, "projection_dim": 512}
         )
     config.image_weights = _network()
     config.seed = 1

@@ -22,7 +22,6 @@ def get_config() -> ConfigDict:
             "image_size": 224,
             "patch_size": 32,
             "projection_dim": 32,
-            "stem": "pixels",
             "vision": {"width": 64, "layers": 2, "heads": 2, "mlp_width": 128},
             "text": {"width": 64, "layers": 2, "heads": 2, "mlp_width": 128},
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import os
 import sys
@@ -115,18 +114,3 @@ def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
         total += np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)) / size**0.5
     total -= total.min()
     return np.rint(total / total.max() * 255).astype(np.uint8)
-
-
-@pytest.fixture
-def few_crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of ten photographs, one for validation, of which `make_crops` makes few crops, and in this process."""
-    for number in range(10):
-        Image.fromarray(photograph(300, 320, number)).save(tmp_path / f"p{number}.png")
-    monkeypatch.setattr("liqe_jax.synthetic.views._cells", lambda pristine: [(0, 0), (11, 3)])
-    for module in ("crops", "views"):
-        monkeypatch.setattr(f"liqe_jax.synthetic.{module}.views_of", lambda rounds: [(), (11,)])
-    monkeypatch.setattr(
-        "concurrent.futures.ProcessPoolExecutor",
-        lambda workers, context: concurrent.futures.ThreadPoolExecutor(workers),
-    )
-    return tmp_path

@@ -21,8 +21,8 @@ TOWER = TowerConfig(width=64, layers=2, heads=1, mlp_width=128)
 DTYPES = ("float32", "bfloat16")
 
 
-def clip(stem: str) -> CLIP:
-    return CLIP(vision=TOWER, text=TOWER, image_size=64, patch_size=32, projection_dim=32, stem=stem)
+def clip() -> CLIP:
+    return CLIP(vision=TOWER, text=TOWER, image_size=64, patch_size=32, projection_dim=32)
 
 
 def shapes_of(encoder: CLIP) -> dict:
@@ -43,10 +43,9 @@ def careless(lines: list[str]) -> list[str]:
     return [line for line in of_float32 if "precision = [HIGHEST, HIGHEST]" not in line]
 
 
-@pytest.mark.parametrize("stem", ["pixels", "frequencies"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_scoring(stem, dtype):
-    encoder = clip(stem)
+def test_scoring(dtype):
+    encoder = clip()
     crops = jax.ShapeDtypeStruct((2, 3, 64, 64, 3), jnp.uint8)
     text = jax.ShapeDtypeStruct((495, 32), jnp.float32)
     mask = jax.ShapeDtypeStruct((2, 3), jnp.float32)
@@ -57,7 +56,7 @@ def test_scoring(stem, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_of_both_towers(dtype):
-    encoder = clip("pixels")
+    encoder = clip()
     prompts = encoder.prompts(JOINT.prompts[:8])
 
     def logits(params, crops):

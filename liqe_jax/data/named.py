@@ -1,4 +1,4 @@
-"""Data sets by name: prepared sets, folders of crops, generated sets."""
+"""Data sets by name: prepared sets and generated sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from liqe_jax.data.crops import CROPS, crops_set
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.sidecar import FILE
@@ -18,21 +17,16 @@ def is_generated(name: str) -> bool:
     return re.fullmatch(rf"{GENERATED}(-\d+)?", name) is not None
 
 
-def is_crops(name: str) -> bool:
-    """Whether a name stands for a folder of crops: `crops`, `crops-2`, `crops-table`, ..."""
-    return re.fullmatch(rf"{CROPS}(-.+)?", name) is not None
-
-
 def check_own_name(name: str) -> None:
     """Checks the name of a set of the user's data.
 
     Raises:
-      DataError: the name is reserved for generated sets or crops, or is not a valid folder name.
+      DataError: the name is reserved for generated sets, or is not a valid folder name.
     """
-    if is_generated(name.lower()) or is_crops(name.lower()):
+    if is_generated(name.lower()):
         raise DataError(
-            f"{name!r} cannot name a set of your own: generated, generated-NUMBER, crops and crops-ANYTHING are "
-            "reserved for generated sets and folders of crops. Choose another name."
+            f"{name!r} cannot name a set of your own: generated and generated-NUMBER are reserved for generated sets. "
+            "Choose another name."
         )
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise DataError(f"{name!r} cannot name a folder; use letters, digits, '_', '-' and '.'.")
@@ -42,9 +36,9 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
     """Loads data sets by name.
 
     Args:
-      names: `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are generated sets for
-        trials; other names are sets that `liqe data prepare` wrote.
-      folder: folder of prepared sets and crops.
+      names: `generated`, `generated-2`, ... are generated sets for trials; other names are sets that
+        `liqe data prepare` wrote.
+      folder: folder of prepared sets.
 
     Raises:
       DataError: a set is not prepared, or a prepared set has a reserved name.
@@ -53,12 +47,9 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
 
     sets = []
     for name in names:
-        if is_generated(name) or is_crops(name):
-            _check_unambiguous(name, Path(folder).expanduser())
         if is_generated(name):
+            _check_unambiguous(name, Path(folder).expanduser())
             sets.append(generated_set(name))
-        elif is_crops(name):
-            sets.append(crops_set(Path(folder) / name, name))
         else:
             sets.append(load_set(name, folder))
     return sets
@@ -68,6 +59,6 @@ def _check_unambiguous(name: str, folder: Path) -> None:
     """Raises if a set with a reserved name was prepared by an earlier version, which allowed it."""
     if found := [*folder.glob(f"*/{name}/*/{FILE}")]:
         raise DataError(
-            f"{name!r} is reserved for generated sets or crops, but {found[0].parent} is a prepared set of that name. "
+            f"{name!r} is reserved for generated sets, but {found[0].parent} is a prepared set of that name. "
             "Prepare it under another name (liqe data prepare ... --name NAME), and remove that one."
         )

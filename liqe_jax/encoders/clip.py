@@ -57,15 +57,11 @@ class CLIP(CLIPConfig, TwoTowers):
         return self.apply(params, "text_features", *map(jnp.asarray, rows), dtype=dtype, remat=remat)
 
     def quantise(self, params: Params) -> Params:
-        """Parameters with int8 kernels; normalisation of pixels becomes a part of the patch embedding.
-
-        The stem of frequencies keeps its kernel, since its input has no common scale.
-        """
+        """Parameters with int8 kernels; normalisation of pixels becomes a part of the patch embedding."""
         kernel = params["vision_model"]["embeddings"]["patch_embedding"]["kernel"]
         quantised = quantise(params)
-        if self.stem == "pixels":
-            embedding = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
-            quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
+        embedding = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
+        quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
         return quantised
 
     def to_config(self) -> dict[str, Any]:
@@ -90,7 +86,6 @@ class CLIP(CLIPConfig, TwoTowers):
                 "image_size": self.image_size,
                 "patch_size": self.patch_size,
                 "num_channels": 3,
-                **({} if self.stem == "pixels" else {"stem": self.stem}),
             },
         }
 
@@ -127,7 +122,6 @@ class CLIP(CLIPConfig, TwoTowers):
             context_length=int(text.get("max_position_embeddings", 77)),
             eos_token_id=int(eos_token_id),
             projection_dim=int(config.get("projection_dim", 512)),
-            stem=str(vision.get("stem", "pixels")),
         )
 
     @classmethod

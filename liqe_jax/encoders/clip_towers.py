@@ -17,18 +17,14 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
-from liqe_jax.encoders.int8 import BytePatchEmbedding, float_dtype, is_int8
+from liqe_jax.encoders.int8 import BytePatchEmbedding, is_int8
 from liqe_jax.encoders.layers import Dense, LayerNorm, Transformer, dot
-from liqe_jax.encoders.stem import frequency_features, stem_features
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.errors import ModelError
 
 # CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-
-# What the vision tower starts from (`stem.py`): pixels, as CLIP does, or frequencies.
-STEMS = ("pixels", "frequencies")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +38,6 @@ class CLIPConfig:
       vocab_size, context_length: of the text tower.
       eos_token_id: the token whose feature stands for the sentence.
       projection_dim: D, length of a feature.
-      stem: what the vision tower is given of every ViT patch, one of `STEMS`.
     """
 
     vision: TowerConfig
@@ -53,13 +48,8 @@ class CLIPConfig:
     context_length: int = 77
     eos_token_id: int = 49407
     projection_dim: int = 512
-    stem: str = "pixels"
 
     def __post_init__(self) -> None:
-        if self.stem not in STEMS:
-            raise ModelError(f"stem must be one of {', '.join(STEMS)}; got {self.stem!r}. Correct config.json.")
-        if self.stem == "frequencies" and (self.patch_size < 8 or self.patch_size & (self.patch_size - 1)):
-            raise ModelError(f"The stem of frequencies takes patch_size 8, 16, 32, ...; got {self.patch_size}.")
         if self.image_size % self.patch_size:
             raise ModelError(
                 f"image_size must be a multiple of patch_size; got {self.image_size} and {self.patch_size}. "
@@ -93,20 +83,6 @@ class PatchEmbedding(nn.Module):
         return dot(flat, kernel.reshape(-1, self.features), self.dtype)
 
 
-class FrequencyEmbedding(nn.Module):
-    """The same for `stem.frequency_features`; its kernel is that of a convolution over ViT patches."""
-
-    features: int
-    patch_size: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
-        shape = (1, 1, stem_features(self.patch_size), self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return dot(frequency_features(pixels, self.patch_size), kernel[0, 0], float_dtype(self.dtype))
-
-
 class VisionEmbeddings(nn.Module):
     """Class token, projected ViT patches and learned positions."""
 
@@ -116,9 +92,7 @@ class VisionEmbeddings(nn.Module):
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
         width, size = self.config.vision.width, self.config.patch_size
-        if self.config.stem == "frequencies":
-            patches = FrequencyEmbedding(width, size, self.dtype, name="patch_embedding")(pixels)
-        elif is_int8(self.dtype):
+        if is_int8(self.dtype):
             patches = BytePatchEmbedding(width, size, name="patch_embedding")(pixels)
         else:
             patches = PatchEmbedding(width, size, self.dtype, name="patch_embedding")(normalise_pixels(pixels))

@@ -55,7 +55,7 @@ class EfficientNetLite(Encoder):
     """
 
     image_size: int = 512
-    projection_dim: int = 1024
+    projection_dim: int = 512
     taps: tuple[int, ...] = (0, 1, 2, 4, 7, 9, 10, 12, 14)
     components: int = 160
     vocab_size: int = 49408
@@ -116,9 +116,10 @@ class EfficientNetLite(Encoder):
                 y = _relu6(_pointwise(y, parts["expand"], dtype))
             y = _relu6(_normalised(parts["depthwise"], lambda k, y=y, s=block.stride: depthwise(y, k, s)))
             if number in self.taps:
-                mean = y.mean((1, 2))
-                spread = jnp.square(y).mean((1, 2)) - jnp.square(mean)
-                statistics += [mean, jnp.sqrt(jnp.maximum(spread, 0))]
+                mean = y.mean((1, 2), keepdims=True)
+                # Two passes: of a saturated channel the mean square less the squared mean is rounding noise.
+                spread = jnp.square(y - mean).mean((1, 2))
+                statistics += [mean[:, 0, 0], jnp.sqrt(spread)]
             if number < max(self.taps):
                 y = _pointwise(y, parts["project"], dtype)
                 x = y + x if block.stride == 1 and block.inputs == block.outputs else y

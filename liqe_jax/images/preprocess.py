@@ -16,7 +16,6 @@ from PIL import Image
 
 from liqe_jax.errors import UsageError
 from liqe_jax.images.decode import DecodedImage, DecodeOptions
-from liqe_jax.images.enlarged import without_enlargement
 from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
 from liqe_jax.images.grid import FINE_STRIDE, PATCH, covered_share, cut, even_corners, every_sth, grid
 from liqe_jax.messages import quoted
@@ -48,11 +47,10 @@ class Preset:
       resize: shrink large images to a short side of `SHORT_SIDE`.
       stride: of the grid in pixels; None takes the reference's 32 or 48 by size.
       even: spread the patches over both axes instead of taking every s-th of the grid.
-      whole: squeeze the whole picture into one square crop, whatever its aspect ratio; `resize`, `stride`, `even` and
-        `undo_enlargement` then have no effect.
+      whole: squeeze the whole picture into one square crop, whatever its aspect ratio; `resize`, `stride` and `even`
+        then have no effect.
       count: patches per image; None takes the whole grid.
       apply_exif, white_background: see `DecodeOptions`.
-      undo_enlargement: judge enlarged images as they were before (`enlarged`), since people see the same in them.
     """
 
     name: str
@@ -63,7 +61,6 @@ class Preset:
     count: int | None = PATCH_COUNT
     apply_exif: bool = False
     white_background: bool = False
-    undo_enlargement: bool = False
 
     def __post_init__(self) -> None:
         if self.count is not None:
@@ -108,7 +105,7 @@ PRESETS = MappingProxyType(
         for preset in (
             Preset("paper"),
             Preset("pyiqa", resize=False, stride=FINE_STRIDE),
-            Preset("even", even=True, apply_exif=True, white_background=True, undo_enlargement=True),
+            Preset("even", even=True, apply_exif=True, white_background=True),
             Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
         )
     }
@@ -197,10 +194,6 @@ def prepare(image: DecodedImage, preset: Preset, patch: int = PATCH) -> Prepared
     if preset.whole:
         corner = np.zeros((1, 2), np.int64)
         return PreparedImage(squeezed(pixels, patch), corner, width, height, patch, tuple(warnings))
-    if preset.undo_enlargement:
-        pixels = without_enlargement(pixels, SHORT_SIDE if preset.resize else None)
-        if pixels is not image.pixels:
-            warnings.append(f"{width}x{height} was enlarged: judged at {pixels.shape[1]}x{pixels.shape[0]}, as before")
     pixels = resize_short_side(pixels) if preset.resize else pixels
     if min(pixels.shape[:2]) < patch:
         pixels = enlarge_to_patch(pixels, patch)

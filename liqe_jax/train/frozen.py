@@ -63,9 +63,12 @@ def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[Labell
 
 def path_of(config: ConfigDict, start: Checkpoint, dataset: LabelledSet, preset: Preset) -> Path:
     """The file of a set's features; its name holds a digest of everything that they depend on."""
-    found = hashlib.sha256(f"{start.encoder.to_config()}{preset}".encode())
+    encoder = start.encoder
+    crop = jax.ShapeDtypeStruct((encoder.image_size, encoder.image_size, 3), np.uint8)
+    shape = jax.eval_shape(encoder.pool, start.params, crop)
+    found = hashlib.sha256(f"{encoder.name}{crop.shape}{shape}{preset}".encode())
     for name in sorted(start.flat):
-        if start.encoder.is_pooled(name):
+        if encoder.is_pooled(name):
             found.update(name.encode())
             found.update(np.ascontiguousarray(start.flat[name]).tobytes())
     found.update("\n".join(dataset.names).encode("utf-8", "surrogateescape"))

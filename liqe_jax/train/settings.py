@@ -56,7 +56,6 @@ def default_config() -> ConfigDict:
                 "image_size": 224,
                 "patch_size": 32,
                 "projection_dim": 512,
-                "stem": "pixels",
                 "vision": {"width": 768, "layers": 12, "heads": 12, "mlp_width": 3072},
                 "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
             },

@@ -153,7 +153,7 @@ def write_model(
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
     encoder = checkpoint.encoder
-    if form != "liqe" and (LAYOUT_OF[form] not in encoder.layouts or getattr(encoder, "stem", "pixels") != "pixels"):
+    if form != "liqe" and LAYOUT_OF[form] not in encoder.layouts:
         raise ModelError(
             f"The format {form} has no place for this model, whose encoder is {encoder.name}. Choose liqe."
         )

@@ -1,6 +1,5 @@
-"""A picture as it may have come to its reader: stored well, perhaps twice, or with noise that nobody sees.
+"""Re-encoding as augmentation: mild JPEG, WebP or noise, as most files on the web have it. The label stays.
 
-Hardly any photograph is without this, and what people say of it is what they would say of the picture before.
 KADID-10k's observers took 0.27 of a grade off for its mildest JPEG, of quality 43: in proportion, quality 80 costs 0.1.
 """
 
@@ -13,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image as Pictures
 
-SHARE = 0.65  # of pictures that are stored in one of these ways
+SHARE = 0.65  # of pictures that are re-encoded
 
-# Qualities from and to; of a picture that is stored twice, both times.
+# Lowest and highest quality; of a picture that is encoded twice, both times.
 JPEG, TWICE, WEBP = (80, 98), (86, 98), (80, 97)
 JPEG_GRID = 8
 
@@ -25,8 +24,8 @@ NOISE = (0.3, 1.2)
 Pixels = UInt8[np.ndarray, "H W 3"]
 
 
-def stored(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """The same picture after one of these, or as it is."""
+def reencoded(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """The picture re-encoded in one of five ways, or unchanged."""
     if rng.random() >= SHARE:
         return pixels
     ways = (as_jpeg, _twice, _webp, _noisy, _noisy_jpeg)

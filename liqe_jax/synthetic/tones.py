@@ -1,7 +1,7 @@
-"""A photograph as another camera, light or hand might have made it: still undamaged, with other numbers in it.
+"""Mild changes of tone and colour, as another camera or another light would give.
 
-A model that meets the same few hundred photographs again and again learns their tones by heart. What is changed here
-is far smaller than the damage that has a name: most people would see nothing wrong with any of it.
+They are augmentation for models that train on a few hundred photographs. They are much weaker than the distortions
+that have a name, so the label stays.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image as Pictures
 
-TURNED = 0.25  # share that is turned by a quarter; a mirrored crop comes in training
+TURNED = 0.25  # share of photographs that is turned by a quarter
 
 # Standard deviations: logarithm of the exponent of tones, and what each channel adds; strength of a curve that raises
 # contrast or lowers it; turn of hues, radians; logarithm of the saturation's factor.
@@ -21,8 +21,8 @@ FARTHEST = 2.0  # standard deviations
 _LUMA = np.asarray([0.299, 0.587, 0.114])
 
 
-def look(photo: Pictures.Image, rng: np.random.Generator) -> Pictures.Image:
-    """Another look at an RGB photograph: perhaps turned, other tones, slightly other colours."""
+def other_tones(photo: Pictures.Image, rng: np.random.Generator) -> Pictures.Image:
+    """An RGB photograph with slightly other tones and colours, and sometimes turned by a quarter."""
     if rng.random() < TURNED:
         photo = photo.transpose((Pictures.Transpose.ROTATE_90, Pictures.Transpose.ROTATE_270)[rng.integers(2)])
     tone, contrast, hue, saturation, *casts = np.clip(rng.standard_normal(7), -FARTHEST, FARTHEST).tolist()

@@ -1,6 +1,7 @@
 """Trains LIQE: `python train.py --config=configs/liqe_mix.py --workdir=W [--config.KEY=VALUE ...]`.
 
-Started again with the same workdir, a run goes on where it stopped. Several hosts: start the same
+Started again with the same workdir, a run goes on where it stopped. With {session} in it, ten models are trained one
+after the other, on LIQE's ten sessions. Several hosts: start the same
 command on each, with a workdir that they share; on TPU pods with --distributed they find each other,
 elsewhere give --coordinator, --processes and --process_id.
 """
@@ -12,11 +13,15 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
+from liqe_jax.train.best import LAST, export_folder
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.memory import return_freed_memory
 
+# In --workdir: one run for each of LIQE's ten random splits.
+SESSION, LIQE_SESSIONS = "{session}", tuple(str(number) for number in range(1, 11))
+
 CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and models; local or gs://.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and models; local or gs://. {session} trains ten.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, for several hosts.")
 PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
@@ -32,7 +37,17 @@ def main(_: list[str]) -> None:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS_ID.value)
     try:
-        train_and_evaluate(CONFIG.value, WORKDIR.value)
+        if SESSION not in WORKDIR.value:
+            train_and_evaluate(CONFIG.value, WORKDIR.value)
+            return
+        for session in LIQE_SESSIONS:
+            with CONFIG.value.unlocked():
+                CONFIG.value.data.split = session
+            print(f"Session {session} of {len(LIQE_SESSIONS)}", file=sys.stderr)
+            workdir = WORKDIR.value.replace(SESSION, session)
+            train_and_evaluate(CONFIG.value, workdir)
+            if not (export_folder(workdir, CONFIG.value.name) / LAST).is_dir():
+                return  # told to stop
     except LiqeError as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -93,7 +93,7 @@ def test_models_that_do_not_go_together():
 
 def test_the_command(checkpoint, tmp_path, capsys):
     for number, scale in enumerate((1.0, 0.9)):
-        flat = {name: array * np.float32(scale) for name, array in checkpoint.flat.items()}
+        flat = {name: np.asarray(array * np.float32(scale)) for name, array in checkpoint.flat.items()}
         other = dataclasses.replace(checkpoint, flat=flat, text_features=None)
         write_model(tmp_path / f"{number}.pt", other)
     sources = [str(tmp_path / f"{number}.pt") for number in range(2)]

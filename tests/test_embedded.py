@@ -149,7 +149,7 @@ def test_it_is_a_loss(nano, picture):
     patches = (damaged * 255)[None, None]
 
     def score(patches):
-        out = liqe_jax.predict(nano.params, patches, nano.text_features, config=nano.config, tasks=nano.tasks)
+        out = liqe_jax.predict(nano.params, patches, nano.text_features, encoder=nano.encoder, tasks=nano.tasks)
         return out.values["quality"].sum()
 
     climb = jax.jit(jax.value_and_grad(score))

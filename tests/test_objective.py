@@ -36,7 +36,7 @@ def test_losses_of_ones_own_stand_beside_liqe_s(tmp_path, monkeypatch):
     assert named_losses(("quality", OWN), QUALITY_DISTORTION) == {"quality": LOSSES["quality"], "spread": spread}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("def mine(prediction, labels, groups=1):\n    return 0.0\n")
-    assert list(named_losses(("mine.py:mine", "opinion"), QUALITY_DISTORTION)) == ["mine", "opinion"]
+    assert list(named_losses(("mine.py:mine", "mos"), QUALITY_DISTORTION)) == ["mine", "mos"]
 
 
 @pytest.mark.parametrize(

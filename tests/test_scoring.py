@@ -347,7 +347,7 @@ def test_the_conversion_of_a_known_model_heals(checkpoint, tmp_path, monkeypatch
     assert open_checkpoint("liqe_mix").provenance == first.provenance
     assert read_model(converted).provenance == first.provenance
     # Another file put in the place of the first one must not be answered by the old conversion.
-    other = {name: array * np.float32(1.5) for name, array in checkpoint.flat.items()}
+    other = {name: np.asarray(array * np.float32(1.5)) for name, array in checkpoint.flat.items()}
     source.unlink()
     write_model(source, dataclasses.replace(checkpoint, flat=other), "pyiqa-pt")
     second = open_checkpoint("liqe_mix")

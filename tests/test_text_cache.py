@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.scoring import load as loading
 from liqe_jax.scoring.load import load
+from liqe_jax.weights import open as opening
 from liqe_jax.weights.write import write_model
 
 
@@ -20,13 +20,13 @@ def file(tmp_path, checkpoint):
 @pytest.fixture
 def computed(monkeypatch):
     """The names of the task sets whose features were computed."""
-    names, compute = [], loading.text_features
+    names, compute = [], opening.text_features
 
-    def counted(params, config, tasks, tokenizer=None):
+    def counted(params, encoder, tasks, tokenizer=None):
         names.append(tasks.name)
-        return compute(params, config, tasks, tokenizer)
+        return compute(params, encoder, tasks, tokenizer)
 
-    monkeypatch.setattr(loading, "text_features", counted)
+    monkeypatch.setattr(opening, "text_features", counted)
     return names
 
 

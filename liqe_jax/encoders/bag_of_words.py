@@ -20,7 +20,7 @@ from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Prompts
 from liqe_jax.encoders.products import einsum
 from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer
 
 
 class WordRows(NamedTuple):
@@ -36,7 +36,7 @@ class WordRows(NamedTuple):
 
 
 def pack_words(
-    sentences: Sequence[str], tokenizer: TokenizerLike, vocab_size: int, context_length: int, devices: int
+    sentences: Sequence[str], tokenizer: BaseTokenizer, vocab_size: int, context_length: int, devices: int
 ) -> Prompts:
     """A row for each sentence, and rows of padding so that `devices` divide them.
 

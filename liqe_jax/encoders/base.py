@@ -26,7 +26,7 @@ from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.layout import Layout
 from liqe_jax.encoders.products import matmul
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.text.tokenizer import Tokenizer, TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
 
 Params = dict[str, Any]  # nested; leaves are arrays
 
@@ -64,7 +64,7 @@ class Encoder(abc.ABC):
     name: ClassVar[str]
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({})
     stored_layout: ClassVar[str | None] = None
-    tokenizer_class: ClassVar[type[TokenizerLike]] = Tokenizer
+    tokenizer_class: ClassVar[type[BaseTokenizer]] = Tokenizer
     preprocess: ClassVar[str] = "paper"
     # train_unique_clip_weight.py of the reference: `logit_scale.requires_grad = False`.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale",)
@@ -96,7 +96,7 @@ class Encoder(abc.ABC):
         """
 
     @abc.abstractmethod
-    def prompts(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None, devices: int = 1) -> Prompts:
+    def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """Sentences, tokenized and packed into rows that divide evenly among `devices`.
 
         Args:
@@ -196,7 +196,7 @@ class Encoder(abc.ABC):
         raise ModelError(f"A file of a {cls.name} needs a config.json beside it. Give the whole model folder.")
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: TokenizerLike) -> Encoder:
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> Encoder:
         """The encoder of a random start.
 
         Args:
@@ -206,7 +206,7 @@ class Encoder(abc.ABC):
         return cls.from_config({**sizes, "vocab_size": len(tokenizer.vocab)})
 
     @classmethod
-    def tokenizer_from(cls, folder: Path) -> TokenizerLike | None:
+    def tokenizer_from(cls, folder: Path) -> BaseTokenizer | None:
         """The tokenizer in a model folder; None where there is none."""
         return cls.tokenizer_class.from_folder(folder)
 

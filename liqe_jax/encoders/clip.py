@@ -22,7 +22,7 @@ from liqe_jax.encoders.layout import Layout, count_blocks
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.two_towers import TwoTowers, tower_from_config, tower_to_config
 from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CLIP(CLIPConfig, TwoTowers):
         token_ids = jnp.zeros((1, min(8, self.context_length)), jnp.int32)
         return CLIPTowers(self).init(key, crop, token_ids)["params"]
 
-    def prompts(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None, devices: int = 1) -> Prompts:
+    def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """Packed prompts that share prefixes (`clip_prompts`)."""
         token_ids = self.token_ids(sentences, tokenizer)
         if devices == 1:
@@ -158,7 +158,7 @@ class CLIP(CLIPConfig, TwoTowers):
         )
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: TokenizerLike) -> CLIP:
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> CLIP:
         """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
         others = {name: size for name, size in sizes.items() if name not in ("vision", "text")}
         return cls(

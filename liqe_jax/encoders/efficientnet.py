@@ -30,7 +30,7 @@ from liqe_jax.encoders.layers import dot
 from liqe_jax.encoders.layout import Layout
 from liqe_jax.encoders.products import matmul
 from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import Tokenizer, TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
 
 # Of pixels in 0..255 (tensorflow/tpu, models/official/efficientnet/lite/efficientnet_lite_builder.py).
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
@@ -186,7 +186,7 @@ class EfficientNetLite(Encoder):
         """Products of features; nothing is normalised."""
         return matmul(image_features, text_features.T)
 
-    def prompts(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None, devices: int = 1) -> Prompts:
+    def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """Sentences as bags of words."""
         return pack_words(sentences, tokenizer or Tokenizer.default(), self.vocab_size, self.context_length, devices)
 

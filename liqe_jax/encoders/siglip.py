@@ -25,7 +25,7 @@ from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.encoders.two_towers import TwoTowers, tower_from_config, tower_to_config
 from liqe_jax.errors import ModelError
 from liqe_jax.text.siglip import SigLIPTokenizer
-from liqe_jax.text.tokenizer import Tokenizer, TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
 
 # Both towers of siglip-base-patch16-224, and the defaults of transformers' SiglipConfig.
 BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
@@ -39,7 +39,7 @@ class SigLIP(SigLIPConfig, TwoTowers):
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP, "flax": OWN})
     stored_layout: ClassVar[str | None] = "hugging_face"
     module: ClassVar[type[nn.Module]] = SigLIPTowers
-    tokenizer_class: ClassVar[type[TokenizerLike]] = SigLIPTokenizer
+    tokenizer_class: ClassVar[type[BaseTokenizer]] = SigLIPTokenizer
     # The softmax over prompts does not depend on the bias, so nothing but weight decay would move it.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale", "logit_bias")
 
@@ -49,7 +49,7 @@ class SigLIP(SigLIPConfig, TwoTowers):
         token_ids = jnp.zeros((1, self.context_length), jnp.int32)
         return SigLIPTowers(self).init(key, crop, token_ids)["params"]
 
-    def prompts(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None, devices: int = 1) -> Prompts:
+    def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """One row of token ids for each sentence.
 
         Nothing is shared among sentences: in a bidirectional tower every token depends on all others.
@@ -140,13 +140,13 @@ class SigLIP(SigLIPConfig, TwoTowers):
         return int(vision.get("image_size", 224))
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: TokenizerLike) -> SigLIP:
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> SigLIP:
         """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
         towers = {name: TowerConfig(**{**vars(BASE), **sizes[name]}) for name in ("vision", "text")}
         return cls(**{**sizes, **towers, "vocab_size": len(tokenizer.vocab)})
 
     @classmethod
-    def tokenizer_from(cls, folder: Path) -> TokenizerLike | None:
+    def tokenizer_from(cls, folder: Path) -> BaseTokenizer | None:
         """The `tokenizer.json` of a model folder; after a random start, which has none, CLIP's tokenizer."""
         return SigLIPTokenizer.from_folder(folder) or Tokenizer.from_folder(folder)
 

@@ -20,8 +20,9 @@ _PATCHES = ("vision_model.embeddings.patch_embedding.weight", "vision_model/embe
 
 def _patches_from_linear(kernel: np.ndarray) -> np.ndarray:
     """[W, S * S * 3] to [S, S, 3, W]."""
-    size = math.isqrt(kernel.shape[1] // 3)
-    return kernel.T.reshape(size, size, 3, -1)
+    width, inputs = kernel.shape
+    size = math.isqrt(inputs // 3)
+    return kernel.T.reshape(size, size, 3, width)
 
 
 def _patches_to_linear(kernel: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer
 
 
 class TwoTowers(Encoder):
@@ -58,7 +58,7 @@ class TwoTowers(Encoder):
         features = self.apply(params, "image_features", flat, dtype=dtype, remat=remat)
         return features.reshape(*crops.shape[:-3], -1)
 
-    def token_ids(self, sentences: Sequence[str], tokenizer: TokenizerLike | None = None) -> Int[np.ndarray, "K C"]:
+    def token_ids(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None) -> Int[np.ndarray, "K C"]:
         """Token ids, padded to `context_length`.
 
         Raises:

@@ -21,6 +21,7 @@ from jaxtyping import Int
 from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.messages import printable
+from liqe_jax.text.tokenizer import BaseTokenizer
 
 if TYPE_CHECKING:
     import tokenizers
@@ -34,7 +35,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclasses.dataclass(frozen=True)
-class SigLIPTokenizer:
+class SigLIPTokenizer(BaseTokenizer):
     """The tokenizer of a SigLIP or a SigLIP 2.
 
     Attributes:
@@ -72,8 +73,8 @@ class SigLIPTokenizer:
         """Writes `tokenizer.json` as it was read."""
         (Path(folder) / FILE).write_text(self.content, "utf-8")
 
-    @property
-    def vocab(self) -> dict[str, int]:
+    @functools.cached_property
+    def vocab(self) -> dict[str, int]:  # type: ignore[override]
         """Token -> id."""
         return self._backend.get_vocab()
 
@@ -122,7 +123,7 @@ class SigLIPTokenizer:
           ModelError: the file is damaged or belongs to something else.
         """
         backend = self._backend
-        end, padding = (backend.get_vocab()[token] for token in _END_AND_PADDING[type(backend.model).__name__])
+        end, padding = (self.vocab[token] for token in _END_AND_PADDING[type(backend.model).__name__])
         ids = np.full((len(sentences), context_length), padding, np.int32)
         encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)
         for k, tokens in enumerate([*encoding.ids, end] for encoding in encodings):

@@ -9,14 +9,15 @@ bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
 
 from __future__ import annotations
 
+import abc
 import functools
 import gzip
 import importlib.resources
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -45,33 +46,38 @@ def _byte_characters() -> list[str]:
     return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
 
 
-@runtime_checkable
-class TokenizerLike(Protocol):
-    """What an encoder and the formats of models need of a tokenizer."""
+class BaseTokenizer(abc.ABC):
+    """What an encoder and the formats of models need of a tokenizer.
 
-    @property
-    def vocab(self) -> Mapping[str, int]:
-        """Token -> id."""
+    Attributes:
+      vocab: token -> id.
+    """
+
+    vocab: dict[str, int]
 
     @classmethod
-    def default(cls) -> TokenizerLike:
+    @abc.abstractmethod
+    def default(cls) -> BaseTokenizer:
         """The tokenizer of a model whose folder has none.
 
         Raises:
-          ModelError: the package contains none.
+          ModelError: this package contains none.
         """
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike) -> TokenizerLike | None:
+    @abc.abstractmethod
+    def from_folder(cls, folder: str | os.PathLike) -> BaseTokenizer | None:
         """Reads the tokenizer's files; None where there are none.
 
         Raises:
           ModelError: the files are there but damaged.
         """
 
+    @abc.abstractmethod
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the files that `from_folder` reads."""
 
+    @abc.abstractmethod
     def __call__(self, sentences: Sequence[str], context_length: int) -> Int[np.ndarray, "K C"]:
         """Token ids, int32, padded to `context_length`.
 
@@ -80,7 +86,7 @@ class TokenizerLike(Protocol):
         """
 
 
-class Tokenizer:
+class Tokenizer(BaseTokenizer):
     """Byte-pair encoding with CLIP's rules, for CLIP's own or another vocabulary.
 
     Attributes:

@@ -15,7 +15,7 @@ from liqe_jax.encoders.base import Encoder
 from liqe_jax.encoders.find import encoder_of
 from liqe_jax.errors import ModelError
 from liqe_jax.tasks import TaskSet
-from liqe_jax.text.tokenizer import TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.files import read_json
 from liqe_jax.weights.layouts import Flat, check_shapes
 from liqe_jax.weights.provenance import Provenance
@@ -41,7 +41,7 @@ class Checkpoint:
     encoder: Encoder
     provenance: Provenance
     tasks: TaskSet | None = None
-    tokenizer: TokenizerLike | None = None
+    tokenizer: BaseTokenizer | None = None
     text_features: Float[np.ndarray, "K D"] | None = None
     source_dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     preprocess: str = "paper"

@@ -43,6 +43,8 @@ MANIFEST = "liqe.json"
 WEIGHTS = "model.safetensors"
 TEXT_FEATURES = "text_features.safetensors"
 FILES = ("config.json", WEIGHTS, TEXT_FEATURES)
+# Which of them there are depends on the encoder; those that are there are listed too.
+TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json")
 FORMAT: dict[str, Any] = {"name": "liqe_jax", "version": 1}
 
 
@@ -155,6 +157,9 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     architecture = read_config(folder / "config.json", encoder)
+    for name in TOKENIZER_FILES:
+        if (folder / name).exists() and name not in manifest["sha256"]:
+            raise ModelError(f"{folder / MANIFEST} lacks the sha256 of {name}. Copy the folder again.")
     flat = to_flax(state, type(architecture), architecture.stored_layout, str(folder / WEIGHTS))
     check_against_encoder(flat, architecture, str(folder))
     features = _read_features(folder, manifest["sha256"].get(WEIGHTS, ""), tasks)

@@ -18,7 +18,7 @@ from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
-from liqe_jax.text.tokenizer import TokenizerLike
+from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.files import sha256_of_file
@@ -131,7 +131,7 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 
 
 def text_features(
-    params: Params, encoder: Encoder, tasks: TaskSet, tokenizer: TokenizerLike | None = None
+    params: Params, encoder: Encoder, tasks: TaskSet, tokenizer: BaseTokenizer | None = None
 ) -> Float[np.ndarray, "K D"]:
     """Unit features of a task set's prompts, float32.
 

@@ -221,7 +221,9 @@ def test_decoding_warnings_come_first():
 
 
 def test_presets_are_named_and_read_only():
-    assert {name: preset.name for name, preset in PRESETS.items()} == {n: n for n in ("paper", "pyiqa", "even", "whole")}
+    assert {name: preset.name for name, preset in PRESETS.items()} == {
+        n: n for n in ("paper", "pyiqa", "even", "whole")
+    }
     assert tuple(PRESETS) == PRESET_NAMES  # of the command
     with pytest.raises(TypeError):
         PRESETS["paper"] = Preset("paper")  # type: ignore[index]

@@ -21,7 +21,9 @@ from liqe_jax.train.memory import return_freed_memory
 SESSION, LIQE_SESSIONS = "{session}", tuple(str(number) for number in range(1, 11))
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, logs and models; local or gs://. {session} trains ten.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints, logs and models; local or gs://. {session} trains ten."
+)
 COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of the first process, for several hosts.")
 PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")

@@ -29,7 +29,7 @@ from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import distort
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
-from liqe_jax.synthetic.matching import Variant, distance, matched
+from liqe_jax.synthetic.matching import Implementation, distance, match_strength
 
 # In the error of a picture that a make cannot give, and in no other.
 OUT_OF_REACH = "Out of reach"
@@ -93,7 +93,7 @@ def _jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return _opened(_ffmpeg(image, "mjpeg", "yuvj444p", round(2 + 198 * strength), {}))
 
 
-def _noise(mode: str, name: str, most: float) -> Variant:
+def _noise(mode: str, name: str, most: float) -> Implementation:
     def make(image: Image, strength: float, rng: np.random.Generator) -> Image:
         return skimage.util.random_noise(image, mode, rng=rng, **{name: most * strength + 1e-9})
 
@@ -116,7 +116,7 @@ def _darker(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return image * np.float32(1 - strength) + np.float32(strength) * image**4 * np.float32(0.5)
 
 
-def _colour(most: float) -> Variant:
+def _colour(most: float) -> Implementation:
     def make(image: Image, strength: float, rng: np.random.Generator) -> Image:
         # Pillow cuts values off to whole ones, which moves an image farther than a little colour does.
         share = min(1.0, 100 * strength)
@@ -146,7 +146,7 @@ def _sharpened(image: Image, strength: float, rng: np.random.Generator) -> Image
 
 
 # KADID-10k's number of the type -> another library's make of it.
-OTHER_MAKES: Mapping[int, Variant] = MappingProxyType(
+OTHER_MAKES: Mapping[int, Implementation] = MappingProxyType(
     {
         1: _gaussian,
         2: _disc,
@@ -175,7 +175,7 @@ def other_distort(image: Image, kind: int, level: float, seed: int) -> Image:
       ImageError: no strength of it is as far; `OUT_OF_REACH` is in the message.
     """
     wanted = distance(distort(image, kind, level, seed), image)
-    match = matched(OTHER_MAKES[kind], image, wanted, seed)
+    match = match_strength(OTHER_MAKES[kind], image, wanted, seed)
     if not match.reached:
         raise ImageError(
             f"{OUT_OF_REACH}: type {kind} at level {level} moves the image by {wanted:.4f}, and the other make comes "

@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     crops, views = crops_set(options.crops), views_of_crops(options.crops)
     first = views[:, 0]
-    part = np.asarray(crops.parts[SPLIT])[first]
+    part = np.asarray(crops.splits[SPLIT])[first]
     photo = np.asarray(crops.reference)[first]
     train = np.unique(photo[part == "train"])
     seen = np.random.default_rng(0).choice(train, min(options.seen, len(train)), replace=False)

@@ -81,8 +81,8 @@ def our_images(files: list[bytes]) -> Iterator[object]:
     """Ours, an item for each image."""
     from liqe_jax.data.reading.training import training_batches
 
-    for batch in training_batches([our_set(files)], [8], split="all", seed=0, workers=1):
-        yield from batch.patches
+    for batch in training_batches([our_set(files)], [8], session="all", seed=0, workers=1):
+        yield from batch.crops
 
 
 def seconds_for(images: Iterator[object], count: int) -> float:
@@ -124,7 +124,7 @@ def memory(steps: int) -> None:
     from liqe_jax.data.reading.training import training_batches
 
     sets = [our_set(pictures("512x384 PNG"))]
-    for step, _ in enumerate(training_batches(sets, [16], split="all", seed=0, steps=steps), 1):
+    for step, _ in enumerate(training_batches(sets, [16], session="all", seed=0, steps=steps), 1):
         if step in (100, 200, 500, 1000, 1500, 2000) or step == steps:
             with open("/proc/self/statm") as file:
                 resident = int(file.read().split()[1]) * resource.getpagesize() / 1e6

@@ -1,6 +1,6 @@
 """CLIVE alone, LIQE's ten sessions: the first set that anyone can get without asking.
 
-    python eval.py --config=configs/eval_clive.py --weights='runs/nano-{session}/last' --workdir=runs/nano-eval
+python eval.py --config=configs/eval_clive.py --weights='runs/nano-{session}/last' --workdir=runs/nano-eval
 """
 
 from ml_collections import ConfigDict

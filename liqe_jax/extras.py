@@ -1,4 +1,4 @@
-"""Optional packages, asked for where they are needed."""
+"""Imports of optional packages."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from liqe_jax.errors import UsageError
 
 
 def require(module: str, extra: str = "evaluate") -> ModuleType:
-    """Imports a module that the base install does not bring.
+    """Imports a module that the base installation does not include.
 
     Raises:
-      UsageError: it is not installed; the message names the extra that brings it.
+      UsageError: it is not installed; the message names the extra that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -51,7 +51,7 @@ def event_of(url: str, element: str) -> int:
     return next(d["id"] for d in config["dependencies"] if component in d["outputs"])
 
 
-def judged(url: str, paths: list[str], visitor: str, name: str = NAME) -> str:
+def scored(url: str, paths: list[str], visitor: str, name: str = NAME) -> str:
     """Everything that the page is sent when these were dropped."""
     files = [{"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}} for path in paths]
     return answered(url, "drop", [files], visitor)
@@ -115,7 +115,7 @@ def visit(url: str, content: bytes) -> dict:
     secret = folder.parent / SECRET
     secret.write_bytes(content)
     try:
-        refused = judged(url, [str(secret)], "first", "other.jpg")
+        refused = scored(url, [str(secret)], "first", "other.jpg")
     finally:
         outlived = secret.exists()
         secret.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def visit(url: str, content: bytes) -> dict:
     assert status == 200, answer
     (path,) = json.loads(answer)
     stored = os.path.exists(path)
-    sent = judged(url, [path, path], "second")
+    sent = scored(url, [path, path], "second")
     uniform = {"quality": 5, "scene": 9, "distortion": 11}
     numbers = {
         "name": NAME,
@@ -135,7 +135,7 @@ def visit(url: str, content: bytes) -> dict:
     too_many, _ = upload(url, content + b"0" * 400_000, copies=70)
     result = {
         "stored": stored,
-        "shown": all(text in sent for text in ("thumb", "greatest", NAME, "2 judged, 0 failed")),
+        "shown": all(text in sent for text in ("thumb", "highest", NAME, "2 scored, 0 failed")),
         "compared": "The same quality, 3.00." in compared,
         "secret_shown": "thumb" in refused,
         "secret_outlived": outlived,

@@ -43,7 +43,7 @@ def colours(count: int, seed: int) -> np.ndarray:
 
 
 def known_set(name: str, count: int = 40, seed: int = 0, scenes: bool = True, sessions: bool = True) -> LabelledSet:
-    """A set that the oracle knows; a fifth of the images is in each session's test part, in turns."""
+    """A set that the oracle knows; a fifth of the images is in each session's test split, in turns."""
     colour = colours(count, seed)
     red, scene, distortion = colour[:, 0].astype(np.float64), colour[:, 1] // 10, colour[:, 2] // 10
     has = np.zeros((count, len(SCENE.labels)), bool)
@@ -53,11 +53,11 @@ def known_set(name: str, count: int = 40, seed: int = 0, scenes: bool = True, se
     def read(indices):
         return [_encode(colour[i]) for i in indices]
 
-    parts = {}
+    splits = {}
     for session in SESSIONS if sessions else ():
         turn = (np.arange(count) + int(session)) % 10
-        parts[session] = np.select([turn < 2, turn == 2], ["test", "val"], "train").tolist()
-    parts["official"] = np.where(np.arange(count) % 4 == 0, "test", "train").tolist()
+        splits[session] = np.select([turn < 2, turn == 2], ["test", "val"], "train").tolist()
+    splits["official"] = np.where(np.arange(count) % 4 == 0, "test", "train").tolist()
     return LabelledSet(
         name=name,
         names=[f"{i:03d}.png" for i in range(count)],
@@ -68,7 +68,7 @@ def known_set(name: str, count: int = 40, seed: int = 0, scenes: bool = True, se
         scenes=has,
         reference=[""] * count,
         read=read,
-        parts=parts,
+        splits=splits,
     )
 
 

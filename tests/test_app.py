@@ -19,8 +19,8 @@ from PIL import Image
 from liqe_jax.app import markup
 from liqe_jax.app.about import heading
 from liqe_jax.app.compare import compare, numbers
-from liqe_jax.app.judge import MAX_MAP_PATCHES, PICTURE_SIDE, Judgement, Map, draw_map, judge
 from liqe_jax.app.limits import Limits
+from liqe_jax.app.photograph import MAX_MAP_CROPS, PICTURE_SIDE, Map, ScoredPhotograph, draw_map, score_photograph
 from liqe_jax.app.ports import free_port
 from liqe_jax.app.uploads import stored_bytes, sweep, take, upload_folder
 from liqe_jax.cli.main import main
@@ -42,16 +42,16 @@ def png(pixels: np.ndarray, **options) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def judged(model) -> Judgement:
-    result = judge("a.png", png(photograph(300, 400)), model, EVEN)
-    assert isinstance(result, Judgement)
+def scored(model) -> ScoredPhotograph:
+    result = score_photograph("a.png", png(photograph(300, 400)), model, EVEN)
+    assert isinstance(result, ScoredPhotograph)
     return result
 
 
 @pytest.fixture(scope="module")
-def other(model) -> Judgement:
-    result = judge("b.png", png(photograph(400, 300, 1)), model, EVEN)
-    assert isinstance(result, Judgement)
+def other(model) -> ScoredPhotograph:
+    result = score_photograph("b.png", png(photograph(400, 300, 1)), model, EVEN)
+    assert isinstance(result, ScoredPhotograph)
     return result
 
 
@@ -60,7 +60,7 @@ def other(model) -> Judgement:
 def test_the_numbers_are_those_of_score(model, preset, name):
     path = SAMPLES / name
     expected = model.score(path, preprocess=preset)
-    result = judge(name, path.read_bytes(), model, PRESETS[preset])
+    result = score_photograph(name, path.read_bytes(), model, PRESETS[preset])
     assert result.values == {"quality": expected.quality, "scene": expected.scene, "distortion": expected.distortion}
     assert result.probabilities == expected.probabilities
     assert result.size == (expected.width, expected.height)
@@ -68,10 +68,10 @@ def test_the_numbers_are_those_of_score(model, preset, name):
     assert result.ranges == {"quality": (1.0, 5.0)}
 
 
-def test_the_map_is_the_models(model, judged):
-    drawn = draw_map(judged, model, EVEN)
+def test_the_map_is_the_models(model, scored):
+    drawn = draw_map(scored, model, EVEN)
     quality = model.quality_map(photograph(300, 400), preprocess="even").quality
-    assert (drawn.least, drawn.mean, drawn.greatest) == (quality.min(), quality.mean(), quality.max())
+    assert (drawn.lowest, drawn.mean, drawn.highest) == (quality.min(), quality.mean(), quality.max())
     with Image.open(io.BytesIO(drawn.picture)) as picture:
         assert (picture.format, picture.size) == ("WEBP", (400, 300))
 
@@ -79,7 +79,7 @@ def test_the_map_is_the_models(model, judged):
 def test_pictures_are_small_and_upright(model):
     exif = Image.Exif()
     exif[0x0112] = 6
-    result = judge("phone.png", png(photograph(1000, 1600), exif=exif), model, EVEN)
+    result = score_photograph("phone.png", png(photograph(1000, 1600), exif=exif), model, EVEN)
     with Image.open(io.BytesIO(result.picture)) as picture:
         assert picture.size == (PICTURE_SIDE * 1000 // 1600, PICTURE_SIDE)
     assert result.size == (1000, 1600)
@@ -103,30 +103,30 @@ def claiming(width: int, height: int) -> bytes:
     ids=["empty", "text", "cut", "huge"],
 )
 def test_what_cannot_be_judged_is_said_in_words(model, content, words):
-    result = judge("x.jpg", content, model, EVEN)
+    result = score_photograph("x.jpg", content, model, EVEN)
     assert isinstance(result, Failure)
     assert words in result.error
     assert words.split(";")[0] in markup.failed(result)
 
 
 def test_tiny_and_grey_photographs_are_judged_with_warnings_once(model):
-    result = judge("tiny.png", png(photograph(3, 5)[..., 0]), model, EVEN)
+    result = score_photograph("tiny.png", png(photograph(3, 5)[..., 0]), model, EVEN)
     assert ["grey" in note for note in result.warnings].count(True) == 1
     assert any("enlarged" in note for note in result.warnings)
     assert isinstance(draw_map(result, model, EVEN), Map)
 
 
 def test_a_name_of_the_training_data_warns(model):
-    result = judge("I04_12_03.png", png(photograph(300, 400)), model, EVEN)
+    result = score_photograph("I04_12_03.png", png(photograph(300, 400)), model, EVEN)
     assert any("looks like KADID-10k" in note for note in result.warnings)
 
 
-def test_a_map_of_too_many_patches_is_left_out(model):
-    strip = png(np.broadcast_to(photograph(224, 1)[:, :1], (224, 224 + 48 * MAX_MAP_PATCHES, 3)))
-    result = judge("strip.png", strip, model, EVEN)
-    assert isinstance(result, Judgement)
+def test_a_map_of_too_many_crops_is_refused(model):
+    strip = png(np.broadcast_to(photograph(224, 1)[:, :1], (224, 224 + 48 * MAX_MAP_CROPS, 3)))
+    result = score_photograph("strip.png", strip, model, EVEN)
+    assert isinstance(result, ScoredPhotograph)
     drawn = draw_map(result, model, EVEN)
-    assert f"{MAX_MAP_PATCHES + 1} patches" in drawn.error
+    assert f"{MAX_MAP_CROPS + 1} crops" in drawn.error
     assert drawn.error in markup.row(result, 0, drawn)
 
 
@@ -137,7 +137,7 @@ def test_other_attributes_are_shown_without_a_map(model_folder):
         "a photo of a {wear} {thing}",
     )
     model = load(model_folder, tasks=wear)
-    result = judge("a.png", png(photograph(300, 400)), model, EVEN)
+    result = score_photograph("a.png", png(photograph(300, 400)), model, EVEN)
     assert set(result.values) == {"wear", "thing"}
     html = markup.row(result, 0, draw_map(result, model, EVEN))
     assert f">{result.values['wear']:.2f}<" in html
@@ -146,22 +146,22 @@ def test_other_attributes_are_shown_without_a_map(model_folder):
     assert "<b>" not in html
 
 
-def test_a_row_shows_score_labels_distributions_and_map(model, judged):
-    drawn = draw_map(judged, model, EVEN)
-    html = markup.row(judged, 0, drawn)
-    assert f'<span class="number">{judged.values["quality"]:.2f}</span>' in html
+def test_a_row_shows_score_labels_distributions_and_map(model, scored):
+    drawn = draw_map(scored, model, EVEN)
+    html = markup.row(scored, 0, drawn)
+    assert f'<span class="number">{scored.values["quality"]:.2f}</span>' in html
     assert html.count("<dt") == 5 + 9 + 11
-    for label, probability in judged.probabilities["scene"].items():
+    for label, probability in scored.probabilities["scene"].items():
         assert re.search(rf">{label.replace('_', ' ')}</dt>.*?>{probability:.1%}<", html, re.DOTALL)
-    assert f"least {drawn.least:.2f}, mean {drawn.mean:.2f}, greatest {drawn.greatest:.2f}" in html
-    assert 'class="map"' not in markup.row(judged, 0, None)
+    assert f"lowest {drawn.lowest:.2f}, mean {drawn.mean:.2f}, highest {drawn.highest:.2f}" in html
+    assert 'class="map"' not in markup.row(scored, 0, None)
     assert " checked>" in html
-    assert " checked>" not in markup.row(judged, 1, drawn)
+    assert " checked>" not in markup.row(scored, 1, drawn)
 
 
-def test_nothing_of_a_file_becomes_markup(model, judged):
+def test_nothing_of_a_file_becomes_markup(model, scored):
     evil = '"><img src=x onerror=alert(1)>{{x}}${x}\udc80.jpg'
-    named = dataclasses.replace(judged, name=evil, warnings=("<script>",))
+    named = dataclasses.replace(scored, name=evil, warnings=("<script>",))
     pages = (
         markup.row(named, 0, Failure(evil, evil)),
         markup.card(named, 1, draw_map(named, model, EVEN)),
@@ -175,21 +175,21 @@ def test_nothing_of_a_file_becomes_markup(model, judged):
         html.encode()  # goes over the network
 
 
-def test_a_comparison_tells_the_difference_of_the_shown_numbers(model, judged, other):
-    html = compare([numbers(judged), numbers(other)], model.tasks)
-    a, b = (round(side.values["quality"], 2) for side in (judged, other))
+def test_a_comparison_shows_the_difference_of_the_shown_numbers(model, scored, other):
+    html = compare([numbers(scored), numbers(other)], model.tasks)
+    a, b = (round(side.values["quality"], 2) for side in (scored, other))
     expected = f"{'AB'[b > a]} is higher by <b>{abs(a - b):.2f}</b>" if a != b else f"The same quality, {a:.2f}"
     assert expected in html
     assert html.count('class="bar"') == html.count('class="bar b"') == 25
-    assert "The same quality" in compare([numbers(judged), numbers(judged)], model.tasks)
+    assert "The same quality" in compare([numbers(scored), numbers(scored)], model.tasks)
 
 
 @pytest.mark.parametrize(
     "answer", [None, 7, "x", {}, {"name": "a"}, {"name": "a", "probabilities": {"quality": {"bad": "much"}}}]
 )
-def test_a_comparison_needs_two_sound_judgements(model, judged, answer):
-    assert compare([numbers(judged), answer], model.tasks) == ""
-    assert compare([answer, numbers(judged)], model.tasks) == ""
+def test_a_comparison_needs_two_sound_photographs(model, scored, answer):
+    assert compare([numbers(scored), answer], model.tasks) == ""
+    assert compare([answer, numbers(scored)], model.tasks) == ""
 
 
 def test_the_heading_says_which_model_it_is(model):
@@ -197,7 +197,7 @@ def test_the_heading_says_which_model_it_is(model):
     assert "liqe_mix" not in heading(model, "even", 20)
     model = load_renamed(model, "liqe_nano")
     html = heading(model, "even", 2.5)
-    assert "a small model, which knows synthetic distortions best" in html
+    assert "a small model, best on synthetic distortions" in html
     assert "liqe app --model liqe_mix" in html
     assert "Up to 2.5 MB" in html
 

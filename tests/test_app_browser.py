@@ -70,7 +70,7 @@ def test_photographs_are_judged(browser, server, model, size):
         assert page.title() == "LIQE"
         assert page.get_by_text("tiny").first.is_visible()
         drop(page, "drop", *(SAMPLES / name for name in names))
-        settled(page, "2 judged, 0 failed")
+        settled(page, "2 scored, 0 failed")
 
         rows = page.locator(".photo")
         assert rows.count() == 2
@@ -141,7 +141,7 @@ def test_bad_files_are_answered_in_words(browser, server, tmp_path):
     }
     with visiting(browser, server.url, *PHONE) as page:
         drop(page, "drop", *(file(name, content) for name, content in bad.items()), SAMPLES / "dandelions_small.jpg")
-        settled(page, "1 judged, 3 failed")
+        settled(page, "1 scored, 3 failed")
         for (name, content), shown in zip(bad.items(), page.locator(".failed").all(), strict=True):
             with pytest.raises(ImageError) as refused:
                 decode(content)
@@ -158,14 +158,14 @@ def test_bad_files_are_answered_in_words(browser, server, tmp_path):
         look(page, "too-large")
         # The page goes on.
         drop(page, "drop", SAMPLES / "cat.jpg")
-        settled(page, "1 judged, 0 failed")
+        settled(page, "1 scored, 0 failed")
     assert server.files() == []
 
 
 def test_the_server_ends_cleanly_while_somebody_looks(browser, model_folder):
     with served("--model", model_folder) as server, visiting(browser, server.url, *DESK) as page:
         drop(page, "drop", SAMPLES / "cat.jpg")
-        settled(page, "1 judged, 0 failed")
+        settled(page, "1 scored, 0 failed")
         assert [path.name[:9] for path in server.temporary.iterdir() if path.name.startswith("liqe")] == ["liqe-app-"]
         assert server.end() == 0
         assert not [path for path in server.temporary.iterdir() if path.name.startswith("liqe")]

@@ -14,9 +14,9 @@ from liqe_jax.data.crops import SPLIT, crops_set, views_of_crops
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.crops import PAIRS, PLANS, TABLE, WHOLES, main, make_crops, read_list
-from liqe_jax.synthetic.matching import distance, matched
+from liqe_jax.synthetic.implementations import IMPLEMENTATIONS, distort_otherwise
+from liqe_jax.synthetic.matching import distance, match_strength
 from liqe_jax.synthetic.mos import mean_mos
-from liqe_jax.synthetic.variants import VARIANTS, variant
 from liqe_jax.synthetic.views import (
     ENLARGED,
     PAIR,
@@ -46,21 +46,21 @@ def view() -> np.ndarray:
     return photograph(96, 128).astype(np.float32) / 255
 
 
-@pytest.mark.parametrize("kind", sorted({*VARIANTS, 25}))
+@pytest.mark.parametrize("kind", sorted({*IMPLEMENTATIONS, 25}))
 def test_a_variant_moves_the_image_as_far_as_ours_does(kind, view):
     for level in (2, 4):
         for seed in range(4):
-            other = variant(view, kind, level, seed)
+            other = distort_otherwise(view, kind, level, seed)
             assert other.dtype == np.float32
             assert 0 <= other.min() <= other.max() <= 1
             reference = distance(distort(view, kind, level, seed), view)
             assert distance(other, view) == pytest.approx(reference, rel=0.1, abs=1e-4), (level, seed)
-        np.testing.assert_array_equal(variant(view, kind, level, 1), variant(view, kind, level, 1))
+        np.testing.assert_array_equal(distort_otherwise(view, kind, level, 1), distort_otherwise(view, kind, level, 1))
 
 
 def test_a_kind_without_another_make_is_ours(view):
-    kind = min(set(KINDS) - set(VARIANTS) - {25})
-    np.testing.assert_array_equal(variant(view, kind, 3, 5), distort(view, kind, 3, 5))
+    kind = min(set(KINDS) - set(IMPLEMENTATIONS) - {25})
+    np.testing.assert_array_equal(distort_otherwise(view, kind, 3, 5), distort(view, kind, 3, 5))
 
 
 @pytest.mark.parametrize(("power", "most"), [(0.5, 3.0), (1.0, 1.0), (2.0, 9.0)])
@@ -75,9 +75,9 @@ def test_the_strength_that_moves_as_far(power, most, view):
 
     for strength in (0.01, 0.05, 0.3):
         wanted = wanted_at(strength)
-        assert distance(matched(make, view, wanted, 0).image, view) == pytest.approx(wanted, rel=0.03)
+        assert distance(match_strength(make, view, wanted, 0).image, view) == pytest.approx(wanted, rel=0.03)
     # Beyond its reach: the strongest.
-    far = matched(make, view, 9.0, 0)
+    far = match_strength(make, view, 9.0, 0)
     np.testing.assert_array_equal(far.image, np.clip(make(view, 1.0, None), 0, 1))
     assert far.off == pytest.approx(np.log(9 / distance(far.image, view)), rel=1e-3)
     assert not far.reached
@@ -90,20 +90,22 @@ def test_what_changes_nothing_is_the_image_as_it_is(view):
         return image + np.float32(0.02 + strength)
 
     for wanted, near in ((0.0, True), (1e-6, True), (1e-3, False)):
-        match = matched(make, view, wanted, 0)
+        match = match_strength(make, view, wanted, 0)
         np.testing.assert_array_equal(match.image, view)
         assert match.reached == near
-    assert matched(make, view, 0.02, 0).off < 0.1
-    assert matched(make, view, 0.0, 0).off == 0
+    assert match_strength(make, view, 0.02, 0).off < 0.1
+    assert match_strength(make, view, 0.0, 0).off == 0
 
 
 def test_motion_of_no_length_moves_nothing(view):
-    assert all((variant(view, 3, 1, seed) == view).all() for seed in range(8))
+    assert all((distort_otherwise(view, 3, 1, seed) == view).all() for seed in range(8))
 
 
-def test_a_variant_out_of_reach_is_ours(view, monkeypatch):
-    monkeypatch.setattr("liqe_jax.synthetic.variants.VARIANTS", {11: (lambda image, strength, rng: image + 0.2,)})
-    np.testing.assert_array_equal(variant(view, 11, 3, 5), distort(view, 11, 3, 5))
+def test_an_implementation_out_of_reach_is_replaced(view, monkeypatch):
+    monkeypatch.setattr(
+        "liqe_jax.synthetic.implementations.IMPLEMENTATIONS", {11: (lambda image, strength, rng: image + 0.2,)}
+    )
+    np.testing.assert_array_equal(distort_otherwise(view, 11, 3, 5), distort(view, 11, 3, 5))
 
 
 def test_the_wavelet_comes_back(view):

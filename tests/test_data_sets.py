@@ -137,11 +137,20 @@ def test_tfds_reads_the_records_by_itself(prepared):
         assert example["distortion"] == loaded.distortion[position]
         np.testing.assert_array_equal(example["scenes"], loaded.scenes[position])
         assert example["reference"].decode() == loaded.reference[position]
-        pairs = zip(example["parts"]["split"], example["parts"]["part"], strict=True)
-        parts = {split.decode(): part.decode() for split, part in pairs}
-        assert parts == {split: loaded.parts[split][position] for split in SESSIONS}
+        pairs = zip(example["splits"]["session"], example["splits"]["split"], strict=True)
+        splits = {session.decode(): split.decode() for session, split in pairs}
+        assert splits == {session: loaded.splits[session][position] for session in SESSIONS}
         decoded = np.asarray(Image.open(io.BytesIO(loaded.read([position])[0])))
         np.testing.assert_array_equal(example["image"], decoded)
+
+
+def test_labels_of_an_earlier_version_are_read(prepared, tmp_path):
+    folder = tmp_path / "csiq" / "1.0.0"
+    shutil.copytree(prepared[0] / "csiq" / "1.0.0", folder)
+    content = json.loads((folder / "labels.json").read_text())
+    content["parts"] = content.pop("splits")
+    (folder / "labels.json").write_text(json.dumps(content))
+    assert load_set("csiq", tmp_path).splits == load_set("csiq", prepared[0]).splits
 
 
 def test_a_builder_works_through_tfds_alone(originals, tmp_path):
@@ -155,7 +164,7 @@ def test_a_builder_works_through_tfds_alone(originals, tmp_path):
     builder = tfds.builder("clive", data_dir=str(tmp_path / "data"), quiet=True)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(manual)))
     assert builder.info.splits["full"].num_examples == 5
-    assert set(load_set("CLIVE", tmp_path / "data").parts) == set(SESSIONS)
+    assert set(load_set("CLIVE", tmp_path / "data").splits) == set(SESSIONS)
 
 
 def test_sessions_partition_the_six_sets_of_liqe(prepared):
@@ -184,10 +193,10 @@ def test_disagreements_between_official_and_liqes_scores_are_named(originals, tm
         path.write_text(path.read_text().replace("3.420000", "3.500000").replace("Images/6.JPG", "Images/7.JPG"))
     labels = rows_of("clive", tmp_path, labels=tmp_path / "LIQE")
     notes = " ".join(labels.anomalies)
-    assert "1 images have another score" in notes
+    assert "1 images have different MOS" in notes
     assert "Images/5.JPG (3.5, official 3.42)" in notes
     assert "1 images are in LIQE's label files only; they are kept: Images/7.JPG" in notes
-    assert "1 images are in the official label file only; they are left out: Images/6.JPG" in notes
+    assert "1 images are in the official label file only; they are ignored: Images/6.JPG" in notes
 
 
 # One set after the other: what is special about each.
@@ -207,7 +216,7 @@ def test_live_drops_copies_by_orgs_and_keeps_a_dmos_of_zero(originals):
 def test_live_fast_fading_labels_are_kept_or_corrected(originals):
     kept = rows_of("live", originals / "live", labels=originals / "LIQE")
     fixed = rows_of("live", originals / "live", labels=originals / "LIQE", fix_live_fastfading=True)
-    assert any("145 fast-fading images carry" in note for note in kept.anomalies)
+    assert any("145 fast-fading images have" in note for note in kept.anomalies)
     assert any("145 fast-fading images were given" in note for note in fixed.anomalies)
     white = {row.name: row for row in kept.rows if row.name.startswith("wn/")}
     scenes_of = {row.reference: row.scenes for row in white.values()}
@@ -221,7 +230,7 @@ def test_live_fast_fading_labels_are_kept_or_corrected(originals):
         assert after.raw_distortion == "fastfading"
         assert SPECS["live"].category("fastfading") == "jpeg2000 compression"
         assert after.scenes == scenes_of[after.reference]
-        assert (after.mos, after.parts) == (before.mos, before.parts)
+        assert (after.mos, after.splits) == (before.mos, before.splits)
         changed += before.scenes != after.scenes
     assert changed > 20
 
@@ -280,7 +289,7 @@ def test_clive_skips_training_images(originals):
 
 def test_koniq_takes_the_mean_rating_and_the_official_split(originals, prepared, tmp_path):
     loaded = load_set("koniq10k", prepared[0])
-    assert Counter(loaded.parts["official"]) == {"train": 2, "val": 2, "test": 2}
+    assert Counter(loaded.splits["official"]) == {"train": 2, "val": 2, "test": 2}
     assert loaded.mos.max() < 5
     assert all(Image.open(io.BytesIO(b)).size == (1024, 768) for b in loaded.read(range(6)))
     # The split file alone gives the same scores, from its rating shares.
@@ -314,7 +323,7 @@ def test_tid_archive_left_unpacked_is_named(tmp_path):
 
 def test_zip_left_unpacked_is_named(tmp_path):
     (tmp_path / "kadid10k.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"not been unpacked: kadid10k\.zip"):
+    with pytest.raises(DataError, match=r"not unpacked: kadid10k\.zip"):
         rows_of("kadid10k", tmp_path)
 
 
@@ -339,11 +348,11 @@ def test_pipal_single_folder_mirrors_are_found(folder, originals, tmp_path):
 
 def test_flive_official_split(originals, prepared, tmp_path):
     loaded = load_set("flive", prepared[0])
-    assert loaded.parts["official"] == ("test", "train", "val", "train")
+    assert loaded.splits["official"] == ("test", "train", "val", "train")
     assert loaded.names[1].endswith(".JPG")
     shutil.copy(originals / "flive" / "labels_image.csv", tmp_path)
     alone = rows_of("flive", tmp_path)
-    assert not any(row.parts for row in alone.rows)
+    assert not any(row.splits for row in alone.rows)
     assert "labels640.csv was not found" in alone.anomalies[0]
 
 
@@ -351,7 +360,7 @@ def test_own_folder_with_every_column(prepared):
     loaded = load_set("folder_csv", prepared[0])
     assert loaded.names == ("a.jpg", "b.png", "deep/c.webp", "deep/d.tif", "e.bmp")
     assert loaded.mos_range == (1.5, 5.25)
-    assert loaded.parts == {"own": ("train", "val", "test", "", "train"), "b": ("test", "", "train", "", "val")}
+    assert loaded.splits == {"own": ("train", "val", "test", "", "train"), "b": ("test", "", "train", "", "val")}
     labels = [DISTORTION.labels[i] if i != UNKNOWN else "" for i in loaded.distortion]
     assert labels == ["spatial", "blur", "", "", "overexposure"]
     assert [int(row.sum()) for row in loaded.scenes] == [2, 0, 1, 0, 0]
@@ -396,7 +405,7 @@ def test_own_table_has_to_be_chosen_among_several(originals, tmp_path):
         rows_of("folder_csv", tmp_path / "own")
     labels = rows_of("folder_csv", tmp_path / "own", table=Path("other.csv"), mos_range=(0.0, 100.0))
     assert (len(labels.rows), labels.mos_range) == (1, (0.0, 100.0))
-    with pytest.raises(DataError, match="outside of --mos-range 0 50, as 70"):
+    with pytest.raises(DataError, match="outside of --mos-range 0 50, for example 70"):
         rows_of("folder_csv", tmp_path / "own", table=Path("other.csv"), mos_range=(0.0, 50.0))
 
 
@@ -466,13 +475,13 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
         spec = SPECS[slug]
         labels = rows_of(slug, tmp_path / "empty", labels=tmp_path)
         assert len(labels.rows) == spec.count == sum(expected)
-        session = Counter(row.parts["1"] for row in labels.rows)
+        session = Counter(row.splits["1"] for row in labels.rows)
         assert tuple(session[part] for part in SPLITS) == expected
         low, high = spec.mos_range
         assert all(low <= row.mos <= high for row in labels.rows)
-        assert all(set(row.parts) == set(SESSIONS) and row.scenes for row in labels.rows)
+        assert all(set(row.splits) == set(SESSIONS) and row.scenes for row in labels.rows)
     live = rows_of("live", tmp_path / "empty", labels=tmp_path)
-    assert any("145 fast-fading images carry" in note for note in live.anomalies)
+    assert any("145 fast-fading images have" in note for note in live.anomalies)
     assert sum(row.mos > 100 for row in live.rows) == 77
     kadid = rows_of("kadid10k", tmp_path / "empty", labels=tmp_path)
     assert all(row.raw_distortion == kadid10k.distortion_of(row.name) for row in kadid.rows)
@@ -584,7 +593,7 @@ def test_two_different_label_files_are_ambiguous(originals, tmp_path):
 def test_label_files_that_are_something_else(slug, file, content, tmp_path):
     (tmp_path / file).write_bytes(content)
     (tmp_path / "AllMOS_release.mat").write_bytes(content)
-    with pytest.raises(DataError, match=r"no readable|has no column"):
+    with pytest.raises(DataError, match=r"not a readable|has no column"):
         rows_of(slug, tmp_path)
 
 
@@ -748,7 +757,7 @@ def test_a_full_disk_is_said(originals, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(builders, "write_sidecar", full)
-    with pytest.raises(DataError, match=r"No space left on device.*what was examined is kept"):
+    with pytest.raises(DataError, match=r"No space left on device.*finished images are kept"):
         prepare("clive", originals / "clive", tmp_path, quiet=True)
     monkeypatch.undo()
     _, report = prepare("clive", originals / "clive", tmp_path, quiet=True)
@@ -837,7 +846,7 @@ def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     with pytest.raises(DataError, match=r"CLIVE/\S+ cannot be decoded .*Prepare the data set again"):
         list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8))
     broken = Broken()
-    assert len(list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8, broken=broken))) == 5
+    assert len(list(training_batches([loaded], [2], session="all", seed=0, steps=5, image_size=8, broken=broken))) == 5
     assert broken.names  # replaced, and said
 
 
@@ -883,7 +892,7 @@ def test_verify_finds_damage(prepared, tmp_path):
     sidecar.write_text(json.dumps(content))
     faults = verify("clive", tmp_path, quiet=True).faults
     assert list(faults) == content["names"][2:4]
-    assert "not those that were stored" in faults[content["names"][2]]
+    assert "differ from those that were stored" in faults[content["names"][2]]
     assert "decodes to 24x16, stored as 1x1" in faults[content["names"][3]]
     content["names"].pop()
     sidecar.write_text(json.dumps(content))
@@ -902,8 +911,8 @@ def test_command_from_preparation_to_preview(originals, tmp_path, capsys):
     manual = ["--manual-dir", str(originals / "kadid10k"), "--labels", str(originals / "LIQE")]
     assert main(["data", "prepare", "kadid10k", *manual, *data, "--workers", "2", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "KADID-10k: 250 images stored; the label files have 250 rows (officially 10125)" in out
-    assert "Note: The label files have 250 rows; officially there are 10125." in out
+    assert "KADID-10k: 250 images stored; the label files have 250 rows (official number: 10125)" in out
+    assert "Note: The label files have 250 rows; the official number is 10125." in out
     assert main(["data", "verify", "kadid10k", *data, "--quiet"]) == 0
     assert "250 of 250 images" in capsys.readouterr().out
     sheet = tmp_path / "sheet.png"

@@ -263,12 +263,12 @@ def test_score_files(tmp_path):
     # A bare name that two images share says nothing of either.
     np.testing.assert_array_equal(matched({"a.png": 1, "k": 2}, ["x/a.png", "y/a.png", "k"]), [np.nan, np.nan, 2])
     for text, words in (
-        ("", "holds no rows"),
+        ("", "has no rows"),
         ("image,mark\na,1\n", "no column quality or score"),
         ("file,score\na,1\n", "no column image"),
         ("image,score\na,good\n", "expected a number"),
         ("image,score\na,1\na,2\n", "repeats an image"),
-        ("image,score\n,1\n", "names no image"),
+        ("image,score\n,1\n", "has no image name"),
     ):
         table.write_text(text)
         with pytest.raises(DataError, match=words):

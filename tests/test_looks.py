@@ -9,9 +9,9 @@ from PIL import Image
 from liqe_jax.data.crops import SPLIT, crop_pixels, crops_set
 from liqe_jax.synthetic import distort
 from liqe_jax.synthetic.crops import PLANS, make_crops
+from liqe_jax.synthetic.implementations import IMPLEMENTATIONS
 from liqe_jax.synthetic.looks import TURNED, _colours, look
 from liqe_jax.synthetic.matching import distance
-from liqe_jax.synthetic.variants import VARIANTS
 from liqe_jax.synthetic.views import SQUEEZED, _scaled
 
 from .conftest import photograph
@@ -98,7 +98,7 @@ def test_photographs_of_validation_stay_as_they_are(plan, few_crops):
 @pytest.mark.parametrize(("kind", "sign"), [(16, 1), (17, -1)])
 def test_a_drawn_curve_goes_one_way_and_keeps_the_order(kind, sign):
     ramp = np.linspace(0, 1, 200, dtype=np.float32)[None, :, None] * np.ones((2, 1, 3), np.float32)
-    (curve,) = (make for make in VARIANTS[kind] if make.__name__.startswith("_curve"))
+    (curve,) = (make for make in IMPLEMENTATIONS[kind] if make.__name__.startswith("_curve"))
     for seed in range(300):
         for strength in (0.1, 1.0):
             bent = curve(ramp, strength, np.random.default_rng(seed))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import pixels_of, random_patches
+from liqe_jax.data.reading.decoding import pixels_of, random_crops
 from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
@@ -28,7 +28,7 @@ from .known import patches_of
 
 SETS = (generated_set("generated", 30), generated_set("generated-2", 20))
 COUNTS = (3, 1)
-SMALL = {"split": "1", "seed": 7, "patches": 2, "patch": 32}
+SMALL = {"session": "1", "seed": 7, "crops": 2, "image_size": 32}
 
 
 def batches(steps: int, start: int = 0, sets=SETS, counts=COUNTS, **options):
@@ -65,38 +65,38 @@ def test_tensorflow_leaves_accelerators_alone(monkeypatch):
 
 
 def test_every_image_once_a_pass():
-    sampler = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2)
+    sampler = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2)
     mine = SETS[0].indices("1", "train")
-    steps = [sampler.plan(step) for step in range(3 * len(mine))]  # nine passes
-    drawn = np.concatenate([plan.index[plan.group == 0] for plan in steps])
+    steps = [sampler.sample(step) for step in range(3 * len(mine))]  # nine passes
+    drawn = np.concatenate([sample.index[sample.group == 0] for sample in steps])
     passes = drawn.reshape(-1, len(mine))
     assert (np.sort(passes, axis=1) == mine).all()
     assert len({tuple(one) for one in passes.tolist()}) == len(passes)  # each in another order
-    assert all(len(plan.index) == sum(COUNTS) for plan in steps)  # B12: full where a pass ends inside a batch
+    assert all(len(sample.index) == sum(COUNTS) for sample in steps)  # B12: full where a pass ends inside a batch
 
 
-def test_a_plan_depends_on_seed_split_set_and_step_alone():
-    def plan(step=5, seed=7, split="1", sets=SETS, counts=COUNTS):
-        return sampler_for(sets, counts, split=split, seed=seed, patches=2).plan(step)
+def test_a_sample_depends_on_seed_session_set_and_step_only():
+    def sample(step=5, seed=7, session="1", sets=SETS, counts=COUNTS):
+        return sampler_for(sets, counts, session=session, seed=seed, crops=2).sample(step)
 
-    first = plan()
-    sampler = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2)
+    first = sample()
+    sampler = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2)
     for step in (9, 0, 5):  # whatever was asked before
-        last = sampler.plan(step)
+        last = sampler.sample(step)
     assert same(dataclasses.astuple(first), dataclasses.astuple(last))
-    for other in (plan(step=6), plan(seed=8), plan(split="2")):
+    for other in (sample(step=6), sample(seed=8), sample(session="2")):
         assert not np.array_equal(first.where, other.where)
     # A set's own stream stays what it is when another set is added before it.
-    alone = plan(sets=SETS[1:], counts=COUNTS[1:])
+    alone = sample(sets=SETS[1:], counts=COUNTS[1:])
     np.testing.assert_array_equal(alone.index, first.index[first.group == 1])
     np.testing.assert_array_equal(alone.where, first.where[first.group == 1])
 
 
 def test_flips_and_places_are_uniform():
-    sampler = sampler_for(SETS, (8, 8), split="1", seed=1, patches=3)
-    plans = [sampler.plan(step) for step in range(200)]
-    flips = np.concatenate([plan.flip for plan in plans])
-    where = np.concatenate([plan.where.ravel() for plan in plans])
+    sampler = sampler_for(SETS, (8, 8), session="1", seed=1, crops=3)
+    samples = [sampler.sample(step) for step in range(200)]
+    flips = np.concatenate([sample.flip for sample in samples])
+    where = np.concatenate([sample.where.ravel() for sample in samples])
     assert abs(flips.mean() - 0.5) < 4 * 0.5 / len(flips) ** 0.5
     counts, _ = np.histogram(where, bins=10, range=(0, 1))
     expected = len(where) / 10
@@ -106,16 +106,16 @@ def test_flips_and_places_are_uniform():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"counts": (1,)}, "one number of images per data set"),
+        ({"counts": (1,)}, "one count per data set"),
         ({"names": ("a", "a")}, "appears twice"),
         ({"counts": (1, 0)}, "must be above 0"),
-        ({"indices": (np.arange(3), np.arange(0))}, "gives 0 images"),
+        ({"indices": (np.arange(3), np.arange(0))}, "has 0 images"),
     ],
 )
 def test_senseless_samplers(options, message):
     good = {"names": ("a", "b"), "indices": (np.arange(3), np.arange(4)), "counts": (1, 2)}
     with pytest.raises(DataError, match=message):
-        Sampler(**{**good, **options}, seed=0, split="1", patches=1)
+        Sampler(**{**good, **options}, seed=0, session="1", crops=1)
 
 
 # ---------------------------------------------------------------- training
@@ -126,7 +126,7 @@ def test_a_batch_depends_on_the_step_alone():
     for start in (0, 3, 7):
         for one, other in zip(whole[start:], batches(8 - start, start), strict=True):
             assert same(one, other)
-    assert not np.array_equal(whole[0].patches, whole[1].patches)
+    assert not np.array_equal(whole[0].crops, whole[1].crops)
     assert same(batches(1, workers=1)[0], whole[0])
 
 
@@ -144,7 +144,7 @@ def test_hosts_share_the_batch(hosts):
 
 
 def test_hosts_that_do_not_divide_the_batch():
-    with pytest.raises(DataError, match="batch of 4 images does not divide among 3 hosts"):
+    with pytest.raises(DataError, match="batch of 4 images cannot be divided among 3 hosts"):
         batches(1, hosts=3)
     assert share(48, 63 % 4, 4) == slice(36, 48)
 
@@ -161,24 +161,25 @@ def test_step_one_hundred_thousand_needs_no_replay():
 
     (batch,) = batches(1, 100_000, sets=[counted(dataset) for dataset in SETS])
     assert len(read) == len(batch.mos) == 4
-    plan = sampler_for(SETS, COUNTS, split="1", seed=7, patches=2).plan(100_000)
-    assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in zip(plan.group, plan.index, strict=True)]
+    sample = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2).sample(100_000)
+    chosen = zip(sample.group, sample.index, strict=True)
+    assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in chosen]
 
 
 def test_another_process_makes_the_same_batches():
     code = (
         "import hashlib, json; from tests.test_pipeline import batches\n"
-        "print(json.dumps([hashlib.sha256(b.patches.tobytes()).hexdigest() for b in batches(3, 2)]))"
+        "print(json.dumps([hashlib.sha256(b.crops.tobytes()).hexdigest() for b in batches(3, 2)]))"
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    digests = [hashlib.sha256(batch.patches.tobytes()).hexdigest() for batch in batches(3, 2)]
+    digests = [hashlib.sha256(batch.crops.tobytes()).hexdigest() for batch in batches(3, 2)]
     assert json.loads(result.stdout) == digests
 
 
 def test_labels_belong_to_their_images():
     for batch in batches(6):
-        assert batch.patches.shape == (4, 2, 32, 32, 3)
-        assert batch.patches.dtype == np.uint8
+        assert batch.crops.shape == (4, 2, 32, 32, 3)
+        assert batch.crops.dtype == np.uint8
         assert batch.group.tolist() == [0, 0, 0, 1]
         for row, name in enumerate(batch.names):
             dataset = SETS[batch.group[row]]
@@ -186,13 +187,13 @@ def test_labels_belong_to_their_images():
             assert batch.mos[row] == dataset.mos[index]
             assert batch.distortion[row] == dataset.distortion[index]
             assert batch.scenes[row].tolist() == dataset.scenes[index].tolist()
-            assert dataset.parts["1"][index] == "train"
+            assert dataset.splits["1"][index] == "train"
             (encoded,) = dataset.read([index])
             pixels = pixels_of(encoded, 32)
             windows = np.lib.stride_tricks.sliding_window_view(pixels, (32, 32), (0, 1))[::32, ::32]
             cells = {np.moveaxis(cell, 0, -1).tobytes() for line in windows for cell in line}
             cells |= {np.moveaxis(cell, 0, -1)[:, ::-1].tobytes() for line in flipped_windows(pixels) for cell in line}
-            assert all(patch.tobytes() in cells for patch in batch.patches[row])
+            assert all(patch.tobytes() in cells for patch in batch.crops[row])
 
 
 def flipped_windows(pixels: np.ndarray) -> np.ndarray:
@@ -209,7 +210,7 @@ def test_broken_images_are_named_counted_and_replaced(caplog):
         got = batches(10, sets=[with_broken(SETS[0], bad), SETS[1]], broken=broken)
     expected = {f"generated/{SETS[0].names[i]}" for i in bad}
     assert set(broken.names) == expected
-    assert all("is left out of training" in record.message for record in caplog.records)
+    assert all("is excluded from training" in record.message for record in caplog.records)
     assert len(caplog.records) == len(bad)  # once each
     assert all(len(batch.mos) == 4 for batch in got)
     assert not expected & {name for batch in got for name in batch.names}
@@ -218,13 +219,13 @@ def test_broken_images_are_named_counted_and_replaced(caplog):
         for row, name in enumerate(other.names):
             if name not in expected:
                 assert one.names[row] == name
-                np.testing.assert_array_equal(one.patches[row], other.patches[row])
+                np.testing.assert_array_equal(one.crops[row], other.crops[row])
                 assert one.mos[row] == other.mos[row]
 
 
 def test_a_set_that_cannot_be_read_at_all():
     everything = set(range(len(SETS[0])))
-    with pytest.raises(DataError, match=rf"{MOST_REPLACEMENTS} images of generated in a row cannot be decoded"):
+    with pytest.raises(DataError, match=rf"{MOST_REPLACEMENTS} consecutive images of generated cannot be decoded"):
         batches(1, sets=[with_broken(SETS[0], everything), SETS[1]])
 
 
@@ -313,7 +314,7 @@ def test_training_patches_are_the_reference_s(golden, golden_images):
         image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         image = ImageOps.mirror(image) if row["flip"] else image
         for number, (top, left) in zip(numbers, row["top_left"], strict=True):
-            patch = random_patches(encoded, np.array([(number + 0.5) / len(cells)]), row["flip"])[0]
+            patch = random_crops(encoded, np.array([(number + 0.5) / len(cells)]), row["flip"])[0]
             np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))
         seen += 1
         if seen == 24:
@@ -321,7 +322,7 @@ def test_training_patches_are_the_reference_s(golden, golden_images):
     raise AssertionError(f"only {seen} images")
 
 
-def test_random_patches_are_cells_of_the_grid(photo):
+def test_random_crops_are_cells_of_the_grid(photo):
     buffer = io.BytesIO()
     Image.fromarray(photo).save(buffer, "png")
     cells = grid(*photo.shape[:2])
@@ -329,7 +330,7 @@ def test_random_patches_are_cells_of_the_grid(photo):
     chosen = [0, len(cells) // 2, len(cells) - 1]
     for flip in (False, True):
         expected = patches_of(buffer.getvalue(), cells.corners(np.array(chosen)), flip)
-        np.testing.assert_array_equal(random_patches(buffer.getvalue(), where, flip), expected)
+        np.testing.assert_array_equal(random_crops(buffer.getvalue(), where, flip), expected)
     assert len(cells) == 18
 
 
@@ -337,6 +338,6 @@ def test_random_patches_are_cells_of_the_grid(photo):
 def test_tiny_images_are_enlarged(size):
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(buffer, "png")
-    assert random_patches(buffer.getvalue(), np.array([0.1, 0.9]), False).shape == (2, 224, 224, 3)
+    assert random_crops(buffer.getvalue(), np.array([0.1, 0.9]), False).shape == (2, 224, 224, 3)
     with pytest.raises(ImageError):
-        random_patches(b"", np.array([0.1]), False)
+        random_crops(b"", np.array([0.1]), False)

@@ -321,7 +321,7 @@ def test_the_files_that_are_read_are_never_written(files, capsys, monkeypatch, o
     before = {path: path.read_bytes() for path in files.iterdir() if path.is_file()}
     command = ("realign", "--labels", "lab.csv", "--scores", "lab.jsonl", "--output", output, "--quiet")
     assert run(*command) == 2
-    assert "lab.csv would be overwritten, and it is read" in capsys.readouterr().err
+    assert "The input lab.csv would be overwritten" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in files.iterdir() if path.is_file()} == before
 
 

@@ -37,8 +37,8 @@ def test_rank_tests_of_a_model(photos, model, model_folder, tmp_path, capsys):
     assert rows[5]["quality"] == pytest.approx(expected, abs=1e-5)
 
     report = json.loads((tmp_path / "out" / "ranktest.json").read_text())
-    opinions = [mean_mos(*cell)[0] for cell in cells[1:]]
-    assert report["p_test"]["pairs"] == sum(a - b > 0.9 for a in opinions for b in opinions)
+    mos = [mean_mos(*cell)[0] for cell in cells[1:]]
+    assert report["p_test"]["pairs"] == sum(a - b > 0.9 for a in mos for b in mos)
     assert (report["photographs"], report["failed"], report["l_test"]["lists"]) == (1, 0, 2)
     with open(tmp_path / "out" / "ranktest.csv", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == [str(KINDS[1]), str(KINDS[10])]

@@ -44,7 +44,7 @@ def prepared(photos, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("prepared")
     _, report = prepare("synthetic", photos, data_dir, own_name="mine", quiet=True)
     assert (report.stored, report.made, report.resized, report.converted) == (250, 250, 0, 0)
-    assert "250 made from photographs" in report.text()
+    assert "250 created from photographs" in report.text()
     assert not verify("mine", data_dir, quiet=True).faults
     return load_set("mine", data_dir)
 

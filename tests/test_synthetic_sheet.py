@@ -1,4 +1,4 @@
-"""The table of opinions, the contact sheet, and the commands about distortions."""
+"""The table of MOS, the sheet, and the commands about distortions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.mos_table import FILES, FOLDER, module, read_scores
 from .conftest import photograph
 
 
-def test_opinions_are_those_of_kadids_scale():
+def test_mos_are_on_the_scale_of_kadid():
     table = np.array([[mean_mos(kind, level) for level in LEVELS] for kind in KINDS])
     assert table.shape == (25, 5, 2)
     assert ((table[..., 0] > 1) & (table[..., 0] < 5)).all()
@@ -34,7 +34,7 @@ def test_opinions_are_those_of_kadids_scale():
 
 
 @pytest.mark.parametrize(("kind", "level"), [(0, 1), (26, 1), (1.5, 1), (1, 0), (1, 5.5), (1, float("nan"))])
-def test_no_such_opinion(kind, level):
+def test_mos_of_unknown_kinds_and_levels(kind, level):
     with pytest.raises(UsageError, match="a kind from 1 to 25"):
         mean_mos(kind, level)
 

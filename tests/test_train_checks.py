@@ -33,7 +33,7 @@ def without(dataset, **fields):
 
 
 def test_every_set_that_is_used_whole_is_named():
-    bare, other = without(SET, name="bare", parts={}), without(SET, name="other", parts={"own": SET.parts["1"]})
+    bare, other = without(SET, name="bare", splits={}), without(SET, name="other", splits={"own": SET.splits["1"]})
     notes = check_split([SET, bare, other], "1")
     assert notes == [
         "bare has no split '1', nor any other: all its images are trained on.",
@@ -57,7 +57,7 @@ def check(tasks=JOINT, *, losses=None, sets=(SET,), counts=(2,), validated=(), w
 
 def unlabelled(about: str, part: str = "train"):
     """The set without labels in one part."""
-    there = np.asarray(SET.parts["1"]) == part
+    there = np.asarray(SET.splits["1"]) == part
     if about == "scene":
         return without(SET, scenes=np.where(there[:, None], False, SET.scenes))
     return without(SET, distortion=np.where(there, -1, SET.distortion))

@@ -1,4 +1,4 @@
-"""Writes a picture of the web page as it judges the sample photographs.
+"""Writes a picture of the web page as it scores the sample photographs.
 
     python tools/app_screenshot.py docs/images/app.webp [--model M] [--width 1100]
     python tools/app_screenshot.py phone.png --width 390 --compare
@@ -50,7 +50,7 @@ def main() -> int:
             page.locator("#difference .charts").wait_for()
         else:
             drop(page, "drop", *samples)
-            settled(page, f"{len(samples)} judged")
+            settled(page, f"{len(samples)} scored")
             page.locator(".photo label").nth(arguments.pick - 1).click()
         page.mouse.move(0, 0)
         page.wait_for_timeout(500)  # pictures are painted

@@ -1,4 +1,4 @@
-"""What the page says of itself: which model judges, what it is good for, what happens to uploads."""
+"""The heading of the page: the model, its strengths and limits, the treatment of uploads."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ import jax
 
 from liqe_jax.scoring.model import Model
 
-# What a visitor should know of a model before believing it, by its name: in short, and more of it; HTML.
+# Model name -> its limits, as a short and a long HTML text.
 ADVICE = {
     "liqe_nano": (
-        "a small model, which knows synthetic distortions best",
-        "<b>liqe_nano</b> comes with the package. It was trained from nothing, on synthetic distortions (blur, noise, "
-        "compression and their like) of fewer than two hundred photographs. It knows those distortions best, of what "
-        "cameras and weather do to photographs it knows less, and its scenes are guesses. "
-        "<code>liqe app --model liqe_mix</code> takes LIQE's own weights instead: larger, trained on six data sets "
-        "that people judged, fetched once from the Hugging Face hub, under a licence of their own.",
+        "a small model, best on synthetic distortions",
+        "<b>liqe_nano</b> comes with the package. It was trained from scratch on synthetic distortions (blur, noise, "
+        "compression and others) of fewer than two hundred photographs. It is less accurate on camera distortions and "
+        "unreliable on scenes. <code>liqe app --model liqe_mix</code> uses LIQE's released weights instead: a larger "
+        "model, trained on six data sets with MOS, downloaded once from the Hugging Face hub, under its own licence.",
     ),
 }
 
 
 def heading(model: Model, preset: str, max_megabytes: float) -> str:
-    """The top of the page, HTML.
+    """The heading of the page, HTML.
 
     Args:
-      model: what judges.
-      preset: the name of how it chooses patches.
-      max_megabytes: of an upload.
+      model: the model of the page.
+      preset: name of its preset.
+      max_megabytes: size limit of an upload.
     """
     parameters = sum(leaf.size for leaf in jax.tree.leaves(model.params))
     short, long = ADVICE.get(model.name, ("", ""))
@@ -35,14 +34,14 @@ def heading(model: Model, preset: str, max_megabytes: float) -> str:
     more = [long] if long else []
     if model.provenance.licence != "unknown":
         more.append(f"Licence of the weights: {html.escape(model.provenance.licence)}")
-    more.append(f"Patches are chosen as the preset '{html.escape(preset)}' does.")
+    more.append(f"Crops are chosen by the preset '{html.escape(preset)}'.")
     paragraphs = "".join(f"<p>{text}</p>" for text in more)
     return f"""<div class="lq"><h1>How good is this photograph?</h1>
-<p>LIQE judges a photograph by itself: its quality from 1 (bad) to 5 (perfect), what it shows, what is wrong with
-it.</p>
+<p>LIQE predicts the quality of a photograph from 1 (bad) to 5 (perfect), its scene and its distortion, without a
+reference image.</p>
 <details class="quiet"><summary>Model: {", ".join(facts)}</summary>{paragraphs}</details>
-<p class="quiet">Up to {max_megabytes:g} MB each. A photograph is deleted from the server's disk before it is judged,
-and nothing of it is kept: the results are in your browser only.</p></div>"""
+<p class="quiet">Up to {max_megabytes:g} MB each. A photograph is deleted from the server's disk before it is scored,
+and nothing of it is stored: the results are in your browser only.</p></div>"""
 
 
 def _count(number: int) -> str:

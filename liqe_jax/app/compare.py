@@ -1,6 +1,6 @@
-"""Two photographs against each other: their difference, and their distributions side by side.
+"""Compares two photographs: the difference of their values, and their distributions side by side.
 
-The numbers of either wait in the visitor's browser for the other's, so what comes back is not trusted.
+The numbers of each photograph are stored in the visitor's browser, so they are validated when they come back.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from liqe_jax.app import markup
-from liqe_jax.app.judge import Judgement
+from liqe_jax.app.photograph import ScoredPhotograph
 from liqe_jax.tasks import TaskSet
 
 
-def numbers(judgement: Judgement) -> dict[str, Any]:
-    """What `compare` needs of a judgement, ready for JSON."""
-    return {"name": judgement.name, "probabilities": judgement.probabilities}
+def numbers(scored: ScoredPhotograph) -> dict[str, Any]:
+    """The JSON-ready input of `compare` for one photograph."""
+    return {"name": scored.name, "probabilities": scored.probabilities}
 
 
 def compare(both: Sequence[Any], tasks: TaskSet) -> str:
-    """HTML; nothing as long as there are not two of `numbers`.
+    """The comparison as HTML; "" if one of the photographs is missing or invalid.
 
     Args:
-      both: results of `numbers`, or anything else.
-      tasks: those of the model.
+      both: results of `numbers`, or untrusted values.
+      tasks: task set of the model.
     """
-    sides = [_trusted(side, tasks) for side in both]
+    sides = [_validated(side, tasks) for side in both]
     known = [side for side in sides if side is not None]
     if len(known) < len(sides):
         return ""
@@ -40,8 +40,8 @@ def compare(both: Sequence[Any], tasks: TaskSet) -> str:
     return markup.difference([name for name, _ in known], values, [probabilities for _, probabilities in known])
 
 
-def _trusted(side: Any, tasks: TaskSet) -> tuple[str, Mapping[str, Mapping[str, float]]] | None:
-    """Name and probabilities, if `side` holds one for each label of the task set."""
+def _validated(side: Any, tasks: TaskSet) -> tuple[str, Mapping[str, Mapping[str, float]]] | None:
+    """Name and probabilities; None unless `side` has a probability for every label of the task set."""
     try:
         return str(side["name"]), {
             attribute.name: {

@@ -1,4 +1,4 @@
-"""Bounds on what one request may send, on what all uploads may take of the disk, and on how many requests run."""
+"""Limits on the size of a request and on the total size of stored uploads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PATIENCE = 60.0
 class Limits:
     """ASGI middleware that refuses requests.
 
-    413 for a body of more than `most` bytes: Gradio bounds the size of each file, but takes a thousand of them in one
-    request. 503 for an upload for which there is no room: Gradio keeps uploads that nobody asks to judge until they are
-    swept away. The room is reserved before the first byte is taken, so that uploads at the same time fit together.
+    413 for a body of more than `most` bytes: Gradio limits the size of each file, but not the size of a request with many
+    files. 503 for an upload for which there is no room: uploads that are never scored stay until they are swept. The
+    room is reserved before the first byte is taken, so that uploads at the same time fit together.
     503 also for more than `most_requests` at once, and 408 for a body that stops coming.
 
     Args:
@@ -140,4 +140,4 @@ async def _answer(send: Any, status: int, text: str) -> None:
 
 
 class _TooMuch(Exception):
-    """The body is larger than it may be."""
+    """The body exceeds the limit."""

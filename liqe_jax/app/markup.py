@@ -1,4 +1,4 @@
-"""Judgements as HTML. Everything that comes from a file, a model or a visitor is escaped."""
+"""Scored photographs as HTML. All text from files, models and visitors is escaped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from liqe_jax.app.judge import Judgement, Map
+from liqe_jax.app.photograph import Map, ScoredPhotograph
 from liqe_jax.scoring.heatmap import colours_of
 from liqe_jax.scoring.result import Failure
 
@@ -17,51 +17,51 @@ SIDES = ("A", "B")
 Probabilities = Mapping[str, Mapping[str, float]]
 
 
-def row(judgement: Judgement, number: int, drawn: Map | Failure | None) -> str:
-    """A photograph's row, and what it shows when it is picked.
+def row(scored: ScoredPhotograph, number: int, drawn: Map | Failure | None) -> str:
+    """The row of a photograph, with the details that are shown when it is selected.
 
     Args:
-      judgement: of the photograph.
-      number: its place in the list; the first, 0, is picked from the beginning.
-      drawn: its map, why there is none, or None where it is still being drawn.
+      scored: the photograph.
+      number: position in the list; the first, 0, is selected at the beginning.
+      drawn: its map, the reason why there is none, or None while it is being drawn.
     """
     name, checked = f"photograph-{number}", "" if number else " checked"
-    notes = "".join(f"<li>{_text(note)}</li>" for note in judgement.warnings)
-    scores = "".join(f'<span class="number">{value:.2f}</span>{scale}' for value, scale in _numbers(judgement))
-    width, height = judgement.size
-    photo = _figure("picture", judgement.name, judgement.picture, f"{width} x {height} pixels")
+    notes = "".join(f"<li>{_text(note)}</li>" for note in scored.warnings)
+    scores = "".join(f'<span class="number">{value:.2f}</span>{scale}' for value, scale in _numbers(scored))
+    width, height = scored.size
+    photo = _figure("picture", scored.name, scored.picture, f"{width} x {height} pixels")
     return f"""<div class="lq photo"><input type="radio" name="photograph" id="{name}"{checked}>
-<label for="{name}"><img class="thumb" alt="" src="{_inline(judgement.thumbnail)}">
-<span class="name">{_text(judgement.name)}</span><span class="score">{scores}</span>{_found(judgement)}
+<label for="{name}"><img class="thumb" alt="" src="{_inline(scored.thumbnail)}">
+<span class="name">{_text(scored.name)}</span><span class="score">{scores}</span>{_found(scored)}
 {f'<ul class="notes">{notes}</ul>' if notes else ""}</label>
-<div class="body"><div class="pictures">{photo}{_map(judgement.name, drawn)}</div>
-<div class="charts">{charts((judgement.probabilities,))}</div></div></div>"""
+<div class="body"><div class="pictures">{photo}{_map(scored.name, drawn)}</div>
+<div class="charts">{charts((scored.probabilities,))}</div></div></div>"""
 
 
 def failed(failure: Failure) -> str:
-    """A photograph that could not be judged, and why."""
+    """A photograph that could not be scored, with the error."""
     return f'<div class="lq failed"><strong>{_text(failure.image)}</strong><p>{_text(failure.error)}</p></div>'
 
 
-def card(judgement: Judgement, side: int, drawn: Map | Failure | None) -> str:
-    """One of two photographs that are compared: pictures, name, values."""
-    values = "".join(f'<div class="number large">{value:.2f}</div>{scale}' for value, scale in _numbers(judgement))
-    notes = "".join(f'<p class="quiet">{_text(note)}</p>' for note in judgement.warnings)
-    return f"""<div class="lq card"><div><h3>{_key(side)}{_text(judgement.name)}</h3>{values}{_found(judgement)}
-{notes}</div>{_figure("picture", judgement.name, judgement.picture)}{_map(judgement.name, drawn)}</div>"""
+def card(scored: ScoredPhotograph, side: int, drawn: Map | Failure | None) -> str:
+    """The card of one of two compared photographs: pictures, name, values."""
+    values = "".join(f'<div class="number large">{value:.2f}</div>{scale}' for value, scale in _numbers(scored))
+    notes = "".join(f'<p class="quiet">{_text(note)}</p>' for note in scored.warnings)
+    return f"""<div class="lq card"><div><h3>{_key(side)}{_text(scored.name)}</h3>{values}{_found(scored)}
+{notes}</div>{_figure("picture", scored.name, scored.picture)}{_map(scored.name, drawn)}</div>"""
 
 
 def difference(
     names: Sequence[str], values: Sequence[Mapping[str, float]], probabilities: Sequence[Probabilities]
 ) -> str:
-    """What tells two photographs apart: the difference of their values, and their distributions side by side."""
+    """The difference of the values of two photographs, and their distributions side by side."""
     sentences = []
     for attribute in values[0]:
         a, b = (side[attribute] for side in values)
         if round(a, 2) == round(b, 2):
             sentences.append(f"The same {_text(attribute)}, {a:.2f}.")
         else:
-            # Of the numbers as they are shown, so that a reader finds the same difference.
+            # Computed from the rounded values, so that it matches the values shown.
             gap = abs(round(a, 2) - round(b, 2))
             sentences.append(f"{_text(attribute).capitalize()}: {SIDES[b > a]} is higher by <b>{gap:.2f}</b>.")
     keys = "".join(f"<span>{_key(side)}{_text(name)}</span>" for side, name in enumerate(names))
@@ -70,17 +70,17 @@ def difference(
 
 
 def charts(probabilities: Sequence[Probabilities]) -> str:
-    """The distributions of every attribute as bars; of two photographs, two bars a label."""
+    """The distributions of all attributes as bars; two bars per label for two photographs."""
     return "".join(_chart(name, [side[name] for side in probabilities]) for name in probabilities[0])
 
 
 def status(text: str) -> str:
-    """A line that says what is going on; screen readers read it aloud."""
+    """A status line; screen readers announce it."""
     return f'<p class="lq quiet" role="status">{_text(text)}</p>' if text else ""
 
 
 def _chart(name: str, sides: Sequence[Mapping[str, float]]) -> str:
-    likeliest = [max(side, key=side.__getitem__) for side in sides]
+    best_of = [max(side, key=side.__getitem__) for side in sides]
     rows = []
     for label in sides[0]:
         bars = "".join(
@@ -88,9 +88,9 @@ def _chart(name: str, sides: Sequence[Mapping[str, float]]) -> str:
             for number, side in enumerate(sides)
         )
         shares = "".join(
-            f"<div{_strong(label == best)}>{side[label]:.1%}</div>" for side, best in zip(sides, likeliest, strict=True)
+            f"<div{_strong(label == best)}>{side[label]:.1%}</div>" for side, best in zip(sides, best_of, strict=True)
         )
-        term = f"<dt{_strong(label in likeliest)}>{_label(label)}</dt>"
+        term = f"<dt{_strong(label in best_of)}>{_label(label)}</dt>"
         rows.append(f'{term}<dd class="bars">{bars}</dd><dd>{shares}</dd>')
     return f'<section><h3>{_text(name)}</h3><dl class="chart">{"".join(rows)}</dl></section>'
 
@@ -101,32 +101,32 @@ def _strong(wanted: bool) -> str:
 
 def _map(name: str, drawn: Map | Failure | None) -> str:
     if drawn is None:
-        return '<p class="quiet">Drawing the map of quality ...</p>'
+        return '<p class="quiet">Drawing the quality map ...</p>'
     if isinstance(drawn, Failure):
         return f'<p class="quiet">{_text(drawn.error)}</p>'
-    figures = f"least {drawn.least:.2f}, mean {drawn.mean:.2f}, greatest {drawn.greatest:.2f}"
+    values = f"lowest {drawn.lowest:.2f}, mean {drawn.mean:.2f}, highest {drawn.highest:.2f}"
     legend = f'<span class="legend">1 <span style="{_colours()}"></span> 5</span>'
-    return _figure("map", f"Map of quality of {name}", drawn.picture, f"Quality of its patches: {figures} {legend}")
+    return _figure("map", f"Quality map of {name}", drawn.picture, f"Quality of crops: {values} {legend}")
 
 
 def _figure(kind: str, alt: str, picture: bytes, caption: str = "") -> str:
-    """A picture with a caption, which is HTML."""
+    """A picture with a caption in HTML."""
     under = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><img class="{kind}" alt="{_text(alt)}" src="{_inline(picture)}">{under}</figure>'
 
 
-def _found(judgement: Judgement) -> str:
-    """The likeliest labels, each with the name of its attribute."""
-    labels = {name: value for name, value in judgement.values.items() if isinstance(value, str)}
+def _found(scored: ScoredPhotograph) -> str:
+    """The most probable labels, each with the name of its attribute."""
+    labels = {name: value for name, value in scored.values.items() if isinstance(value, str)}
     spans = "".join(f"<span><small>{_text(name)}</small> {_label(value)}</span>" for name, value in labels.items())
     return f'<span class="found">{spans}</span>'
 
 
-def _numbers(judgement: Judgement) -> Iterator[tuple[float, str]]:
-    """Expected values, each with a bar from the least to the greatest possible one and a mark where it lies."""
-    for name, value in judgement.values.items():
+def _numbers(scored: ScoredPhotograph) -> Iterator[tuple[float, str]]:
+    """Expected values, each with a scale and a mark at the value."""
+    for name, value in scored.values.items():
         if isinstance(value, float):
-            low, high = judgement.ranges[name]
+            low, high = scored.ranges[name]
             share = (value - low) / (high - low) if high > low else 0.5
             yield value, f'<div class="scale" style="{_colours()}"><i style="left:{100 * share:.1f}%"></i></div>'
 
@@ -149,5 +149,5 @@ def _label(label: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Any text as HTML; surrogates (names that are no UTF-8) become question marks."""
+    """Escapes text as HTML; surrogates (names that are not UTF-8) become question marks."""
     return html.escape(text.encode("utf-8", "replace").decode())

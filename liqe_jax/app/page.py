@@ -1,7 +1,7 @@
-"""The page: two tabs of Gradio components, and what happens when photographs are dropped.
+"""The page: two tabs of Gradio components and their event handlers.
 
-Results are HTML with the pictures in it, so Gradio writes no file for them. It would keep the last
-values of every visitor in memory, though, and the last request; both are dropped as soon as they are answered.
+Results are HTML with inline pictures, so Gradio does not write files for them. Gradio would keep the last
+values and the last request of every visitor in memory; both are deleted when a request is answered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import gradio as gr
 
 from liqe_jax.app import about, markup
 from liqe_jax.app.compare import compare, numbers
-from liqe_jax.app.judge import Judgement, draw_map, judge
+from liqe_jax.app.photograph import ScoredPhotograph, draw_map, score_photograph
 from liqe_jax.app.uploads import take
 from liqe_jax.errors import ImageError
 from liqe_jax.images.preprocess import Preset
@@ -22,17 +22,17 @@ from liqe_jax.scoring.model import Model
 from liqe_jax.scoring.result import Failure
 
 MAX_PHOTOGRAPHS = 20  # per drop
-MAX_WAITING = 32  # visitors; who comes later is told so
+MAX_WAITING = 32  # visitors in the queue; later ones get a message
 
 
 def build(model: Model, preset: Preset, folder: Path, max_megabytes: float) -> gr.Blocks:
-    """The page, not launched yet.
+    """Builds the page without launching it.
 
     Args:
-      model: what judges.
-      preset: how it chooses patches.
-      folder: the one of `upload_folder`, which must be open.
-      max_megabytes: what the page says of the size of uploads; the server enforces it.
+      model: the model.
+      preset: how crops are chosen.
+      folder: the open folder of `upload_folder`.
+      max_megabytes: size limit that the page states; the server enforces it.
     """
     with gr.Blocks(title="LIQE", analytics_enabled=False) as page:
         gr.HTML(about.heading(model, preset.name, max_megabytes), apply_default_css=False)
@@ -52,26 +52,26 @@ def _photographs(page: gr.Blocks, model: Model, preset: Preset, folder: Path) ->
         slots = [gr.HTML(apply_default_css=False) for _ in range(MAX_PHOTOGRAPHS)]
 
     def dropped(uploads: list[dict[str, Any]] | None, request: gr.Request) -> Iterator[list[Any]]:
-        """Scores of all photographs, then their maps, which take longer."""
-        judged: list[tuple[int, Judgement]] = []
+        """Scores all photographs, then draws their maps, which is slower."""
+        scored: list[tuple[int, ScoredPhotograph]] = []
         count = min(len(uploads or ()), MAX_PHOTOGRAPHS)
-        too_many = f" Only the first {count} of {len(uploads)} are judged." if uploads and len(uploads) > count else ""
+        too_many = f" Only the first {count} of {len(uploads)} are scored." if uploads and len(uploads) > count else ""
         try:
-            # The drop zone is emptied: what it would link to is gone soon.
-            yield [None, markup.status(f"Judging 1 of {count} ..."), *[""] * MAX_PHOTOGRAPHS]
+            # The drop zone is cleared, since its files are deleted soon.
+            yield [None, markup.status(f"Scoring 1 of {count} ..."), *[""] * MAX_PHOTOGRAPHS]
             for slot, (name, content) in enumerate(take(uploads or (), folder, count)):
-                result = _judged(name, content, model, preset)
+                result = _scored(name, content, model, preset)
                 if isinstance(result, Failure):
                     html = markup.failed(result)
                 else:
-                    html = markup.row(result, len(judged), None)
-                    judged.append((slot, result))
-                doing = f"Judging {slot + 2} of {count} ..." if slot + 1 < count else "Drawing maps ..."
+                    html = markup.row(result, len(scored), None)
+                    scored.append((slot, result))
+                doing = f"Scoring {slot + 2} of {count} ..." if slot + 1 < count else "Drawing maps ..."
                 yield [gr.skip(), markup.status(doing + too_many), *_only(slot, html)]
-            for place, (slot, judgement) in enumerate(judged):
-                html = markup.row(judgement, place, draw_map(judgement, model, preset))
+            for place, (slot, one) in enumerate(scored):
+                html = markup.row(one, place, draw_map(one, model, preset))
                 yield [gr.skip(), gr.skip(), *_only(slot, html)]
-            done = f"{len(judged)} judged, {count - len(judged)} failed.{too_many}"
+            done = f"{len(scored)} scored, {count - len(scored)} failed.{too_many}"
             yield [gr.skip(), markup.status(done), *_only(-1)]
         finally:
             _forget(page, request)
@@ -82,7 +82,7 @@ def _photographs(page: gr.Blocks, model: Model, preset: Preset, folder: Path) ->
 def _compare(page: gr.Blocks, model: Model, preset: Preset, folder: Path) -> None:
     with gr.Row(equal_height=False):
         sides = [_side(number) for number in range(2)]
-    verdict = gr.HTML(elem_id="difference", apply_default_css=False)
+    difference = gr.HTML(elem_id="difference", apply_default_css=False)
     both = [own for _, _, own in sides]
 
     def compared(first: Any, second: Any, request: gr.Request) -> str:
@@ -94,8 +94,8 @@ def _compare(page: gr.Blocks, model: Model, preset: Preset, folder: Path) -> Non
     for side, (drop, result, own) in enumerate(sides):
         dropped = _one_dropped(page, model, preset, folder, side)
         event = drop.upload(dropped, drop, [drop, result, own], preprocess=False, **_event(result))
-        # The numbers of both photographs wait in the visitor's browser and come back to be compared.
-        event.then(compared, both, verdict, **_event(verdict))
+        # The visitor's browser stores the numbers of both photographs and sends them back for the comparison.
+        event.then(compared, both, difference, **_event(difference))
 
 
 def _one_dropped(
@@ -103,9 +103,9 @@ def _one_dropped(
 ) -> Callable[[dict[str, Any] | None, gr.Request], Iterator[list[Any]]]:
     def dropped(upload: dict[str, Any] | None, request: gr.Request) -> Iterator[list[Any]]:
         try:
-            yield [None, markup.status("Judging ..."), None]
+            yield [None, markup.status("Scoring ..."), None]
             for name, content in take([upload] if upload else [], folder, 1):
-                result = _judged(name, content, model, preset)
+                result = _scored(name, content, model, preset)
                 if isinstance(result, Failure):
                     yield [gr.skip(), markup.failed(result), None]
                 else:
@@ -126,33 +126,32 @@ def _side(number: int) -> tuple[gr.File, gr.HTML, gr.JSON]:
     return drop, result, own
 
 
-def _judged(name: str, content: bytes | ImageError, model: Model, preset: Preset) -> Judgement | Failure:
+def _scored(name: str, content: bytes | ImageError, model: Model, preset: Preset) -> ScoredPhotograph | Failure:
     if isinstance(content, ImageError):
         return Failure(name, str(content))
-    return judge(name, content, model, preset)
+    return score_photograph(name, content, model, preset)
 
 
 def _only(slot: int, html: str = "") -> list[Any]:
-    """What changes one slot and leaves the others as they are."""
+    """Output values that change one slot and skip the others."""
     return [html if number == slot else gr.skip() for number in range(MAX_PHOTOGRAPHS)]
 
 
 def _event(progress: gr.HTML) -> dict[str, Any]:
-    """What all events have in common."""
+    """The common settings of all events."""
     return {
         "api_visibility": "private",
         "show_progress": "minimal",
         "show_progress_on": progress,
-        # One at a time, whoever comes and whatever was dropped: judging keeps a computer busy. Who drops more
-        # while it works waits like the others.
-        "concurrency_id": "judge",
+        # One event at a time for all visitors, since scoring uses all cores; further drops wait in the queue.
+        "concurrency_id": "score",
         "concurrency_limit": 1,
         "trigger_mode": "multiple",
     }
 
 
 def _forget(page: gr.Blocks, request: gr.Request) -> None:
-    """Drops what Gradio remembers of a visit: the values that were sent last, and the names of uploads."""
+    """Deletes the data that Gradio keeps of a visit: the last values and the names of uploads."""
     visitor = request.session_hash or ""
     page.state_holder.session_data.pop(visitor, None)
     page.state_holder.time_last_used.pop(visitor, None)
@@ -161,7 +160,7 @@ def _forget(page: gr.Blocks, request: gr.Request) -> None:
 
 
 def _forget_requests(page: gr.Blocks) -> None:
-    """Empties each request when it is done: loops of Gradio's queue hold it until another comes."""
+    """Empties each request when it is done; Gradio's queue would keep it until the next one."""
     process = page._queue.process_events
 
     async def process_and_forget(events: list[Any], *rest: Any) -> None:

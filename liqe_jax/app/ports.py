@@ -1,4 +1,4 @@
-"""A port to listen on."""
+"""Finds a free port."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import socket
 
 from liqe_jax.errors import UsageError
 
-FIRST = 7860  # Gradio's own, which Hugging Face Spaces expect
+FIRST = 7860  # Gradio's default, which Hugging Face Spaces expect
 TRIED = 100
 
 
 def free_port(host: str, port: int | None = None) -> int:
-    """A port of `host` that nobody listens on.
+    """Finds a free port of `host`.
 
     Args:
-      host: a name or an address, IPv6 without brackets.
-      port: the one that is wanted; 0 stands for any, None for the first free one from `FIRST`.
+      host: name or address; IPv6 without brackets.
+      port: the port; 0 stands for any free one, None for the first free one from `FIRST`.
 
     Raises:
-      UsageError: there is none, or no such host on this computer.
+      UsageError: no port is free, or the host is not an address of this computer.
     """
     candidates = range(FIRST, FIRST + TRIED) if port is None else (port,)
     reason = "none was tried"
@@ -29,9 +29,9 @@ def free_port(host: str, port: int | None = None) -> int:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind((host, candidate))
                 return listener.getsockname()[1]
-        except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
             reason = getattr(error, "strerror", None) or str(error)
     named = f"port {port}" if port is not None else f"any port from {candidates[0]} to {candidates[-1]}"
     raise UsageError(
-        f"Cannot listen on {host}, {named}: {reason}. Choose others with --host and --port (0 takes any free port)."
+        f"Cannot listen on {host}, {named}: {reason}. Choose another --host or --port (0 takes any free port)."
     )

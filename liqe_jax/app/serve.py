@@ -1,4 +1,4 @@
-"""The page's server: one process, nothing shared with anybody, uploads bounded in size and number."""
+"""The server of the page: one process, without sharing links, with limits on uploads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from liqe_jax.app.judge import warm_up
 from liqe_jax.app.limits import Limits
 from liqe_jax.app.page import MAX_PHOTOGRAPHS, build
+from liqe_jax.app.photograph import warm_up
 from liqe_jax.app.ports import free_port
 from liqe_jax.app.style import STYLE
 from liqe_jax.app.uploads import stored_bytes, sweep, upload_folder
@@ -25,7 +25,7 @@ from liqe_jax.scoring.model import Model
 
 SWEEP_EVERY = 60.0  # seconds
 
-# Uploads of the largest size that may lie there at a time, of visitors who left in the middle or wait.
+# Drops of the largest size that may be stored at a time, of visitors who wait or have left.
 MOST_WAITING = 10
 
 
@@ -42,16 +42,16 @@ def serve(
     """Serves the page until the process is interrupted or terminated.
 
     Args:
-      model: what judges.
+      model: the model.
       preprocess: a key of `PRESETS`.
-      host: address to listen on; "0.0.0.0" lets other computers in.
-      port: 0 takes any free one; None the first free one from 7860.
-      max_megabytes: of a photograph, in units of 1,048,576 bytes.
-      open_browser: opens the page there.
-      started: called with the page's address when it can be visited.
+      host: address to listen on; "0.0.0.0" accepts other computers.
+      port: port to listen on; 0 takes any free one, None the first free one from 7860.
+      max_megabytes: size limit of a photograph, in units of 1,048,576 bytes.
+      open_browser: whether to open the page in the browser.
+      started: called with the address of the page when it is ready.
 
     Raises:
-      UsageError: the address cannot be listened on.
+      UsageError: the server cannot listen on the address.
     """
     preset, host = PRESETS[preprocess], host.strip("[]")
     port = free_port(host, port)
@@ -70,7 +70,7 @@ def serve(
 
 
 def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
-    """What `gr.Blocks.launch` needs for a page that keeps nothing and tells nobody."""
+    """Arguments of `gr.Blocks.launch` for a page that stores nothing and reports nothing."""
     limit = int(max_megabytes * 1024 * 1024)
     return {
         "max_file_size": limit,
@@ -96,9 +96,9 @@ def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
         "quiet": True,
         "inline": False,
         "prevent_thread_lock": True,
-        # Visitors that left in the middle; who is served needs none of it.
+        # Sessions of visitors who left; active ones do not need it.
         "state_session_capacity": 8,
-        # No font of its own is fetched.
+        # System fonts, so that no font is downloaded.
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "css": STYLE,
     }
@@ -106,7 +106,7 @@ def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _terminated() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that uploads are deleted then too; only the main thread hears signals."""
+    """An event that SIGTERM sets, so that uploads are deleted on exit; only the main thread receives signals."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -120,7 +120,7 @@ def _terminated() -> Iterator[threading.Event]:
 
 @contextlib.asynccontextmanager
 async def _sweeping(folder: Path) -> AsyncIterator[None]:
-    """While the server runs, uploads that nobody asked for are deleted."""
+    """Deletes abandoned uploads while the server runs."""
 
     async def again_and_again() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""`liqe app`: a web page to try a model, on this computer."""
+"""`liqe app`: a local web page to try a model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXAMPLES = """\
 examples:
   liqe app --model liqe_mix
   liqe app --model my_model --port 8000 --no-open
-  liqe app --model my_model --host 0.0.0.0     # other computers and phones of the network may use it
+  liqe app --model my_model --host 0.0.0.0     # accept other computers and phones of the network
 
-needs Gradio: pip install 'liqe_jax[app]'. Ctrl+C ends it.
+Needs Gradio: pip install 'liqe_jax[app]'. Stop it with Ctrl+C.
 """
 
 LARGEST_PORT = 65535
@@ -25,17 +25,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "app",
         help="open a web page to try a model",
-        description="Open a web page on this computer: drop photographs, see score, distributions and the map of "
-        "quality, compare two. Uploads are deleted as they are read.",
+        description="Open a local web page: drop photographs to see scores, distributions and quality maps, or compare "
+        "two. Uploads are deleted when they are read.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_options(parser)
-    add_preprocess_option(parser, "even")  # whatever the model: visitors come with phones
+    add_preprocess_option(parser, "even")  # for every model: photographs of phones are rotated by EXIF
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, metavar="N", help="0 takes any free one (default: first free from 7860)")
+    parser.add_argument("--port", type=int, metavar="N", help="0 takes any free port (default: first free from 7860)")
     parser.add_argument(
-        "--max-megabytes", type=float, default=20, metavar="N", help="largest photograph that is taken (default: 20)"
+        "--max-megabytes", type=float, default=20, metavar="N", help="size limit of a photograph (default: 20)"
     )
     parser.add_argument(
         "--open", action=argparse.BooleanOptionalAction, default=True, help="open the page in the browser"
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves until interrupted; returns the exit status.
 
     Raises:
-      LiqeError: wrong use, no such model, or Gradio is missing.
+      LiqeError: an argument is invalid, the model cannot be loaded, or Gradio is missing.
     """
     if arguments.port is not None and not 0 <= arguments.port <= LARGEST_PORT:
         raise UsageError(f"--port must lie between 0 and {LARGEST_PORT}; got {arguments.port}.")
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--max-megabytes must be a positive number; got {arguments.max_megabytes:g}.")
     tasks = read_tasks(arguments.tasks)
 
-    # Imported after everything that can be said without it: JAX takes a second, Gradio two.
+    # Imported after the checks: JAX takes a second, Gradio two.
     from liqe_jax.extras import require
 
     require("gradio", extra="app")
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             port=arguments.port,
             max_megabytes=arguments.max_megabytes,
             open_browser=arguments.open,
-            started=lambda url: print(f"{printable(model.name)} is at {url} - Ctrl+C ends it.", flush=True),
+            started=lambda url: print(f"{printable(model.name)} is at {url} - stop it with Ctrl+C.", flush=True),
         )
     except KeyboardInterrupt:
         print()

@@ -20,7 +20,7 @@ examples:
   liqe data verify kadid10k --data-dir ~/iqa
   liqe data preview kadid10k --data-dir ~/iqa --output sheet.png
 
-Most data sets have to be asked for or fetched by hand; `liqe data list NAME` says where. --labels is
+Most data sets must be requested or downloaded by hand; `liqe data list NAME` shows where. --labels is
 a checkout of github.com/zwx8981/LIQE, whose label files have scenes, distortions and ten sessions.
 """
 
@@ -36,22 +36,24 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     actions = data.add_subparsers(metavar="ACTION", required=True)
 
-    listing = actions.add_parser("list", help="show what can be prepared, or what is known of one data set")
-    listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, for its page of documentation")
+    listing = actions.add_parser("list", help="list the data sets, or show the page of one")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, to show its page")
     listing.set_defaults(run=run_list)
 
-    prepare = actions.add_parser("prepare", help="read a data set's files, check them and store them")
+    prepare = actions.add_parser("prepare", help="read, check and store the files of a data set")
     prepare.add_argument("name", metavar="NAME", help="a name of `liqe data list`")
-    prepare.add_argument("--manual-dir", type=Path, required=True, metavar="D", help="folder with its files, unpacked")
+    prepare.add_argument(
+        "--manual-dir", type=Path, required=True, metavar="D", help="folder with the unpacked files of the set"
+    )
     _add_data_dir(prepare)
-    prepare.add_argument("--allow-missing", action="store_true", help="leave missing and unreadable images out")
-    prepare.add_argument("--workers", type=_positive, metavar="N", help="threads (default: one for each core)")
+    prepare.add_argument("--allow-missing", action="store_true", help="exclude missing and unreadable images")
+    prepare.add_argument("--workers", type=_positive, metavar="N", help="threads (default: one per core)")
     prepare.add_argument("--name", dest="own_name", metavar="NAME", help="name of a set of your own")
     _add_set_options(prepare)
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.set_defaults(run=run_prepare)
 
-    verify = actions.add_parser("verify", help="read everything that was stored and compare hashes")
+    verify = actions.add_parser("verify", help="read all stored images and compare hashes")
     verify.add_argument("name", metavar="NAME", help="a prepared data set")
     _add_data_dir(verify)
     verify.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -70,7 +72,7 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _set_options() -> dict[Option, list[str]]:
-    """Every option that data sets declare, with the short names of those sets."""
+    """All options that data sets declare, with the short names of those sets."""
     from liqe_jax.data.sets import SPECS
 
     users: dict[Option, list[str]] = {}
@@ -97,10 +99,10 @@ def _positive(text: str) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Prints; returns the exit status.
+    """Prints the list or a page; returns the exit status.
 
     Raises:
-      DataError: no such data set.
+      DataError: the data set is unknown.
     """
     if arguments.name:
         from liqe_jax.data.sets import find_spec
@@ -119,10 +121,10 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_prepare(arguments: argparse.Namespace) -> int:
-    """Prepares; returns the exit status.
+    """Prepares a data set; returns the exit status.
 
     Raises:
-      DataError: files are missing, malformed or damaged, or the set is prepared already.
+      DataError: files are missing, malformed or corrupt, or the set is prepared already.
     """
     from liqe_jax.data.prepare.run import prepare
 
@@ -143,17 +145,17 @@ def run_prepare(arguments: argparse.Namespace) -> int:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """Prints what is damaged; returns 1 if anything is.
+    """Prints corrupt images; returns 1 if there are any.
 
     Raises:
-      DataError: there is no such set, or its records cannot be opened.
+      DataError: the set does not exist, or its records cannot be opened.
     """
     from liqe_jax.data.prepare.verify import verify
 
     verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
     for name, fault in verified.faults.items():
         print(f"{printable(name)}: {printable(fault, 1000)}")
-    print(f"{verified.count - len(verified.faults)} of {verified.count} images are as they were stored.")
+    print(f"{verified.count - len(verified.faults)} of {verified.count} images are unchanged.")
     return 1 if verified.faults else 0
 
 
@@ -161,7 +163,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
     """Writes the sheet; returns the exit status.
 
     Raises:
-      DataError: there is no such set, or the sheet cannot be written.
+      DataError: the set does not exist, or the sheet cannot be written.
     """
     from liqe_jax.data.prepare.preview import write_sheet
     from liqe_jax.data.reading.store import load_set

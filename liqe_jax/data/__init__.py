@@ -1,1 +1,1 @@
-"""Data sets: labels, builders and pipelines. The only part that imports TensorFlow."""
+"""Data sets: labels, builders and pipelines. The only package that imports TensorFlow."""

@@ -86,5 +86,5 @@ def crops_set(folder: Path, name: str = CROPS) -> LabelledSet:
         scenes=np.asarray([[scene in label["scenes"] for scene in SCENE.labels] for label in labels], bool),
         reference=[label["photo"] for label in labels],
         read=read,
-        parts={SPLIT: [label["part"] for label in labels]},
+        splits={SPLIT: [label["part"] for label in labels]},
     )

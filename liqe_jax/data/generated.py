@@ -1,7 +1,7 @@
-"""A small data set that is made on the spot, so that a run can be tried without any download.
+"""A small generated data set for trials without a download.
 
-Pictures with a natural-looking spectrum, blurred or made noisy to a known degree, which is their
-opinion score. It shows that everything works; a model learns nothing about photographs from it.
+The images have a natural spectrum and a known amount of blur or noise, which defines their MOS. The set is for
+trials only; a model learns nothing about photographs from it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,23 @@ from liqe_jax.taxonomy import DISTORTION, SCENE
 
 GENERATED = "generated"
 
-# Images and their sides, pixels: enough for a batch of every kind, quick to decode.
+# Number of images and their sides in pixels: enough for a batch, fast to decode.
 COUNT, HEIGHT, WIDTH = 60, 256, 320
 LEVELS = 5
 
 
 def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
-    """A set of `count` PNGs that depends on its name alone; "1" is its only split.
+    """A set of `count` PNGs that depends on its name only; "1" is its only session.
 
-    Opinion scores are 5 to 1, the level of the damage counted down; parts follow the picture, so
-    that the versions of one never stand on both sides.
+    MOS are 5 to 1, decreasing with the level of distortion. All versions of a picture are in the same split.
     """
     kinds = ("gaussian blur", "white noise")
     seed = zlib.crc32(name.encode())
     index = np.arange(count)
     picture, level = index // LEVELS, index % LEVELS
-    kind = (picture + picture // 6) % len(kinds)  # both kinds in every part
+    kind = (picture + picture // 6) % len(kinds)  # both kinds in every split
     category = [DISTORTION.labels.index(label) for label in ("blur", "noise")]
-    parts = np.choose(picture % 6, ["train", "train", "val", "train", "test", "train"])
+    splits = np.choose(picture % 6, ["train", "train", "val", "train", "test", "train"])
 
     def read(indices: Sequence[int]) -> list[bytes]:
         return [_encode(_picture(seed + int(picture[i]), int(kind[i]), int(level[i]))) for i in indices]
@@ -54,7 +53,7 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
         scenes=scenes,
         reference=[f"{p:03d}" for p in picture],
         read=read,
-        parts={"1": parts.tolist()},
+        splits={"1": splits.tolist()},
     )
 
 

@@ -1,4 +1,4 @@
-"""A data set in memory but for its images: what builders give and pipelines take.
+"""A data set in memory, with images by random access.
 
 Letters: N images of a set, S scenes (`taxonomy.SCENE`), T distortions (`taxonomy.DISTORTION`).
 """
@@ -14,31 +14,31 @@ from jaxtyping import Bool, Float, Int
 
 from liqe_jax.errors import DataError
 
-# Parts of a data set that a session (one of LIQE's ten random splits, "1" to "10") or an
-# official split tells apart; images that belong to none have "".
+# The splits of a session: one of LIQE's ten random sessions, "1" to "10", an official one or your own. Images that
+# belong to no split have "".
 SPLITS = ("train", "val", "test")
 
-# The category of an image whose distortion nobody named.
+# The category of an image of unknown distortion.
 UNKNOWN = -1
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledSet:
-    """One data set: every label as an array, images by random access.
+    """One data set: labels as arrays, images by random access.
 
     Attributes:
-      name: of the data set, a key of `weights.provenance.DATASET_PATHS` or any other.
-      names: image names relative to the set's folder, unique.
-      mos: opinion scores, higher is better, on the set's own scale.
-      mos_range: lowest and highest value of that scale, as documented.
-      raw_distortion: the set's own name of each image's distortion, "" where unknown.
+      name: name of the data set, a key of `weights.provenance.DATASET_PATHS` or any other.
+      names: unique image names relative to the set's folder.
+      mos: mean opinion scores on the scale of the set, higher is better.
+      mos_range: lowest and highest possible MOS.
+      raw_distortion: the set's name of each image's distortion, "" if unknown.
       distortion: index into `DISTORTION.labels`, or `UNKNOWN`.
-      scenes: which scenes each photograph has; all False where nobody said.
-      reference: id of the pristine original, "" where there is none.
-      parts: split name ("1" to "10", "official", ...) -> part of each image.
-      read: indices -> encoded bytes of those images, JPEG, PNG or BMP, ready for patches.
-      ready: (index, mirrored, a uniform number for each patch) -> what training takes instead of patches, where that
-        was prepared.
+      scenes: scenes of each image; all False if unknown.
+      reference: id of each image's pristine original, or "".
+      read: indices -> encoded bytes of those images: JPEG, PNG or BMP.
+      splits: session ("1" to "10", "official", ...) -> split of each image.
+      ready: (index, mirrored, uniform number per crop) -> array [P, ...] that training uses instead of crops, such as
+        features of a frozen encoder; None uses crops.
     """
 
     name: str
@@ -50,27 +50,27 @@ class LabelledSet:
     scenes: Bool[np.ndarray, "N S"]
     reference: Sequence[str]
     read: Callable[[Sequence[int]], list[bytes]]
-    parts: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    splits: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     ready: Callable[[int, bool, np.ndarray], np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def indices(self, split: str, part: str) -> Int[np.ndarray, " M"]:
-        """Positions of the images of one part of one split, ascending; split "all" is the whole set.
+    def indices(self, session: str, split: str) -> Int[np.ndarray, " M"]:
+        """Positions of the images of a split, ascending; session "all" is the whole set.
 
         Raises:
-          DataError: the set has no such split, or the part is empty.
+          DataError: the set does not have the session, or the split is empty.
         """
-        if split == "all":
+        if session == "all":
             return np.arange(len(self))
-        if split not in self.parts:
+        if session not in self.splits:
             raise DataError(
-                f"{self.name} has no split {split!r}; it has {', '.join([*self.parts, 'all'])}. Choose one of those."
+                f"{self.name} has no session {session!r}; it has {', '.join([*self.splits, 'all'])}. Choose one."
             )
-        chosen = np.flatnonzero(np.asarray(self.parts[split]) == part)
+        chosen = np.flatnonzero(np.asarray(self.splits[session]) == split)
         if not len(chosen):
             raise DataError(
-                f"Split {split!r} of {self.name} has no image in part {part!r} (parts: {', '.join(SPLITS)})."
+                f"Session {session!r} of {self.name} has no image in split {split!r} (splits: {', '.join(SPLITS)})."
             )
         return chosen

@@ -1,4 +1,4 @@
-"""Data sets by the names that configurations give them: published, folders of crops, or made on the spot."""
+"""Data sets by name: prepared sets, folders of crops, generated sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from liqe_jax.errors import DataError
 
 
 def is_generated(name: str) -> bool:
-    """Whether a name stands for pictures made on the spot: `generated`, `generated-2`, ..."""
+    """Whether a name stands for a generated set: `generated`, `generated-2`, ..."""
     return re.fullmatch(rf"{GENERATED}(-\d+)?", name) is not None
 
 
@@ -24,30 +24,30 @@ def is_crops(name: str) -> bool:
 
 
 def check_own_name(name: str) -> None:
-    """Refuses names that a set of one's own would never be found by.
+    """Checks the name of a set of the user's data.
 
     Raises:
-      DataError: the name stands for generated pictures or crops, or is no name of a folder.
+      DataError: the name is reserved for generated sets or crops, or is not a valid folder name.
     """
     if is_generated(name.lower()) or is_crops(name.lower()):
         raise DataError(
-            f"{name!r} cannot name a set of your own: generated, generated-NUMBER, crops and crops-ANYTHING stand for "
-            "pictures made on the spot and folders of crops. Choose another name."
+            f"{name!r} cannot name a set of your own: generated, generated-NUMBER, crops and crops-ANYTHING are "
+            "reserved for generated sets and folders of crops. Choose another name."
         )
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise DataError(f"{name!r} cannot name a folder; use letters, digits, '_', '-' and '.'.")
 
 
 def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
-    """Prepared data sets.
+    """Loads data sets by name.
 
     Args:
-      names: `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are made on the spot, for
-        trials; others are those that `liqe data prepare` wrote.
-      folder: where they lie.
+      names: `crops`, `crops-2`, ... are folders of crops; `generated`, `generated-2`, ... are generated sets for
+        trials; other names are sets that `liqe data prepare` wrote.
+      folder: folder of prepared sets and crops.
 
     Raises:
-      DataError: a set is unknown or was not prepared, or one that was prepared has a name that stands for others.
+      DataError: a set is not prepared, or a prepared set has a reserved name.
     """
     from liqe_jax.data.reading.store import load_set
 
@@ -65,9 +65,9 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
 
 
 def _check_unambiguous(name: str, folder: Path) -> None:
-    """Sets of one's own that were prepared before such names were refused must not be mistaken in silence."""
+    """Raises if a set with a reserved name was prepared by an earlier version, which allowed it."""
     if found := [*folder.glob(f"*/{name}/*/{FILE}")]:
         raise DataError(
-            f"{name!r} stands for generated pictures or crops, but {found[0].parent} is a prepared set of that name. "
+            f"{name!r} is reserved for generated sets or crops, but {found[0].parent} is a prepared set of that name. "
             "Prepare it under another name (liqe data prepare ... --name NAME), and remove that one."
         )

@@ -72,7 +72,7 @@ class SetPredictions:
 
 def labels_digest(dataset: LabelledSet) -> str:
     """Digest of the names and labels of all images, hexadecimal SHA-256."""
-    found = hashlib.sha256(json.dumps([list(dataset.names), {k: list(v) for k, v in dataset.parts.items()}]).encode())
+    found = hashlib.sha256(json.dumps([list(dataset.names), {k: list(v) for k, v in dataset.splits.items()}]).encode())
     for array in (dataset.mos, dataset.distortion, dataset.scenes):
         found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
@@ -90,7 +90,7 @@ def row_of(
         "distortion": DISTORTION.labels[distortion] if distortion >= 0 else None,
         "scenes": [SCENE.labels[scene] for scene in np.flatnonzero(dataset.scenes[index])],
         # The key of earlier versions, so that interrupted runs continue: session -> split.
-        "parts": {session: split for session, of_images in dataset.parts.items() if (split := of_images[index])},
+        "parts": {session: split for session, of_images in dataset.splits.items() if (split := of_images[index])},
         "probabilities": {name: [_shortest(p) for p in row] for name, row in probabilities.items()},
     }
 

@@ -122,7 +122,7 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
             for unit in of_model:
                 dataset = sets[unit.dataset]
                 indices = dataset.indices(unit.session, unit.split)
-                seen = check_seen(trained_on, dataset.name, dataset.parts, indices, list(sets))
+                seen = check_seen(trained_on, dataset.name, dataset.splits, indices, list(sets))
                 require_test(seen, protocol.describe(unit))
         known[key] = _predict_model(config, model, key, of_model, sets, folder)
         known[key]["weights"] = path

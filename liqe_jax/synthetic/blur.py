@@ -1,7 +1,7 @@
-"""Types 1 to 3: Gaussian, lens and motion blur.
+"""Kinds 1 to 3: Gaussian, lens and motion blur.
 
-Every operator takes a float32 image in 0..1, a parameter and a generator of random numbers, and
-may leave 0..1; `distort` clips.
+Every operator takes a float32 image in 0..1, a parameter and a random generator. Its result may exceed 0..1;
+`distort` clips it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 
 Image = Float32[np.ndarray, "H W 3"]
 
-# A pixel's coverage by the disk is counted on a grid of this many points a side.
+# The coverage of a pixel by the disk is counted on a grid with this many points per side.
 SUPERSAMPLING = 16
 
 

@@ -1,4 +1,4 @@
-"""Types 4, 5, 7 and 8: colours that spread, shift, fade and glow."""
+"""Kinds 4, 5, 7 and 8: colour diffusion, shift and saturation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from jaxtyping import Float32
 
 from liqe_jax.synthetic.blur import Image, gaussian_blur
 
-# Colours shift where the picture has edges, found at this scale in pixels.
+# Colours shift at edges, which are detected at this scale in pixels.
 EDGE_SIGMA = 4.0
-# Edge strengths between these percentiles are stretched over 0..1, what lies beyond is cut off.
+# Edge strengths between these percentiles are rescaled to 0..1 and clipped.
 EDGE_PERCENTILES = (1.0, 99.0)
 GREEN = 1
 
@@ -38,16 +38,16 @@ def colour_shift(image: Image, amount: float, rng: np.random.Generator) -> Image
 
 
 def edges(image: Image) -> Float32[np.ndarray, "H W"]:
-    """How near each pixel is to strong edges of the grey picture, 0..1."""
+    """Smoothed edge strength of the grey image, 0..1."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE) for order in ((1, 0), (0, 1)))
-    # cv2.magnitude depends in the last bits on where the arrays lie in memory.
+    # The last bits of cv2.magnitude depend on memory alignment.
     strength = np.sqrt(x * x + y * y)
     side = 2 * math.ceil(2 * EDGE_SIGMA) + 1
     strength = cv2.GaussianBlur(strength, (side, side), EDGE_SIGMA, borderType=cv2.BORDER_REPLICATE)
     if not strength.min() < strength.max():
         return np.zeros_like(strength)
-    # The weakest tenth of the range is no edge.
+    # The weakest tenth of the range does not count as an edge.
     low = 0.9 * strength.min() + 0.1 * strength.max()
     strength = np.maximum(strength, low)
     low, high = np.percentile(strength, EDGE_PERCENTILES).astype(np.float32)
@@ -55,7 +55,7 @@ def edges(image: Image) -> Float32[np.ndarray, "H W"]:
 
 
 def saturation_hsv(image: Image, factor: float, rng: np.random.Generator) -> Image:
-    """HSV's saturation times `factor`; below 0 colours turn into their complements.
+    """HSV saturation times `factor`; negative factors give complementary colours.
 
     A channel is V * (1 - S * f) with some f of the hue, so the factor acts on V - channel alone.
     """

@@ -1,4 +1,4 @@
-"""Types 9 and 10: JPEG 2000 and JPEG, by real encoders."""
+"""Kinds 9 and 10: JPEG 2000 and JPEG."""
 
 from __future__ import annotations
 

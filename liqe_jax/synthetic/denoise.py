@@ -1,4 +1,4 @@
-"""Type 15: noise taken away again, with what goes along with it."""
+"""Kind 15: denoising artifacts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from jaxtyping import Float, Float32
 from liqe_jax.synthetic.blur import Image
 
 SIDE = 8
-# Blocks begin at these offsets from the first one, so that their borders do not show.
+# Offsets of the block grids, so that block borders are not visible.
 OFFSETS = ((0, 0), (1, 5), (2, 2), (3, 7), (4, 4), (5, 1), (6, 6), (7, 3))
 # Coefficients below so many standard deviations of the noise count as noise.
 THRESHOLD = 2.7
 # KADID-10k's network was trained on noise up to this standard deviation (DnCNN, Zhang et al. 2017:
-# 55 of 255); of stronger noise it leaves a part.
+# 55 of 255); it removes stronger noise only partly.
 STRONGEST = 55 / 255
 
 
 def denoised(image: Image, variance: float, rng: np.random.Generator) -> Image:
-    """White noise of that variance, then removed in each channel by thresholds on overlapping DCT blocks.
+    """White noise of that variance, removed in each channel by thresholding overlapping DCT blocks.
 
-    KADID-10k removed it with a network, DnCNN; this stands in for it.
+    KADID-10k removes it with a network, DnCNN; this is a substitute.
     """
     sigma = math.sqrt(variance)
     noisy = np.clip(image + rng.standard_normal(image.shape, np.float32) * np.float32(sigma), 0, 1)
@@ -30,7 +30,7 @@ def denoised(image: Image, variance: float, rng: np.random.Generator) -> Image:
 
 
 def dct_threshold(image: Image, threshold: float) -> Image:
-    """The mean over shifted grids of 8x8 blocks of what remains above `threshold`."""
+    """Hard thresholding of DCT coefficients, averaged over shifted grids of 8x8 blocks."""
     height, width, channels = image.shape
     tall, wide = (-(-size // SIDE) * SIDE for size in (height, width))
     border = ((SIDE, tall - height + SIDE), (SIDE, wide - width + SIDE), (0, 0))
@@ -39,13 +39,13 @@ def dct_threshold(image: Image, threshold: float) -> Image:
     down = dct_matrix()
     across = np.kron(down, np.eye(channels, dtype=np.float32))
     for y, x in OFFSETS:
-        # One block more than the picture needs covers it at any offset.
+        # One more block covers the image at any offset.
         part = np.s_[y : y + tall + SIDE, x : x + wide + SIDE]
         rows, columns = tall // SIDE + 1, wide // SIDE + 1
         blocks = down @ np.ascontiguousarray(padded[part]).reshape(rows, SIDE, -1)
         spectrum = blocks.reshape(-1, SIDE * channels) @ across.T
         kept = np.abs(spectrum) >= threshold
-        # The mean of a block is no noise.
+        # The mean of a block is kept.
         kept.reshape(rows, SIDE, columns, SIDE, channels)[:, 0, :, 0] = True
         spectrum *= kept
         blocks = (spectrum @ across).reshape(rows, SIDE, -1)

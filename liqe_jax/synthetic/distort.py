@@ -1,4 +1,4 @@
-"""One distortion of one image."""
+"""Distorts an image."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from jaxtyping import Float32
 from liqe_jax.errors import ImageError, UsageError
 from liqe_jax.synthetic.kinds import KINDS, LEVELS
 
-# The misplaced patches of type 20 need three of their sides.
+# The misplaced patches of kind 20 need three times their side.
 SMALLEST = 64
-# OpenCV's remap, which type 19 is made with, counts pixels in 16 bits.
+# OpenCV's remap, used by kind 19, has 16-bit coordinates.
 LARGEST = 32766
 
 
 def distort(image: Float32[np.ndarray, "H W 3"], kind: int, level: float, seed: int) -> Float32[np.ndarray, "H W 3"]:
-    """A distorted copy of an image, the same for the same arguments on the same machine.
+    """Distorts an image; the result is deterministic on a given machine.
 
-    With another processor or number of threads, matrix products round differently: type 15 then differs in its last
-    bits. The parameters are those of KADID-10k, in pixels of its 512x384 images. A seed places noise,
-    patches and directions alike at every level of a kind.
+    With another processor or number of threads, matrix products round differently, so kind 15 differs in its last
+    bits. The parameters are those of KADID-10k, in pixels of its 512x384 images. With the same seed, noise, positions
+    and directions are the same at every level of a kind.
 
     Args:
-      image: sRGB in 0..1, 64 to 32766 pixels a side.
-      kind: KADID-10k's number of the type, 1..25 (`KINDS`).
-      level: 1 (weak) to 5 (strong). Between whole levels the parameter is interpolated.
-      seed: at least 0.
+      image: sRGB in 0..1, with sides of 64 to 32766 pixels.
+      kind: KADID-10k's number of the kind, 1..25 (`KINDS`).
+      level: 1 (weak) to 5 (strong). The parameter is interpolated between whole levels.
+      seed: seed of at least 0.
 
     Returns:
-      in 0..1, of the same shape.
+      The distorted image in 0..1, of the same shape.
 
     Raises:
-      ImageError: not such an image.
-      UsageError: no such kind, level or seed.
+      ImageError: the image has another type, shape or range.
+      UsageError: the kind, level or seed is invalid.
     """
     _check(image)
     if not _whole(kind) or kind not in KINDS:
@@ -44,7 +44,7 @@ def distort(image: Float32[np.ndarray, "H W 3"], kind: int, level: float, seed: 
     if not _whole(seed) or seed < 0:
         raise UsageError(f"Expected a whole number of at least 0 as seed; got {seed!r}.")
     known = KINDS[int(kind)]
-    # OpenCV takes no views with negative or odd strides.
+    # OpenCV does not accept views with negative or odd strides.
     packed = np.ascontiguousarray(image)
     rng = np.random.default_rng(np.random.SeedSequence([int(seed), known.number]))
     return np.clip(known.function(packed, known.at(float(level)), rng), 0, 1).astype(np.float32, copy=False)

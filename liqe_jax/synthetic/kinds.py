@@ -1,6 +1,6 @@
-"""The 25 types of KADID-10k and their parameters at five levels.
+"""The 25 kinds of distortion of KADID-10k and their parameters at five levels.
 
-Types, order and parameters: H. Lin, V. Hosu, D. Saupe, "KADID-10k: a large-scale artificially
+Kinds, order and parameters: H. Lin, V. Hosu, D. Saupe, "KADID-10k: a large-scale artificially
 distorted IQA database", QoMEX 2019, section III, and the parameters in the authors' published
 generator (the MATLAB function imdist_generator of the KADIS-700k code). Lengths are in pixels of
 their 512x384 images, values are 0..1.
@@ -25,14 +25,14 @@ Operator = Callable[[Image, float, np.random.Generator], Image]
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One type of distortion.
+    """One kind of distortion.
 
     Attributes:
-      number: KADID-10k's, 1..25.
-      name: for people.
-      raw_label: LIQE's name of the type in its KADID-10k label files.
-      parameter: what the parameter is.
-      parameters: its values at the levels 1 to 5.
+      number: KADID-10k's number, 1..25.
+      name: descriptive name.
+      raw_label: LIQE's name in its KADID-10k label files.
+      parameter: meaning of the parameter.
+      parameters: values of the parameter at levels 1 to 5.
       function: (image, parameter, generator) -> image, not yet clipped.
     """
 
@@ -45,11 +45,11 @@ class Kind:
 
     @property
     def category(self) -> str:
-        """Of `taxonomy.DISTORTION`."""
+        """Category in `taxonomy.DISTORTION`."""
         return CATEGORY_OF_RAW_DISTORTION[self.raw_label]
 
     def at(self, level: float) -> float:
-        """The parameter at a level of 1 to 5, linear between whole ones."""
+        """The parameter at a level of 1 to 5, interpolated linearly."""
         return float(np.interp(level, LEVELS, self.parameters))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""One make of a distortion as strong as another: both move an image as far."""
+"""Matches the strengths of implementations of a distortion by their distance to the original."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 
 from liqe_jax.synthetic.blur import Image
 
-# (image, strength, generator) -> image; not yet clipped, and the stronger the farther. Strengths are 0..1.
-Variant = Callable[[Image, float, np.random.Generator], Image]
+# (image, strength in 0..1, generator) -> unclipped image; the distance increases with the strength.
+Implementation = Callable[[Image, float, np.random.Generator], Image]
 
-# The search ends when the distance is within this share of what was wanted, or after so many tries.
+# The search ends at this relative error of the distance, or after this number of tries.
 _CLOSE, _TRIES = 0.02, 8
 
 _WEAKEST, _FIRST, _STRONGEST = 1e-4, 0.1, 1.0
-_NOTHING = 1e-4  # added to distances: less than eight bits show
-# Farther off than by a tenth, an image is another damage than the one whose opinion it would bear.
+_NOTHING = 1e-4  # added to distances; less than eight bits can represent
+# With a larger error than a tenth, the MOS of the level is wrong for the image.
 _FAR = math.log(1.1)
 
 
 class Match(NamedTuple):
-    """What came nearest to the distance that was wanted.
+    """The image whose distance is closest to the target.
 
     Attributes:
-      off: how far off it is, the absolute logarithm of its distance over that wanted.
+      image: the distorted image.
+      off: absolute logarithm of its distance over the target.
     """
 
     image: Image
@@ -34,13 +35,13 @@ class Match(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        """Whether it is within a tenth."""
+        """Whether the distance is within a tenth of the target."""
         return self.off <= _FAR
 
 
 class _Try(NamedTuple):
     strength: float
-    excess: float  # logarithm of the distance over that wanted
+    excess: float  # logarithm of the distance over the target
 
 
 def distance(one: Image, other: Image) -> float:
@@ -48,35 +49,35 @@ def distance(one: Image, other: Image) -> float:
     return float(np.sqrt(np.mean(np.square(one - other))))
 
 
-def matched(make: Variant, image: Image, wanted: float, seed: int) -> Match:
-    """`make` at the strength that moves an image by a root mean square difference of `wanted`.
+def match_strength(implementation: Implementation, image: Image, target: float, seed: int) -> Match:
+    """Searches the strength at which the root mean square difference to the image is `target`.
 
     Args:
-      make: the stronger the farther.
+      implementation: the distortion; its distance must increase with the strength.
       image: sRGB in 0..1.
-      wanted: in the same unit; what the strongest does not reach gives the strongest, and what is nearer to nothing
-        than to the weakest gives the image as it is.
-      seed: of everything random in it, the same at all strengths.
+      target: distance in 0..1. If the highest strength does not reach it, the result has the highest strength. If it
+        is closer to 0 than to the distance of the lowest strength, the result is the image itself.
+      seed: seed of the implementation, the same at all strengths.
     """
-    # The image as it is competes: some levels change nothing, but even the weakest of some makes shows.
-    best, least = image, abs(_excess(0.0, wanted))
+    # The unchanged image is a candidate, since some levels are the identity.
+    best, least = image, abs(_excess(0.0, target))
     tries: list[_Try] = []
     while len(tries) < _TRIES and least > _CLOSE:
         strength = _next_strength(tries)
-        result = np.clip(make(image, strength, np.random.default_rng(seed)), 0, 1)
-        excess = _excess(distance(result, image), wanted)
+        result = np.clip(implementation(image, strength, np.random.default_rng(seed)), 0, 1)
+        excess = _excess(distance(result, image), target)
         if abs(excess) < least:
             best, least = result, abs(excess)
         tries.append(_Try(strength, excess))
     return Match(best.astype(np.float32), least)
 
 
-def _excess(reached: float, wanted: float) -> float:
-    return math.log((reached + _NOTHING) / (wanted + _NOTHING))
+def _excess(reached: float, target: float) -> float:
+    return math.log((reached + _NOTHING) / (target + _NOTHING))
 
 
 def _next_strength(tries: list[_Try]) -> float:
-    """Where the distance would be right if it grew with a power of the strength, or the middle of what is left."""
+    """Extrapolates with a power law of the strength; falls back to the middle of the remaining interval."""
     if not tries:
         return _FIRST
     last, before = tries[-1], tries[-2] if len(tries) > 1 else None

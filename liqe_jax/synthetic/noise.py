@@ -1,4 +1,4 @@
-"""Types 11 to 14: noise. A seed gives the same pattern at every level, stronger or denser."""
+"""Kinds 11 to 14: noise. A seed gives the same pattern at every level, stronger or denser."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def white_noise(image: Image, variance: float, rng: np.random.Generator) -> Imag
 def colour_noise(image: Image, variance: float, rng: np.random.Generator) -> Image:
     """Gaussian noise of that variance added to Y, Cb and Cr.
 
-    The way to YCbCr is linear, so the noise can be taken to RGB by itself.
+    The transform to YCbCr is linear, so the noise alone is transformed to RGB.
     """
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(math.sqrt(variance))
     return image + noise @ RGB_FROM_YCBCR.T
 
 
 def impulse_noise(image: Image, density: float, rng: np.random.Generator) -> Image:
-    """That share of all samples is set to 0 or 1, each channel by itself."""
+    """Sets this share of all samples to 0 or 1, independently in each channel."""
     draw = rng.random(image.shape, np.float32)
     result = np.where(draw < density / 2, np.float32(0), image)
     return np.where(draw > 1 - density / 2, np.float32(1), result)

@@ -1,4 +1,4 @@
-"""Types 6 and 22: few colours, few tones."""
+"""Kinds 6 and 22: colour and tone quantization."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image as Pictures
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
 
-# Colours are chosen from about so many pixels.
+# The palette is computed from about this many pixels.
 PALETTE_PIXELS = 20_000
 STEPS = 40
 
 
 def colour_quantization(image: Image, colours: float, rng: np.random.Generator) -> Image:
-    """An image of so many (rounded) colours of its own, dithered (Floyd-Steinberg), as MATLAB's rgb2ind makes it."""
+    """Quantizes to `colours` (rounded) colours with Floyd-Steinberg dithering, like MATLAB's rgb2ind."""
     pixels = to_bytes(image)
     stride = max(1, int((pixels.shape[0] * pixels.shape[1] / PALETTE_PIXELS) ** 0.5))
     palette = Pictures.new("P", (1, 1))
@@ -25,9 +25,9 @@ def colour_quantization(image: Image, colours: float, rng: np.random.Generator) 
 
 
 def palette_of(pixels: UInt8[np.ndarray, "N 3"], number: int) -> UInt8[np.ndarray, "C 3"]:
-    """At most `number` colours by minimum variance: the worst box of colours is split, over and over.
+    """At most `number` colours by minimum variance: repeatedly splits the box with the largest reduction.
 
-    A box is split across one channel where that takes most of its sum of squared differences away.
+    A box is split in one channel, where the sum of squared differences decreases most.
     """
     boxes = [pixels.astype(np.float64)]
     splits = [best_split(boxes[0])]
@@ -46,7 +46,7 @@ def palette_of(pixels: UInt8[np.ndarray, "N 3"], number: int) -> UInt8[np.ndarra
 
 
 def best_split(box: Float[np.ndarray, "N 3"]) -> tuple[float, int, float]:
-    """Fall of the sum of squared differences by the best split, its channel and highest value below; 0 if none."""
+    """The best split: decrease of the sum of squared differences, channel, highest value below; 0 if none."""
     best = (0.0, 0, 0.0)
     for channel in range(3):
         values = box[:, channel].astype(int)
@@ -65,9 +65,9 @@ def best_split(box: Float[np.ndarray, "N 3"]) -> tuple[float, int, float]:
 
 
 def quantization(image: Image, thresholds: float, rng: np.random.Generator) -> Image:
-    """Values between two of so many (rounded) thresholds become the upper one; the outer ones 0 and 1.
+    """Maps values between two of `thresholds` (rounded) thresholds to the upper one, outer values to 0 and 1.
 
-    The thresholds are those of least variance within the classes, over all channels together.
+    The thresholds minimise the variance within classes, over all channels together.
     """
     pixels = to_bytes(image)
     counts = np.bincount(pixels.ravel(), minlength=256)
@@ -79,7 +79,7 @@ def quantization(image: Image, thresholds: float, rng: np.random.Generator) -> I
 def least_variance(counts: Float[np.ndarray, " 256"], number: int) -> Float[np.ndarray, " N"]:
     """Thresholds in 0..1 between `number` + 1 classes of a histogram, by Lloyd's iterations.
 
-    They start at equal shares of the range that occurs; an empty class keeps its place.
+    They start at equal parts of the occurring range; empty classes keep their centers.
     """
     values = np.arange(256) / 255
     low, high = values[np.flatnonzero(counts)[[0, -1]]]

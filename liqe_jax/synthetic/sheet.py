@@ -1,4 +1,4 @@
-"""A contact sheet: all 25 distortions of one photograph at five levels."""
+"""A sheet of all 25 distortions of a photograph at five levels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from liqe_jax.synthetic.distort import distort
 from liqe_jax.synthetic.kinds import KINDS, LEVELS, Kind
 from liqe_jax.synthetic.mos import mean_mos
 
-# Longest side of the photograph before it is distorted, pixels: KADID-10k's.
+# Longest side of the photograph before distortion, pixels: that of KADID-10k.
 SIDE = 512
 MARGIN = 6
 LINE = 16
@@ -24,17 +24,17 @@ BACKGROUND, INK, DIM = "#ffffff", "#111111", "#666666"
 
 
 def sheet(photograph: UInt8[np.ndarray, "H W 3"], *, cell: int = 256, seed: int = 0) -> UInt8[np.ndarray, "H2 W2 3"]:
-    """A row for each type, with its parameters and people's mean opinions; the photograph itself at the left.
+    """Draws a row for each kind, with parameters and mean MOS, and the photograph at the left.
 
-    It is shrunk to a longest side of 512 pixels, distorted, and shown at `cell` pixels.
+    The photograph is downscaled to a longest side of 512 pixels, distorted, and shown at `cell` pixels.
 
     Args:
       photograph: sRGB.
-      cell: longest side on the sheet, at least 32 and at most 512.
-      seed: of the distortions.
+      cell: longest side on the sheet in pixels, 32 to 512.
+      seed: seed of the distortions.
 
     Raises:
-      UsageError: such a cell cannot be drawn.
+      UsageError: `cell` is out of its range.
       ImageError: the photograph is too small.
     """
     if not 32 <= cell <= SIDE:
@@ -68,4 +68,4 @@ def _caption(kind: Kind, level: int) -> str:
     if not level:
         return "original"
     mean, sd = mean_mos(kind.number, level)
-    return f"{level}: {kind.at(level):g}, opinion {mean:.2f} ({sd:.2f})"
+    return f"{level}: {kind.at(level):g}, MOS {mean:.2f} ({sd:.2f})"

@@ -1,4 +1,4 @@
-"""Types 19 to 21 and 23: pixels and patches out of place."""
+"""Kinds 19 to 21 and 23: displaced pixels and patches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 32  # side of a coloured block
 
 
 def jitter(image: Image, amount: float, rng: np.random.Generator) -> Image:
-    """Five times, every pixel is fetched from a place `amount` (standard deviation) pixels away."""
+    """Five times, displaces every pixel by `amount` (standard deviation) pixels."""
     height, width = image.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     for _ in range(JITTERS):
@@ -32,14 +32,14 @@ def patches(image: Image, number: float, rng: np.random.Generator) -> Image:
     for draw in rng.random((round(number), 4)):
         top, left = np.rint(draw[:2] * room).astype(int) + PATCH
         to_top, to_left = np.rint((draw[2:] - 0.5) * PATCH).astype(int) + np.array([top, left])
-        # The source may be part of the target.
+        # Source and target may overlap.
         patch = image[top : top + PATCH, left : left + PATCH].copy()
         image[to_top : to_top + PATCH, to_left : to_left + PATCH] = patch
     return image
 
 
 def pixelate(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Shrunk to 0.95 - strength^0.6 of its size and back, both by the nearest pixel."""
+    """Downscales to 0.95 - strength^0.6 of the size and back, both with nearest neighbor."""
     height, width = image.shape[:2]
     scale = 0.95 - strength**0.6
     rows, columns = (_shrunk_and_back(side, math.ceil(side * scale)) for side in (height, width))

@@ -1,4 +1,4 @@
-"""Types 16 to 18, 24 and 25: brightness, sharpness and contrast."""
+"""Kinds 16 to 18, 24 and 25: brightness, sharpness and contrast."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from liqe_jax.synthetic.distort import distort
+from liqe_jax.synthetic.implementations import distort_otherwise
 from liqe_jax.synthetic.kinds import KINDS, LEVELS
 from liqe_jax.synthetic.looks import look
 from liqe_jax.synthetic.stored import stored
-from liqe_jax.synthetic.variants import variant
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
 PRISTINE_MOS = 4.61
@@ -79,7 +79,7 @@ def make_copy(photo: Image.Image, copy: Copy, rng: np.random.Generator) -> UInt8
         photo = photo.resize([max(64, round(length * factor)) for length in photo.size], Image.Resampling.LANCZOS)
     pixels = np.asarray(photo)
     if copy.kind:
-        make = variant if rng.random() < OTHERS else distort
+        make = distort_otherwise if rng.random() < OTHERS else distort
         changed = make(pixels.astype(np.float32) / 255, copy.kind, copy.level, int(rng.integers(2**31)))
         pixels = np.rint(changed * 255).astype(np.uint8)
     return stored(pixels, rng)

@@ -24,11 +24,11 @@ from PIL import Image as Pictures
 
 from liqe_jax.synthetic import KINDS, distort
 from liqe_jax.synthetic.compression import to_bytes
+from liqe_jax.synthetic.implementations import distort_otherwise as variant
 from liqe_jax.synthetic.looks import look
 from liqe_jax.synthetic.mos import LEVELS
 from liqe_jax.synthetic.mos import mean_mos as mean_opinion
 from liqe_jax.synthetic.stored import as_jpeg, stored
-from liqe_jax.synthetic.variants import variant
 
 SIDE = 224  # pixels of a crop
 PER_SCENE = 2  # crops of every damaged view

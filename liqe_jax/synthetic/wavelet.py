@@ -1,4 +1,4 @@
-"""LeGall's 5/3 wavelet, with which JPEG 2000 stores without loss, on planes of even sides.
+"""LeGall's 5/3 wavelet, the reversible one of JPEG 2000, for planes of even sides.
 
 Letters: H, W an image's sides, C channels.
 """
@@ -12,7 +12,7 @@ Planes = Float[np.ndarray, "H W C"]
 
 
 def split(planes: Planes) -> tuple[Planes, Planes, Planes, Planes]:
-    """Planes of half the sides: what stays, and what is lost down, across and both ways. Sides are even."""
+    """Splits planes with even sides into low-pass, vertical, horizontal and diagonal planes of half the sides."""
     low, high = _lift(planes)
     (smooth, down), (across, both) = (
         tuple(part.swapaxes(0, 1) for part in _lift(half.swapaxes(0, 1))) for half in (low, high)

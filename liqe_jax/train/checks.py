@@ -121,7 +121,7 @@ def _check_labels(counted: Sequence[str], sets: Sequence[LabelledSet], split: st
 
 
 def _labelled(dataset: LabelledSet, about: str, split: str) -> bool:
-    indices = dataset.indices(split if split in dataset.parts else "all", "train")
+    indices = dataset.indices(split if split in dataset.splits else "all", "train")
     if about == "scene":
         return bool(np.asarray(dataset.scenes)[indices].any())
     return bool((np.asarray(dataset.distortion)[indices] >= 0).any())

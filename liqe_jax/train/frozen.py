@@ -78,7 +78,7 @@ def fitted(
     """The model with the statistics of the training images of this run."""
     split = config.data.split
     chosen = [
-        features[dataset.indices(split if split in dataset.parts else "all", "train")]
+        features[dataset.indices(split if split in dataset.splits else "all", "train")]
         for dataset, features in zip(sets, pooled, strict=True)
     ]
     tree = start.encoder.fit(start.params, chosen)

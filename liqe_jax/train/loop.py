@@ -209,12 +209,12 @@ def _batches(
     return training_batches(
         sets,
         [count for _, count in config.data.sets],
-        split=config.data.split,
+        session=config.data.split,
         seed=config.seed,
         start_step=step,
         steps=steps - step,
-        patches=config.data.patches,
-        patch=plan.encoder.image_size,
+        crops=config.data.patches,
+        image_size=plan.encoder.image_size,
         host=jax.process_index(),
         hosts=jax.process_count(),
         workers=config.data.workers,
@@ -233,4 +233,4 @@ def _labelled(batch: TrainingBatch, weights: Sequence[float]) -> Batch:
     known = (batch.distortion >= 0)[:, None]
     weight = np.asarray(weights, np.float32)[batch.group] if weights else None
     labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes, weight)
-    return Batch(batch.patches, labels)
+    return Batch(batch.crops, labels)

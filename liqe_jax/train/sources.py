@@ -62,15 +62,15 @@ def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
     Raises:
       UsageError: every set lacks it and some have others: a misspelt name would train on test images.
     """
-    whole = [dataset for dataset in sets if split not in dataset.parts]
+    whole = [dataset for dataset in sets if split not in dataset.splits]
     if split == "all":
         return []
-    if len(whole) == len(sets) and any(dataset.parts for dataset in whole):
-        there = "; ".join(f"{dataset.name} has {', '.join([*dataset.parts, 'all'])}" for dataset in whole)
+    if len(whole) == len(sets) and any(dataset.splits for dataset in whole):
+        there = "; ".join(f"{dataset.name} has {', '.join([*dataset.splits, 'all'])}" for dataset in whole)
         raise UsageError(f"No data set has the split config.data.split = {split!r}: {there}. Choose one of those.")
     return [
         f"{dataset.name} has no split {split!r}, "
-        f"{'only ' + ', '.join(dataset.parts) if dataset.parts else 'nor any other'}: all its images are trained on."
+        f"{'only ' + ', '.join(dataset.splits) if dataset.splits else 'nor any other'}: all its images are trained on."
         for dataset in whole
     ]
 
@@ -102,8 +102,8 @@ def held_out(
         return []
     found, split = [], config.data.split
     for dataset in _named(names, config, sets) if names else trained:
-        if split in dataset.parts:
-            indices = np.flatnonzero(np.asarray(dataset.parts[split]) == part)
+        if split in dataset.splits:
+            indices = np.flatnonzero(np.asarray(dataset.splits[split]) == part)
         elif part == "test" and dataset.name not in [one.name for one in trained]:
             indices = np.arange(len(dataset))
         else:

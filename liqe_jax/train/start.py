@@ -159,7 +159,7 @@ def as_checkpoint(
     # predicts quality what is not stated stays unknown, and a bare file may be LIQE.pt.
     plain = start.tasks is None and start.tokenizer is not None
     before = () if plain else start.provenance.trained_on
-    now = [TrainingSet(dataset.name, named if split in dataset.parts else "all") for dataset in sets]
+    now = [TrainingSet(dataset.name, named if split in dataset.splits else "all") for dataset in sets]
     provenance = Provenance(
         config.name,
         source=f"liqe_jax train.py from {config.init}",

@@ -1,8 +1,7 @@
-"""tensorflow-datasets builders, one for each data set; importing this registers them with `tfds`.
+"""tensorflow-datasets builders, one per data set; importing this module registers them with `tfds`.
 
-All have one split, `full` (tfds reserves `all`), stored as array_record in the order of the label
-files: record i is row i of `labels.json`, which lies beside the records and holds the labels at
-full precision.
+All have one tfds split, `full` (tfds reserves `all`), stored as array_record in the order of the label
+files: record i is row i of `labels.json`, which contains the labels at full precision.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from liqe_jax.data.sets.spec import DataSetSpec, Row
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
-# Keys of records are sorted as numbers of this many bits, into buckets by their highest ones.
+# tfds sorts keys as numbers of this many bits, in buckets by their highest bits.
 KEY_BITS = 128
 
 SPLIT = "full"
 
-# Finished images of a preparation that is not complete, below the data directory.
+# Folder of the finished images of an incomplete preparation, below the data directory.
 CACHE = ".liqe_prepare"
 
-# The folder of a set of one's own that was given no name.
+# The folder of a set of the user's data without a name.
 UNNAMED = "default"
 
 
 class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What all builders share; a subclass names its `SPEC`."""
+    """Base class of all builders; a subclass sets its `SPEC`."""
 
     VERSION = tfds.core.Version("1.0.0")
     SPEC: DataSetSpec
 
-    # tfds would ask importlib_resources, which it does not install on every Python.
+    # By default tfds uses importlib_resources, which it does not install on every Python.
     code_path = epath.Path(__file__)
 
     def __init__(
@@ -57,7 +56,7 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         quiet: bool = False,
         **kwargs: Any,
     ):
-        """Takes the arguments of `gather`, and those of tfds."""
+        """Takes the arguments of `gather` and of tfds."""
         self._options = self.SPEC.complete(options or {})
         self._settings: dict[str, Any] = {"allow_missing": allow_missing, "workers": workers, "quiet": quiet}
         self._gathered: Gathered | None = None
@@ -66,12 +65,12 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
     @property
     def report(self) -> Report | None:
-        """Of the preparation that this builder did; None before."""
+        """The report of the preparation; None before."""
         return self._gathered.report if self._gathered else None
 
     @property
     def cache_dir(self) -> Path:
-        """Where finished images wait for the rest."""
+        """The folder of finished images."""
         return Path(self.data_dir_root, CACHE, self.name, self.builder_config.name if self.builder_config else "")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -83,11 +82,11 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             "distortion": tfds.features.ClassLabel(names=DISTORTION.labels),
             "scenes": tfds.features.Tensor(shape=(len(SCENE.labels),), dtype=np.bool_),
             "reference": tfds.features.Text(),
-            "parts": tfds.features.Sequence({"split": tfds.features.Text(), "part": tfds.features.Text()}),
+            "splits": tfds.features.Sequence({"session": tfds.features.Text(), "split": tfds.features.Text()}),
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"{self.SPEC.title}. {self.SPEC.terms}",
+            description=f"{self.SPEC.title}. {self.SPEC.licence}",
             homepage=self.SPEC.url or None,
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
@@ -98,27 +97,27 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         return {SPLIT: self._generate_examples(self._gathered)}
 
     def _generate_examples(self, gathered: Gathered) -> Iterator[tuple[int, dict[str, Any]]]:
-        # Spread over the range of keys, or tfds would sort a whole data set in one bucket in memory.
+        # Spread over the range of keys; otherwise tfds sorts the whole data set in one bucket in memory.
         step = (1 << KEY_BITS) // len(gathered.rows)
-        stored = tqdm(
+        images = tqdm(
             zip(gathered.rows, gathered.images, strict=True),
             desc=f"{self.SPEC.name}, writing",
             total=len(gathered.rows),
             unit="image",
             disable=self._settings["quiet"] or None,
         )
-        for position, (row, image) in enumerate(stored):
+        for position, (row, image) in enumerate(images):
             yield position * step, {"image": Path(image.path).read_bytes(), **_features(self.SPEC, row)}
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
         assert self._gathered is not None
-        # Still inside the folder that becomes the data set only when everything went well.
+        # Written to the temporary folder, which becomes the data set if everything succeeds.
         write_sidecar(Path(self.data_dir), self.SPEC, self._label(), self._gathered, self._options)
         shutil.rmtree(self.cache_dir, ignore_errors=True)
         for folder in (self.cache_dir.parent, self.cache_dir.parent.parent):
             if folder.name in (CACHE, self.name):
-                with contextlib.suppress(OSError):  # not empty: other sets are under way
+                with contextlib.suppress(OSError):  # not empty: other sets are being prepared
                     folder.rmdir()
 
     def _label(self) -> str:
@@ -135,7 +134,7 @@ def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
         "distortion": category or -1,
         "scenes": np.array([label in row.scenes for label in SCENE.labels]),
         "reference": row.reference,
-        "parts": [{"split": split, "part": part} for split, part in row.parts.items()],
+        "splits": [{"session": session, "split": split} for session, split in row.splits.items()],
     }
 
 
@@ -155,13 +154,13 @@ BUILDERS = MappingProxyType({slug: _builder_class(spec) for slug, spec in SPECS.
 
 
 def builder_for(spec: DataSetSpec, data_dir: Path, name: str | None = None, **settings: Any) -> LabelledBuilder:
-    """The builder of a set; `name` tells several sets of one's own apart.
+    """The builder of a set; `name` is for sets of the user's data.
 
     Raises:
-      DataError: a name was given for a set that has one.
+      DataError: a name is given for a published set.
     """
     if spec.count is None:
         settings["config"] = tfds.core.BuilderConfig(name=name or UNNAMED)
     elif name:
-        raise DataError(f"{spec.name} has a name already; --name is for sets of your own.")
+        raise DataError(f"{spec.name} has a name already; --name is for your own data.")
     return BUILDERS[spec.slug](data_dir=str(data_dir), **settings)

@@ -1,4 +1,4 @@
-"""From label files and images to what will be stored: everything of preparation but the writing."""
+"""Reads label files and examines images: preparation up to writing."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tqdm import tqdm
 from liqe_jax.data.prepare.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Row, SetLabels
 from liqe_jax.errors import DataError, ImageError
 
 
 @dataclasses.dataclass(frozen=True)
 class Gathered:
-    """Rows with their images, in the order of the label files, and the report about them."""
+    """Rows with their images, in the order of the label files, and the report."""
 
     rows: Sequence[Row]
     images: Sequence[Examined]
@@ -37,26 +37,29 @@ def gather(
     workers: int | None = None,
     quiet: bool = False,
 ) -> Gathered:
-    """Reads the labels, finds and examines the images.
+    """Reads the labels, and finds and examines the images.
 
     Args:
-      spec: which data set.
-      manual_dir: where the user put its files.
-      cache_dir: keeps finished images for the next attempt.
+      spec: the data set.
+      manual_dir: folder with the files of the set.
+      cache_dir: folder that keeps finished images for the next run.
       options: settings of this data set; those absent have their defaults.
-      allow_missing: leave missing and unreadable images out instead of refusing.
-      workers: threads; None takes the number of cores.
-      quiet: no progress bar.
+      allow_missing: exclude missing and unreadable images instead of raising.
+      workers: number of threads; None uses one per core.
+      quiet: whether to hide the progress bar.
 
     Raises:
-      DataError: label files are missing or malformed, or images are and `allow_missing` is False.
+      DataError: label files are missing or malformed, or images are missing or unreadable and `allow_missing` is
+        False.
     """
     index = FileIndex(manual_dir, spec.title, spec.tree)
     options = spec.complete(options)
     labels = spec.read(index, options)
     repeated = [name for name, times in Counter(row.name for row in labels.rows).items() if times > 1]
     if repeated:
-        raise DataError(f"{len(repeated)} images of {spec.name} have several rows, as {repeated[0]}. Keep one each.")
+        raise DataError(
+            f"{len(repeated)} images of {spec.name} have several rows, such as {repeated[0]}. Keep one each."
+        )
     paths = {row.name: index.find([row.name, *spec.places(row.name)]) for row in labels.rows}
     missing = [name for name, path in paths.items() if path is None]
     if len(missing) == len(paths):
@@ -97,20 +100,20 @@ def gather(
         complete.write_text(report.problems(limit=None) + "\n", "utf-8")
         raise DataError(
             f"{spec.name} is incomplete: {len(done)} of {len(labels.rows)} images are usable.\n{report.problems()}\n"
-            f"The full list is in {complete}. Fetch these files again, or leave them out with --allow-missing; "
-            "what was examined is kept and will not be done again."
+            f"The full list is in {complete}. Fetch these files again, or exclude them with --allow-missing; "
+            "finished images are kept."
         )
     return Gathered([row for row, *_ in done], [examined for _, examined, _ in done], mos_range, report)
 
 
-def _anomalies(spec: DataSetSpec, labels: Labels, mos_range: tuple[float, float]) -> tuple[str, ...]:
+def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: tuple[float, float]) -> tuple[str, ...]:
     notes = list(labels.anomalies)
     if spec.count is not None and len(labels.rows) != spec.count:
-        notes.append(f"The label files have {len(labels.rows)} rows; officially there are {spec.count}.")
+        notes.append(f"The label files have {len(labels.rows)} rows; the official number is {spec.count}.")
     low, high = mos_range
     outside = [row for row in labels.rows if not low <= row.mos <= high]
     if outside:
         notes.append(
-            f"{len(outside)} scores lie outside of {low:g} to {high:g}, as {outside[0].mos:g} of {outside[0].name}."
+            f"{len(outside)} MOS are outside of {low:g} to {high:g}, such as {outside[0].mos:g} of {outside[0].name}."
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""A sheet of a data set's images with their labels, for looking at."""
+"""`liqe data preview`: a sheet of images of a data set with their labels."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ BACKGROUND, INK, DIM = "#ffffff", "#111111", "#666666"
 
 
 def write_sheet(prepared: LabelledSet, path: Path, count: int = 20) -> int:
-    """Writes images that spread evenly over the scale of scores, worst first.
+    """Writes a sheet of images at evenly spaced ranks of MOS, worst first.
 
     Args:
       prepared: the data set.
-      path: of a PNG or JPEG file; its folder must exist.
-      count: how many images, at most.
+      path: PNG or JPEG file to write; its folder must exist.
+      count: maximum number of images.
 
     Returns:
-      How many there are on the sheet.
+      The number of images on the sheet.
 
     Raises:
       DataError: the file cannot be written.
@@ -82,7 +82,7 @@ def _caption(prepared: LabelledSet, position: int, size: tuple[int, int]) -> lis
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The end of a text that is wider than an image, since names differ at their end."""
+    """Shortens a text that is wider than an image to its end, where names differ."""
     if draw.textlength(text, font) <= THUMBNAIL[0]:
         return text
     while text and draw.textlength("..." + text, font) > THUMBNAIL[0]:

@@ -1,4 +1,4 @@
-"""What preparation did, and what it found wrong."""
+"""The report of a preparation: counts and problems."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# How many names a message shows of a long list.
+# Number of names that a message shows of a long list.
 SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Counts and names of one preparation.
+    """Counts and problems of one preparation.
 
     Attributes:
-      name: of the data set.
-      stored: images that were stored.
-      labelled: rows of the label files.
-      expected: official number of rows; None where there is none.
-      missing: names of images that are not there.
-      unreadable: name -> why it could not be decoded.
-      anomalies: of the labels, a sentence each.
-      resized, converted, made, reused: images that were shrunk, re-encoded, made from others, known
-        from an earlier attempt.
+      name: name of the data set.
+      stored: number of stored images.
+      labelled: number of rows of the label files.
+      expected: official number of rows, or None.
+      missing: names of missing images.
+      unreadable: name -> decoding error.
+      anomalies: irregularities of the labels, one sentence each.
+      resized, converted, made, reused: numbers of images that were downscaled, re-encoded, created from others,
+        reused from an earlier run.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Report:
         return dataclasses.asdict(self)
 
     def problems(self, limit: int | None = SHOWN) -> str:
-        """Missing and unreadable images by name, a line each; at most `limit` of either kind."""
+        """Missing and unreadable images by name, one per line; at most `limit` of each kind."""
         lines = []
         for title, names in (
             ("missing", list(self.missing)),
@@ -57,14 +57,14 @@ class Report:
         return "\n".join(lines)
 
     def text(self) -> str:
-        """The report as it is printed."""
-        expected = "" if self.expected is None else f" (officially {self.expected})"
+        """The report as text."""
+        expected = "" if self.expected is None else f" (official number: {self.expected})"
         kept = self.stored - self.resized - self.converted - self.made
-        made = f", {self.made} made from photographs" if self.made else ""
+        made = f", {self.made} created from photographs" if self.made else ""
         lines = [
             f"{self.name}: {self.stored} images stored; the label files have {self.labelled} rows{expected}.",
-            f"  {kept} as they were, {self.resized} shrunk to a short side of 768, {self.converted} re-encoded{made}; "
-            f"{self.reused} known from an earlier attempt.",
+            f"  {kept} unchanged, {self.resized} downscaled to a short side of 768, {self.converted} re-encoded{made}; "
+            f"{self.reused} reused from an earlier run.",
         ]
         if problems := self.problems():
             lines.append(problems)

@@ -28,20 +28,20 @@ def prepare(
     workers: int | None = None,
     quiet: bool = False,
 ) -> tuple[Path, Report]:
-    """Prepares a data set; run it again after an interruption.
+    """Prepares a data set; run it again after an interruption to continue.
 
     Args:
-      name: of the data set, such as "kadid10k".
-      manual_dir: the folder with its files, unpacked.
-      data_dir: where prepared sets go; `load_set` reads them from there.
+      name: name of the data set, such as "kadid10k".
+      manual_dir: folder with the unpacked files of the set.
+      data_dir: folder of prepared sets, from which `load_set` reads them.
       options: settings of this data set (`DataSetSpec.options`); those absent have their defaults.
-      own_name: tells several sets of one's own (`folder_csv`, `synthetic`) apart.
-      allow_missing: leave missing and unreadable images out instead of refusing.
-      workers: threads; None takes the number of cores.
-      quiet: no progress bar.
+      own_name: name of a set of your own data (`folder_csv`, `synthetic`).
+      allow_missing: exclude missing and unreadable images instead of raising.
+      workers: number of threads; None uses one per core.
+      quiet: whether to hide the progress bar.
 
     Returns:
-      The folder it is in, and the report.
+      The folder of the prepared set, and the report.
 
     Raises:
       DataError: files are missing, malformed or corrupt, the set is prepared already, or it does not have one of
@@ -51,7 +51,7 @@ def prepare(
     complete = spec.complete(options or {})
     manual = Path(manual_dir).expanduser()
     if not manual.is_dir():
-        raise DataError(f"No folder {manual}. Give the folder that holds {spec.title}.\nExpected:\n{spec.tree}")
+        raise DataError(f"No folder {manual}. Give the folder that contains {spec.title}.\nExpected:\n{spec.tree}")
     if own_name is not None:
         check_own_name(own_name)
     try:
@@ -74,26 +74,26 @@ def prepare(
 def _write(builder: Any, config: Any, folder: Path, data_dir: str | os.PathLike) -> None:
     if folder.exists():
         raise DataError(
-            f"{folder} exists already. Check it with: liqe data verify; to prepare it anew, remove it first."
+            f"{folder} exists already. Check it with: liqe data verify. To prepare the set again, remove it first."
         )
-    for stale in folder.parent.glob(f"{INCOMPLETE}*_{folder.name}"):  # of a preparation that was killed
+    for stale in folder.parent.glob(f"{INCOMPLETE}*_{folder.name}"):  # of a killed preparation
         shutil.rmtree(stale, ignore_errors=True)
     try:
         with _silent_tfds():
             builder.download_and_prepare(
-                download_dir=str(builder.cache_dir / "downloads"),  # stays empty, but tfds makes it
+                download_dir=str(builder.cache_dir / "downloads"),  # tfds creates it; it stays empty
                 download_config=config,
             )
     except OSError as error:
         raise DataError(
-            f"Cannot write below {data_dir}: {error}. Make room or choose another --data-dir, and run it again: what "
-            "was examined is kept."
+            f"Cannot write below {data_dir}: {error}. Free disk space or choose another --data-dir, and run it again: "
+            "finished images are kept."
         ) from error
 
 
 @contextlib.contextmanager
 def _silent_tfds() -> Iterator[None]:
-    """Without tfds's own bars and messages, which say "unknown size" and show temporary folders."""
+    """Hides tfds's progress bars and messages, which report an unknown size and temporary folders."""
     import tensorflow_datasets as tfds
     from absl import logging
 

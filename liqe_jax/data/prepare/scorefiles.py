@@ -1,4 +1,4 @@
-"""Scores and labels from files: what `liqe score` writes, and the tables that other people have."""
+"""Reads scores and labels from CSV and JSONL files, such as those of `liqe score`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MOS_COLUMNS = ("mos", "MOS")
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Rows of a CSV file with a header, or of a JSONL file (by suffix).
+    """Reads the rows of a CSV file with a header, or of a JSONL file (by suffix).
 
     Raises:
-      DataError: it cannot be read, is no such file, or is empty.
+      DataError: the file cannot be read, is malformed, or is empty.
     """
     mark: str | None = None
     try:
@@ -41,7 +41,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (ValueError, csv.Error) as error:
         raise DataError(
-            f"{path} is no table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
+            f"{path} is not a table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
         ) from error
     if mark:
         raise DataError(
@@ -49,19 +49,19 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
             "points in its numbers."
         )
     if not rows:
-        raise DataError(f"{path} holds no rows. Expected a header and at least one row.")
+        raise DataError(f"{path} has no rows. Expected a header and at least one row.")
     if not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} holds lines that are no JSON objects. Expected what `liqe score` writes.")
+        raise DataError(f"{path} has lines that are not JSON objects. Expected a file written by `liqe score`.")
     if any(None in row for row in rows):
-        raise DataError(f"{path} has rows with more cells than its header. Quote the cells that hold commas.")
+        raise DataError(f"{path} has rows with more cells than its header. Quote cells with commas.")
     return rows
 
 
 def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Sequence[str], path: object) -> str:
-    """The column `wanted`, or the first of the usual ones that any row has.
+    """The column `wanted`, or the first of the usual columns that exists.
 
     Raises:
-      DataError: there is none.
+      DataError: the column does not exist.
     """
     present = list(dict.fromkeys(str(key) for row in rows for key in row))
     found = next((name for name in ([wanted] if wanted else usual) if name in present), None)
@@ -75,20 +75,20 @@ def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Se
 def numbers(
     path: str | os.PathLike, column: str | None = None, usual: Sequence[str] = SCORE_COLUMNS, *, gaps: bool = True
 ) -> dict[str, float]:
-    """Image name -> number, in the file's order.
+    """Reads a column: image name -> number, in the order of the file.
 
     Args:
       path: CSV with a header, or JSONL.
-      column: where the numbers are; default the first of `usual`.
-      usual: column names to look for.
-      gaps: whether a row may have no number (a failed image); it becomes NaN.
+      column: name of the column; None uses the first of `usual` that exists.
+      usual: default column names.
+      gaps: whether rows without a number (failed images) are allowed; they become NaN.
 
     Raises:
-      DataError: no such column, something that is no number, or an image that comes twice.
+      DataError: the column does not exist, a value is not a number, or an image is repeated.
     """
     rows = read_rows(path)
     image_column = find_column(rows, None, IMAGE_COLUMNS, path)
-    # A file in which every image failed has errors, and no scores to find a column by.
+    # A file in which every image failed has a column of errors only.
     only_errors = all("error" in row and len(row) == 2 for row in rows)
     value_column = "" if only_errors else find_column(rows, column, usual, path)
     values: dict[str, float] = {}
@@ -96,9 +96,9 @@ def numbers(
         name, raw = row.get(image_column), row.get(value_column)
         where = f"Row {number} of {path} ({printable(name)})"
         if not isinstance(name, str) or not name:
-            raise DataError(f"Row {number} of {path} names no image.")
+            raise DataError(f"Row {number} of {path} has no image name.")
         if name in values:
-            raise DataError(f"{where} repeats an image. Each image takes one row.")
+            raise DataError(f"{where} repeats an image. Expected one row per image.")
         try:
             value = math.nan if raw in (None, "") else float(raw)
         except (TypeError, ValueError):
@@ -114,13 +114,13 @@ def numbers(
 def matched(
     values: Mapping[str, float], names: Sequence[str], folder: str | os.PathLike = ""
 ) -> Float[np.ndarray, " N"]:
-    """Numbers for `names`, NaN where there is none.
+    """Matches numbers to image names; NaN for names without a number.
 
-    A row's image may be the name, a path to it (from the working folder or absolute), or the
-    bare file name, as long as only one image and one row have that.
+    A row's image may be the name, a path to the image (relative to the working folder or absolute), or a
+    file name that is unique among images and rows.
 
     Raises:
-      DataError: no name is found at all, which nobody means.
+      DataError: no name matches.
     """
     by_path = {os.path.abspath(row): value for row, value in values.items()}
     by_base = _unique({row: os.path.basename(row) for row in values})
@@ -140,14 +140,14 @@ def matched(
         hits += 1
     if len(names) and not hits:
         raise DataError(
-            f"None of the {len(names)} images (such as {names[0]}) has a row; the rows are for {_some(values)}. "
+            f"None of the {len(names)} images (such as {names[0]}) has a row; there are rows for {_some(values)}. "
             "Expected the same file names."
         )
     return found
 
 
 def _unique(bases: Mapping[str, str]) -> dict[str, str]:
-    """Base name -> the one name that has it; those of several names are left out."""
+    """Base name -> name, for base names that only one name has."""
     owners: dict[str, list[str]] = {}
     for name, base in bases.items():
         owners.setdefault(base, []).append(name)

@@ -14,9 +14,9 @@ from liqe_jax.taxonomy import DISTORTION, SCENE
 
 
 def write_sidecar(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
-    """Writes the labels of `gathered` into the folder of a prepared set called `name`."""
+    """Writes the labels of `gathered` to the folder of the prepared set `name`."""
     rows, images = gathered.rows, gathered.images
-    splits = dict.fromkeys(split for row in rows for split in row.parts)
+    sessions = dict.fromkeys(session for row in rows for session in row.splits)
     categories = [spec.category(row.raw_distortion) for row in rows]
     content = {
         "format": FORMAT,
@@ -30,7 +30,7 @@ def write_sidecar(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered
         "distortion": [DISTORTION.labels.index(label) if label else UNKNOWN for label in categories],
         "scenes": [[SCENE.labels.index(scene) for scene in row.scenes] for row in rows],
         "reference": [row.reference for row in rows],
-        "parts": {split: [row.parts.get(split, "") for row in rows] for split in splits},
+        "splits": {session: [row.splits.get(session, "") for row in rows] for session in sessions},
         "sizes": [(image.width, image.height) for image in images],
         "sha256": [image.sha256 for image in images],
         "report": gathered.report.to_dict(),

@@ -19,17 +19,17 @@ from liqe_jax.images.decode import DecodeOptions, decode
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """What `verify` found: the number of images, and name -> fault of those that are damaged."""
+    """Result of `verify`: the number of images, and name -> fault of corrupt ones."""
 
     count: int
     faults: dict[str, str]
 
 
 def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verified:
-    """Reads every image of a prepared set, compares its hash and its size, and decodes it.
+    """Reads and decodes every image of a prepared set and compares its hash and size.
 
     Raises:
-      DataError: there is no such set, or its records cannot be opened.
+      DataError: the set does not exist, or its records cannot be opened.
     """
     prepared = load_set(name, data_dir)
     content = read_sidecar(find_prepared(name, Path(data_dir)))
@@ -50,7 +50,7 @@ def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, i
     except LiqeError as error:
         return str(error)
     if hashlib.sha256(encoded).hexdigest() != sha256:
-        return "the bytes are not those that were stored"
+        return "the bytes differ from those that were stored"
     try:
         height, width = decode(encoded, DecodeOptions()).pixels.shape[:2]
     except ImageError as error:

@@ -1,7 +1,7 @@
-"""From encoded bytes to patches, with Pillow, which the reference decoded with: equal bit for bit.
+"""Decodes images and cuts crops with Pillow, like the reference: bit for bit equal.
 
-TensorFlow's decoders are no quicker (`benchmarks/pipeline.py`), differ for greys, palettes and CMYK, and
-fail without saying which file it was. Letters: P patches of an image.
+TensorFlow's decoders are not faster (`benchmarks/pipeline.py`), differ for grey, palette and CMYK images, and
+do not report the file that failed. Letters: P crops of an image.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from liqe_jax.images.grid import PATCH, cut, grid
 from liqe_jax.images.preprocess import enlarge_to_patch, resize_short_side
 
 
-def pixels_of(encoded: bytes, patch: int = PATCH) -> UInt8[np.ndarray, "H W 3"]:
-    """Decoded and, if it is large or tiny, resized as the scorer does.
+def pixels_of(encoded: bytes, image_size: int = PATCH) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes an image, and resizes large and tiny images like the scorer.
 
     Raises:
-      ImageError: the bytes are no image, or cut.
+      ImageError: the bytes are not an image, or truncated.
     """
-    return enlarge_to_patch(resize_short_side(decode(encoded, DecodeOptions()).pixels), patch)
+    return enlarge_to_patch(resize_short_side(decode(encoded, DecodeOptions()).pixels), image_size)
 
 
-def random_patches(
-    encoded: bytes, where: Float[np.ndarray, " P"], flip: bool, patch: int = PATCH
+def random_crops(
+    encoded: bytes, where: Float[np.ndarray, " P"], flip: bool, image_size: int = PATCH
 ) -> UInt8[np.ndarray, "P S S 3"]:
-    """Patches of the reference's grid, each chosen by a number in [0, 1); the image is mirrored first.
+    """Cuts crops of the reference's grid, each chosen by a number in [0, 1); the image is mirrored first.
 
     Raises:
-      ImageError: the bytes are no image, or cut.
+      ImageError: the bytes are not an image, or truncated.
     """
-    pixels = pixels_of(encoded, patch)
+    pixels = pixels_of(encoded, image_size)
     height, width = pixels.shape[:2]
-    cells = grid(height, width, patch=patch)
+    cells = grid(height, width, patch=image_size)
     corners = cells.corners(np.minimum((where * len(cells)).astype(np.int64), len(cells) - 1))
-    return cut(pixels[:, ::-1] if flip else pixels, corners, patch)
+    return cut(pixels[:, ::-1] if flip else pixels, corners, image_size)

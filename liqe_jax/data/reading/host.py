@@ -1,4 +1,4 @@
-"""TensorFlow for reading data, and for nothing else."""
+"""TensorFlow without accelerators, for reading data."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from types import ModuleType
 
 
 def tensorflow_on_host() -> ModuleType:
-    """TensorFlow without GPUs and TPUs: it would claim their memory, which JAX needs.
+    """Imports TensorFlow and hides GPUs and TPUs from it, since it would reserve their memory, which JAX needs.
 
-    Where a program uses them with TensorFlow already, they stay as they are.
+    Devices that TensorFlow already uses stay visible.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""`labels.json`: the labels of a prepared data set, beside its records."""
+"""Reads `labels.json`, the labels of a prepared data set."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from liqe_jax.messages import printable, quoted
 FILE = "labels.json"
 FORMAT = 1
 
-# How tfds names folders that it is still writing; a kill leaves them behind.
+# Prefix of folders that tfds is writing; a killed preparation leaves them.
 INCOMPLETE = "incomplete."
 
 
 def read_sidecar(folder: Path) -> dict[str, Any]:
-    """What `liqe_jax.data.prepare.sidecar.write_sidecar` wrote.
+    """Reads the file that `liqe_jax.data.prepare.sidecar.write_sidecar` writes.
 
     Raises:
-      DataError: the file is missing, damaged or of another version.
+      DataError: the file is missing, corrupt or of another version.
     """
     path = folder / FILE
     try:
@@ -35,14 +35,16 @@ def read_sidecar(folder: Path) -> dict[str, Any]:
             f"{path} has format {quoted(content['format'])}, expected {FORMAT}. Remove {folder} and prepare the set "
             "again."
         )
+    if "parts" in content:  # the key of earlier versions
+        content["splits"] = content.pop("parts")
     return content
 
 
 def find_prepared(name: str, data_dir: Path) -> Path:
-    """The folder of a prepared set, by its name ("KADID-10k"), short name ("kadid10k") or own name.
+    """Finds the folder of a prepared set by its name ("KADID-10k"), short name ("kadid10k") or own name.
 
     Raises:
-      DataError: there is none, or there are several.
+      DataError: there is no such set, or there are several.
     """
     root = Path(data_dir).expanduser()
     known: dict[str, list[Path]] = {}
@@ -58,7 +60,7 @@ def find_prepared(name: str, data_dir: Path) -> Path:
         return found[0]
     if found:
         shown = ", ".join(str(path) for path in found)
-        raise DataError(f"{len(found)} prepared sets are called {name!r}: {shown}. Use the name that each was given.")
+        raise DataError(f"{len(found)} prepared sets are called {name!r}: {shown}. Use their own names.")
     raise DataError(
         f"No prepared data set {name!r} in {root}; there are: {', '.join(sorted(known)) or 'none'}. "
         "Prepare it with: liqe data prepare NAME --manual-dir D --data-dir O"

@@ -53,7 +53,7 @@ def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
         scenes=scenes,
         reference=tuple(content["reference"]),
         read=records,
-        parts=MappingProxyType({split: tuple(parts) for split, parts in content["parts"].items()}),
+        splits=MappingProxyType({session: tuple(splits) for session, splits in content["splits"].items()}),
     )
 
 

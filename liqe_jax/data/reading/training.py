@@ -1,6 +1,6 @@
 """Batches for training, as a tf.data pipeline that can start at any step.
 
-Letters: N images of a host's share of the batch, P patches, S side of a patch.
+Letters: N images of a host's share of the batch, P crops, S side of a crop.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import random_patches
+from liqe_jax.data.reading.decoding import random_crops
 from liqe_jax.data.reading.host import tensorflow_on_host
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.grid import PATCH
 
-# Broken images in a row after which a data set counts as unreadable.
+# Number of consecutive broken images after which a data set counts as unreadable.
 MOST_REPLACEMENTS = 100
 
 
@@ -29,15 +29,15 @@ class TrainingBatch(NamedTuple):
     """One host's share of a step.
 
     Attributes:
-      patches: RGB, normalised on the device; or what the sets have ready, [N, P, ...].
-      mos: opinion scores on each set's own scale.
+      crops: RGB uint8 [N, P, S, S, 3]; the model normalises them. With `LabelledSet.ready`, its arrays [N, P, ...].
+      mos: MOS on the scale of each set.
       group: data set of each image, its position among the sets.
       distortion: index into `DISTORTION.labels`, -1 where unknown.
-      scenes: 1 for every scene that the photograph has.
+      scenes: 1 for every scene of the image.
       names: "SET/NAME" of each image.
     """
 
-    patches: np.ndarray
+    crops: np.ndarray
     mos: Float[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
@@ -47,29 +47,29 @@ class TrainingBatch(NamedTuple):
 
 @dataclasses.dataclass
 class Broken:
-    """Images that could not be decoded and were replaced: name -> the decoder's words."""
+    """Images that could not be decoded and were replaced: name -> decoding error."""
 
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def add(self, name: str, error: str) -> None:
-        """Counts an image once, and says so once."""
+        """Records and logs an image, once."""
         with self._lock:
             if name not in self.names:
                 self.names[name] = error
-                logging.warning("%s is left out of training (%d so far): %s", name, len(self.names), error)
+                logging.warning("%s is excluded from training (%d so far): %s", name, len(self.names), error)
 
 
 def training_batches(
     sets: Sequence[LabelledSet],
     counts: Sequence[int],
     *,
-    split: str,
+    session: str,
     seed: int,
     start_step: int = 0,
     steps: int | None = None,
-    patches: int = 3,
-    patch: int = PATCH,
+    crops: int = 3,
+    image_size: int = PATCH,
     host: int = 0,
     hosts: int = 1,
     workers: int = 0,
@@ -77,35 +77,35 @@ def training_batches(
 ) -> Iterator[TrainingBatch]:
     """Yields the batches of steps `start_step`, `start_step` + 1, ...
 
-    The batch of a step depends on the seed, the split and the step alone. Every host decodes its share
-    only; joined in the order of the hosts, the shares are the batch that one host would make.
+    The batch of a step depends on the seed, the session and the step only. Every host decodes its share;
+    concatenated in the order of the hosts, the shares equal the batch of a single host.
 
     Args:
       sets: data sets.
-      counts: images of each per step, over all hosts.
-      split: a session, "official", ...; sets without it are used whole.
-      seed: of the shuffles and crops.
-      start_step, steps: which steps; `steps` None goes on for ever.
-      patches, patch: patches per image and their side in pixels.
+      counts: number of images of each set per step, over all hosts.
+      session: "1" to "10", "official", ...; sets without it are used whole.
+      seed: seed of shuffles, flips and crops.
+      start_step, steps: first step and number of steps; None is infinite.
+      crops, image_size: number of crops per image, and their side in pixels.
       host, hosts: this process among all.
-      workers: images decoded at the same time; 0 lets tf.data decide.
-      broken: collects the images that had to be replaced.
+      workers: number of images decoded at the same time; 0 lets tf.data decide.
+      broken: collects the images that were replaced.
 
     Raises:
-      DataError: an empty part, images that do not divide among the hosts, or a set of which
-        nothing can be decoded.
+      DataError: a train split is empty, the images cannot be divided among the hosts, or no image of a set
+        can be decoded.
     """
     tf = tensorflow_on_host()
 
-    sampler = sampler_for(sets, counts, split=split, seed=seed, patches=patches)
+    sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops)
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
-    source = _Source(sets, sampler, patch, broken if broken is not None else Broken(), mine)
-    first = next((dataset.ready(0, False, np.zeros(patches)) for dataset in sets if dataset.ready), None)
-    shape = (patches, patch, patch, 3) if first is None else first.shape
+    source = _Source(sets, sampler, image_size, broken if broken is not None else Broken(), mine)
+    first = next((dataset.ready(0, False, np.zeros(crops)) for dataset in sets if dataset.ready), None)
+    shape = (crops, image_size, image_size, 3) if first is None else first.shape
     dtype = tf.uint8 if first is None else tf.as_dtype(first.dtype)
 
-    @tf.autograph.experimental.do_not_convert  # nothing to convert, and on Python 3.13 its parser (gast) warns
+    @tf.autograph.experimental.do_not_convert  # nothing to convert; its parser (gast) warns on Python 3.13
     def load(element: Any) -> tuple[Any, Any]:
         loaded, index = tf.numpy_function(source.load, [element], (dtype, tf.int64), stateful=False)
         return tf.ensure_shape(loaded, shape), tf.ensure_shape(index, ())
@@ -122,8 +122,8 @@ def _labelled(dataset: Any, source: _Source, start_step: int) -> Iterator[Traini
     import tensorflow as tf
 
     try:
-        for step, (patches, index) in enumerate(dataset.as_numpy_iterator(), start_step):
-            yield source.label(patches, index, step)
+        for step, (crops, index) in enumerate(dataset.as_numpy_iterator(), start_step):
+            yield source.label(crops, index, step)
     except (tf.errors.UnknownError, tf.errors.InvalidArgumentError) as error:
         raise source.failure or DataError(f"The pipeline failed: {error}") from error
 
@@ -131,50 +131,51 @@ def _labelled(dataset: Any, source: _Source, start_step: int) -> Iterator[Traini
 class _Source:
     """Loads one image of one step; called by tf.data from several threads."""
 
-    def __init__(self, sets: Sequence[LabelledSet], sampler: Sampler, patch: int, broken: Broken, mine: slice):
-        self.sets, self.sampler, self.patch, self.broken, self.mine = sets, sampler, patch, broken, mine
+    def __init__(self, sets: Sequence[LabelledSet], sampler: Sampler, image_size: int, broken: Broken, mine: slice):
+        self.sets, self.sampler, self.image_size, self.broken, self.mine = sets, sampler, image_size, broken, mine
         self.failure: DataError | None = None
-        self._plans: dict[int, Any] = {}
+        self._samples: dict[int, Any] = {}
         self._lock = threading.Lock()
 
-    def _plan(self, step: int) -> Any:
+    def _sample(self, step: int) -> Any:
         with self._lock:
-            if step not in self._plans:
-                self._plans = {old: plan for old, plan in self._plans.items() if old > step - 8}
-                self._plans[step] = self.sampler.plan(step)
-            return self._plans[step]
+            if step not in self._samples:
+                self._samples = {old: sample for old, sample in self._samples.items() if old > step - 8}
+                self._samples[step] = self.sampler.sample(step)
+            return self._samples[step]
 
     def load(self, element: int) -> tuple[np.ndarray, np.int64]:
-        """Patches of one image, and the position of the image in its set, which may be a replacement."""
+        """Crops of one image, and the position of the image in its set, which may be a replacement."""
         step, row = divmod(int(element), self.mine.stop - self.mine.start)
-        plan, row = self._plan(step), self.mine.start + row
-        group, index = int(plan.group[row]), int(plan.index[row])
+        sample, row = self._sample(step), self.mine.start + row
+        group, index = int(sample.group[row]), int(sample.index[row])
         dataset = self.sets[group]
         if dataset.ready:
-            return dataset.ready(index, bool(plan.flip[row]), plan.where[row]), np.int64(index)
+            return dataset.ready(index, bool(sample.flip[row]), sample.where[row]), np.int64(index)
         for attempt in range(MOST_REPLACEMENTS):
             name = f"{dataset.name}/{dataset.names[index]}"
             try:
                 (encoded,) = dataset.read([index])
-                return random_patches(encoded, plan.where[row], bool(plan.flip[row]), self.patch), np.int64(index)
+                crops = random_crops(encoded, sample.where[row], bool(sample.flip[row]), self.image_size)
+                return crops, np.int64(index)
             except UnreadableError as error:  # a disk or a folder that has gone, and not this image
                 self.failure = error
                 raise
             except (ImageError, DataError) as error:
                 self.broken.add(name, str(error))
-            index = self.sampler.image_at(group, int(plan.place[row]) + attempt + 1)
+            index = self.sampler.image_at(group, int(sample.place[row]) + attempt + 1)
         self.failure = DataError(
-            f"{MOST_REPLACEMENTS} images of {dataset.name} in a row cannot be decoded, the last is {name}. Prepare the "
-            "data set again, or check it: liqe data verify."
+            f"{MOST_REPLACEMENTS} consecutive images of {dataset.name} cannot be decoded; the last is {name}. Prepare "
+            "the data set again, or check it: liqe data verify."
         )
         raise self.failure
 
-    def label(self, patches: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
-        """Patches and positions with everything that is known of them."""
-        group = self.sampler.plan(step).group[self.mine]
+    def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
+        """Adds labels and names to crops and positions."""
+        group = self.sampler.sample(step).group[self.mine]
         pairs = [(self.sets[g], i) for g, i in zip(group.tolist(), index.tolist(), strict=True)]
         return TrainingBatch(
-            patches,
+            crops,
             np.asarray([s.mos[i] for s, i in pairs], np.float32),
             group.astype(np.int32),
             np.asarray([s.distortion[i] for s, i in pairs], np.int32),

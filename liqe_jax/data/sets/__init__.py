@@ -28,12 +28,12 @@ SPECS = MappingProxyType({module.SPEC.slug: module.SPEC for module in _MODULES})
 
 
 def find_spec(name: str) -> DataSetSpec:
-    """The description of a data set by its name or short name, in any case.
+    """Finds the description of a data set by its name or short name, ignoring case.
 
     Raises:
-      DataError: there is no such set.
+      DataError: the name is unknown.
     """
     for spec in SPECS.values():
         if name.lower() in (spec.slug, spec.name.lower()):
             return spec
-    raise DataError(f"Unknown data set {name!r}; known are {', '.join(SPECS)}. folder_csv takes your own images.")
+    raise DataError(f"Unknown data set {name!r}; known are {', '.join(SPECS)}. For your own images use folder_csv.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv
 
 TREE = """\
@@ -12,15 +12,15 @@ AGIQA-3K/
   AttnGAN_normal_000.jpg ...    2,982 images, in any folder below"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores of perceptual quality.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads the official MOS of perceptual quality.
 
     Raises:
       DataError: the label file is missing or malformed.
     """
     path = index.require("data.csv", "AGIQA-3K_data.csv")
     table = read_csv(path, ("name", "mos_quality"))
-    return Labels([Row(row["name"], number(row["mos_quality"], f"{path}, {row['name']}")) for row in table])
+    return SetLabels([Row(row["name"], number(row["mos_quality"], f"{path}, {row['name']}")) for row in table])
 
 
 SPEC = DataSetSpec(
@@ -29,11 +29,11 @@ SPEC = DataSetSpec(
     title="AGIQA-3K: a database for AI-generated image quality (Li et al., 2023)",
     count=2982,
     url="https://github.com/lcysyzxdxc/AGIQA-3k-Database",
-    terms="MIT (its repository).",
+    licence="MIT (its repository).",
     tree=TREE,
     mos_range=(0.0, 5.0),
     score="The column mos_quality; mos_align, how well an image fits its prompt, is not used.",
-    liqe="Test across data sets only. SRCC in its README: 0.7212.",
+    liqe="Cross-database test only. SRCC in its README: 0.7212.",
     quirks=("Prompts are quoted and may hold commas.",),
     read=read,
     places=lambda name: (f"images/{name}", name),

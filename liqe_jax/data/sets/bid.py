@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_xls, require_columns
 
 TOLERANCE = 1e-5
 
-# By how much the mean of the single grades may miss the stated one, which was rounded.
+# Tolerance of the stated mean, which is rounded.
 GRADE_TOLERANCE = 1e-3
 
 COLUMNS = ("Image Number", "Average Subjective Grade", "Number of Grades")
@@ -20,8 +20,8 @@ BID/
   ImageDatabase/                DatabaseImage0001.JPG ... DatabaseImage0590.JPG (586 images)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -31,7 +31,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows, more, _ = with_liqe("BID", "bid", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("DatabaseGrades.xls and no LIQE label files")
-    return Labels(rows, (*notes, *more))
+    return SetLabels(rows, (*notes, *more))
 
 
 def _official(path) -> tuple[list[Row], list[str]]:
@@ -65,16 +65,16 @@ SPEC = DataSetSpec(
     title="Blurred Image Database (Ciancio et al., 2011)",
     count=586,
     url="https://www02.smt.ufrj.br/~eduardo/ImageDatabase.htm",
-    terms="No licence was found.",
+    licence="No licence was found.",
     tree=TREE,
     mos_range=(0.0, 5.0),
     score="The column Average Subjective Grade.",
     liqe="Training and test, ten random sessions (410 / 59 / 117 images). Four images a step.",
     quirks=(
-        "Image numbers run to 590; 2, 346, 413 and 439 do not exist.",
-        "In some rows the single grades disagree with their stated number or mean; preparation names them and uses "
-        "the stated mean, as everybody does.",
-        "Large photographs: preparation shrinks them as the reference does.",
+        "Image numbers go up to 590; 2, 346, 413 and 439 do not exist.",
+        "In some rows the single grades disagree with their stated number or mean; preparation lists them and uses "
+        "the stated mean.",
+        "Large photographs: preparation downscales them like the reference.",
     ),
     read=read,
     liqe_folder="BID",

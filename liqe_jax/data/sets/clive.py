@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
-# The study's participants practised on these; they come first in the arrays and lie in a folder of their own.
+# Practice images of the study; they come first in the arrays and are in a folder of their own.
 TRAINING_IMAGES = 7
 
 TOLERANCE = 1e-5
@@ -20,8 +20,8 @@ ChallengeDB_release/
   Images/                       3.bmp ... 1164.JPG (1,162 images); trainingImages/ below it is not used"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -30,7 +30,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows, notes, _ = with_liqe("ChallengeDB_release", "clive", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("AllImages_release.mat and no LIQE label files")
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _official(index: FileIndex) -> list[Row]:
@@ -54,15 +54,15 @@ SPEC = DataSetSpec(
     title="LIVE In the Wild Image Quality Challenge Database (Ghadiyaram, Bovik, 2016)",
     count=1162,
     url="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
-    terms="Notice of the University of Texas at Austin: any use with notice and citation; asked for with a form.",
+    licence="Notice of the University of Texas at Austin: any use with notice and citation; requested with a form.",
     tree=TREE,
     mos_range=(0.0, 100.0),
     score="`AllMOS_release`.",
     liqe="Training and test, ten random sessions (813 / 116 / 233 images). Four images a step.",
     quirks=(
-        f"The first {TRAINING_IMAGES} of the 1,169 entries are images that participants practised on, t1.bmp to "
-        "t7.bmp in Images/trainingImages; they are left out.",
-        "535 files are .bmp and 627 .JPG; all are 500x500 but 1113.JPG and 1124.JPG.",
+        f"The first {TRAINING_IMAGES} of the 1,169 entries are practice images, t1.bmp to t7.bmp in "
+        "Images/trainingImages; they are excluded.",
+        "535 files are .bmp and 627 .JPG; all are 500x500 except 1113.JPG and 1124.JPG.",
     ),
     read=read,
     liqe_folder="ChallengeDB_release",

@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_xlsx, require_columns
 from liqe_jax.errors import DataError
 
@@ -22,7 +22,7 @@ TYPES = {
 
 SHEET = "all_by_image"
 
-# LIQE's scores are rounded to three decimals.
+# LIQE's MOS are rounded to three decimals.
 TOLERANCE = 5.1e-4
 
 TREE = """\
@@ -34,8 +34,8 @@ CSIQ/
   src_imgs/                     30 originals (not needed)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -44,7 +44,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     rows, notes, _ = with_liqe("CSIQ", "csiq", official, index, options["labels"], TOLERANCE)
     if not rows:
         raise index.missing("csiq.DMOS.xlsx and no LIQE label files")
-    return Labels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
+    return SetLabels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
 
 
 def _reference(name: str) -> str:
@@ -72,7 +72,7 @@ def _official(index: FileIndex) -> list[Row]:
         if kind not in TYPES:
             raise DataError(f"{where}: unknown dst_type {cell['dst_type']!r}; known are {', '.join(TYPES)}.")
         folder, token, raw = TYPES[kind]
-        # One image is called 1600, and its cells hold an integer.
+        # The cells of image 1600 are integers.
         image = str(cell["image"]).strip().removesuffix(".0")
         level = int(number(cell["dst_lev"], where))
         name = f"dst_imgs/{folder}/{image}.{token}.{level}.png"
@@ -93,7 +93,7 @@ SPEC = DataSetSpec(
     title="Categorical Subjective Image Quality database (Larson, Chandler, 2010)",
     count=866,
     url="https://s2.smu.edu/~eclarson/csiq.html",
-    terms="No licence is stated.",
+    licence="No licence is stated.",
     tree=TREE,
     mos_range=(0.0, 1.0),
     score="1 minus DMOS; LIQE's files round it to three decimals.",
@@ -101,8 +101,8 @@ SPEC = DataSetSpec(
     quirks=(
         "One original is called `1600`; its 29 rows have an integer in the image column.",
         "The type is written `jpeg 2000` in the table and `jpeg2000` in file names. The mirror of the University of "
-        "Waterloo has folders in capitals, that of pyiqa one folder `dst_imgs_all`: all are found.",
-        "Contrast changes have three levels for four originals and four for the others, all else five.",
+        "Waterloo has folders in capitals, that of pyiqa one folder `dst_imgs_all`; both are found.",
+        "Contrast changes have three levels for four originals and four for the others; all other types have five.",
     ),
     read=read,
     places=_places,

@@ -1,4 +1,4 @@
-"""Pages about the data sets, made from what the builders know: `python -m liqe_jax.data.sets.docs docs/datasets`."""
+"""Generates the pages about the data sets: `python -m liqe_jax.data.sets.docs docs/datasets`."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from liqe_jax.errors import UsageError
 INTRODUCTION = """\
 # Data sets
 
-Most data sets have to be asked for or fetched by hand. Unpack one into a folder of its own and let `liqe data prepare`
-read it (`pip install '.[data]'`). Official layouts and those of common mirrors are found, whatever the case of
-names and wherever below the folder they lie.
+Most data sets must be requested or downloaded by hand. Unpack one into a folder of its own and run `liqe data prepare`
+(`pip install '.[data]'`). Official layouts and those of common mirrors are found in any sub-folder, ignoring case.
 
 Scenes, distortions and ten random splits ("sessions") of six sets come from LIQE's label files: give a checkout of
-github.com/zwx8981/LIQE with `--labels`, or have it below the manual directory. Without them, scores come from the
-official label files alone.
+github.com/zwx8981/LIQE with `--labels`, or put it below the manual directory. Without them, MOS come from the official
+label files alone.
 
-Images whose sides are both larger than 768 pixels are shrunk once, to a short side of 768, by the filter that the
-reference uses, and stored as PNG. Everything else keeps its bytes, but for formats that not every decoder reads (WebP,
+Images whose sides are both larger than 768 pixels are downscaled once, to a short side of 768, by the filter of the
+reference, and stored as PNG. All other images keep their bytes, except for formats that not every decoder reads (WebP,
 TIFF, palettes, alpha channels), which become PNG. EXIF orientation is not applied, as in the reference.
 
-Every image is decoded. Missing and damaged ones are named, and nothing is written until they are there or
-`--allow-missing` leaves them out. After an interruption, the same command goes on where it was. `liqe data verify`
-reads everything again and compares hashes; `liqe data preview` writes a sheet of images with their labels.
+Every image is decoded. If images are missing or corrupt, they are listed and nothing is written, unless
+`--allow-missing` excludes them. After an interruption, the same command continues where it stopped. `liqe data verify`
+reads all images again and compares hashes; `liqe data preview` writes a sheet of images with their labels.
 
-| name | images | scores | scenes, distortions, ten sessions |
+| name | images | MOS | scenes, distortions, ten sessions |
 |---|---|---|---|
 """
 
 
 def page(spec: DataSetSpec) -> str:
-    """The page of one data set, Markdown."""
+    """The page of one data set as Markdown."""
     labels = f"IQA_Database/{spec.liqe_folder}/splits2" if spec.liqe_folder else ""
     command = f"liqe data prepare {spec.slug} --manual-dir D --data-dir O {spec.command}".rstrip()
     facts = [
         f"- Images: {spec.count:,}." if spec.count is not None else "",
-        f"- From: {spec.url}" if spec.url else "",
-        f"- Terms: {spec.terms}",
-        f"- Scores: {spec.score}" + (f" Range {_range(spec)}." if spec.count is not None else ""),
-        f"- LIQE: {spec.liqe}" + (f" Labels: `{labels}`." if labels else ""),
+        f"- Source: {spec.url}" if spec.url else "",
+        f"- Licence: {spec.licence}",
+        f"- MOS: {spec.score}" + (f" Range {_range(spec)}." if spec.count is not None else ""),
+        f"- LIQE: {spec.liqe}" + (f" SetLabels: `{labels}`." if labels else ""),
     ]
     return "\n".join(
         [
@@ -74,7 +73,7 @@ def _range(spec: DataSetSpec) -> str:
 
 
 def index() -> str:
-    """The page that lists them all."""
+    """The page that lists all data sets."""
     rows = []
     for spec in SPECS.values():
         count = "any" if spec.count is None else f"{spec.count:,}"

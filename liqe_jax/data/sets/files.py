@@ -1,4 +1,4 @@
-"""Finding a data set's files below a folder, whatever the case of their names and the folders around them."""
+"""Finds the files of a data set below a folder, ignoring the case of names and the folders above."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import DataError
 from liqe_jax.locks import SUFFIX
 
-# Left behind by archives and file managers; never part of a data set.
+# Created by archives and file managers; not part of a data set.
 JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 ARCHIVE_SUFFIXES = (".zip", ".rar", ".tar", ".tgz", ".gz", ".7z", ".z01")
 
-# How much of a folder an error message shows.
+# Entries of a folder that an error message shows.
 SHOWN_ENTRIES = 25
 
 
 class FileIndex:
-    """All files below a folder, found by the end of their path without regard to case.
+    """Index of all files below a folder by the end of their paths, ignoring case.
 
-    A path ends with another when its last components are equal, so it makes no difference
-    whether the folder given is the set's own, one above or one of its parts.
+    A path ends with another one if its last components are equal. So the folder may be that of the set, a
+    parent or a sub-folder.
     """
 
     def __init__(self, root: str | os.PathLike, title: str = "the data set", tree: str = ""):
-        """Walks through `root`; `title` and `tree` are for errors.
+        """Walks through `root`; `title` and `tree` appear in errors.
 
         Raises:
-          DataError: there is no such folder.
+          DataError: the folder does not exist.
         """
         self.root = Path(root).expanduser().absolute()
         self._title, self._tree = title, tree
@@ -50,7 +50,7 @@ class FileIndex:
                     self._by_name[file.lower()].append(Path(folder, file))
 
     def all(self, end: str) -> list[Path]:
-        """Files whose path ends with `end`; equal case first, then those nearest to the root."""
+        """Files whose path ends with `end`: equal case first, then those closest to the root."""
         wanted = PurePosixPath(end).parts
         lower = tuple(part.lower() for part in wanted)
         size = len(wanted)
@@ -64,8 +64,8 @@ class FileIndex:
     def find(self, ends: Iterable[str]) -> Path | None:
         """The first file that ends with one of `ends`, in their order.
 
-        A bare file name is only taken where one file has it, or one in the folder itself: folders
-        of originals and copies, or of different sizes, must not be mixed up.
+        A file name without a folder must be unique or in the root, since originals and copies, or images of
+        different sizes, can have the same names.
         """
         for end in ends:
             found = self.all(end)
@@ -74,10 +74,10 @@ class FileIndex:
         return None
 
     def first(self, *ends: str) -> Path | None:
-        """The label file that ends with one of `ends`; None where there is none.
+        """The label file that ends with one of `ends`, or None.
 
         Raises:
-          DataError: several different files do.
+          DataError: several files with different contents do.
         """
         for end in ends:
             found = self.all(end)
@@ -91,10 +91,10 @@ class FileIndex:
         return None
 
     def require(self, *ends: str) -> Path:
-        """As `first`, but a missing file is an error that shows what was expected and what is there.
+        """Like `first`, but raises if there is no such file.
 
         Raises:
-          DataError: no such file, or several different ones.
+          DataError: there is no such file, or several with different contents.
         """
         found = self.first(*ends)
         if found is None:
@@ -106,16 +106,16 @@ class FileIndex:
         return sorted(path for paths in self._by_name.values() for path in paths if path.suffix.lower() in suffixes)
 
     def missing(self, what: str) -> DataError:
-        """The error for a file that is not there."""
+        """The error for a missing file, with the expected and the existing files."""
         archives = [str(path.relative_to(self.root)) for path in self.with_suffix(*ARCHIVE_SUFFIXES)]
-        hint = f"\nThere are archives that have not been unpacked: {', '.join(archives[:6])}." if archives else ""
+        hint = f"\nThere are archives that are not unpacked: {', '.join(archives[:6])}." if archives else ""
         return DataError(f"No {what} for {self._title} below {self.root}.{hint}{self._expected()}\n{self.describe()}")
 
     def _expected(self) -> str:
         return f"\nExpected:\n{_indent(self._tree)}" if self._tree else ""
 
     def describe(self) -> str:
-        """What there is: the upper folders, with the number of files by type."""
+        """Describes the existing files: the upper folders, with the number of files by type."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for paths in self._by_name.values():
             for path in paths:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv, require_columns
 
 TEST = "labels640.csv"
@@ -14,14 +14,14 @@ PADDED = "labels=640_padded.csv"
 TREE = f"""\
 FLIVE/
   labels_image.csv
-  {TEST}                 images of more than 640 pixels: the official test part (optional)
+  {TEST}                 images of more than 640 pixels: the official test split (optional)
   {PADDED}         the others, with a column is_valid: training and validation (optional)
   database/
     voc_emotic_ava/  blur_dataset/  EE371R/     39,810 images"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores and split.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS and split.
 
     Raises:
       DataError: the label file is missing, or one is malformed.
@@ -29,15 +29,15 @@ def read(index: FileIndex, options: Options) -> Labels:
     path = index.require("labels_image.csv")
     table = read_csv(path, ("name", "mos"))
     test, validation = index.first(TEST), index.first(PADDED)
-    parts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     if test:
-        parts = {row["name"]: "train" for row in table}
+        splits = {row["name"]: "train" for row in table}
         if validation:
-            parts |= {name: "val" for name, row in _images(validation).items() if _is_true(row["is_valid"])}
-        parts |= dict.fromkeys(_images(test), "test")
+            splits |= {name: "val" for name, row in _images(validation).items() if _is_true(row["is_valid"])}
+        splits |= dict.fromkeys(_images(test), "test")
     rows = [
-        Row(row["name"], number(row["mos"], f"{path}, {row['name']}"), parts={"official": parts[row["name"]]})
-        if parts
+        Row(row["name"], number(row["mos"], f"{path}, {row['name']}"), splits={"official": splits[row["name"]]})
+        if splits
         else Row(row["name"], number(row["mos"], f"{path}, {row['name']}"))
         for row in table
     ]
@@ -45,10 +45,10 @@ def read(index: FileIndex, options: Options) -> Labels:
     if not test:
         notes.append(f"The official split is not available: {TEST} was not found.")
     elif not validation:
-        notes.append(f"The official split has no validation part: {PADDED} was not found.")
-    if unknown := set(parts) - {row["name"] for row in table}:
-        notes.append(f"{len(unknown)} images of the split files have no label, as {min(unknown)}.")
-    return Labels(rows, tuple(notes))
+        notes.append(f"The official session has no val split: {PADDED} was not found.")
+    if unknown := set(splits) - {row["name"] for row in table}:
+        notes.append(f"{len(unknown)} images of the split files have no label, for example {min(unknown)}.")
+    return SetLabels(rows, tuple(notes))
 
 
 def _images(path: Path) -> dict[str, dict[str, str]]:
@@ -69,17 +69,17 @@ SPEC = DataSetSpec(
     title="FLIVE, the data set of PaQ-2-PiQ (Ying et al., 2020): whole images",
     count=39810,
     url="https://github.com/niu-haoran/FLIVE_Database",
-    terms="Not stated; those of VOC 2012, EMOTIC, AVA and the blur data sets apply.",
+    licence="Not stated; those of VOC 2012, EMOTIC, AVA and the blur data sets apply.",
     tree=TREE,
     mos_range=(0.0, 100.0),
     score="The column mos of labels_image.csv.",
     liqe="None in the paper; a test set here.",
     quirks=(
-        "There is no archive of the images: a notebook in the repository assembles them from four data sets. The "
-        "mirror of pyiqa has them all.",
-        "The official test part is labels640.csv of baidut/PaQ-2-PiQ (1,827 images of more than 640 pixels); "
-        "validation is `is_valid` in labels=640_padded.csv. They become the split `official`.",
-        "42 names end in .JPG. Patches have labels of their own, which are not used.",
+        "There is no archive of the images: a notebook in the repository collects them from four data sets. pyiqa's "
+        "mirror has all of them.",
+        "The official test split is labels640.csv of baidut/PaQ-2-PiQ (1,827 images of more than 640 pixels); "
+        "validation is `is_valid` in labels=640_padded.csv. They are the session `official`.",
+        "42 names end in .JPG. The labels of patches are not used.",
     ),
     read=read,
     places=lambda name: (f"database/{name}",),

@@ -1,4 +1,4 @@
-"""Anyone's folder of images with a CSV file of scores."""
+"""Your own folder of images with a CSV file of MOS."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from pathlib import Path
 
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Option, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 
-# Names of the split of a column "split"; a column "split_<name>" names its own.
-SPLIT = "own"
+# The session of a column "split"; a column "split_<name>" has the session <name>.
+SESSION = "own"
 
 TREE = """\
 my_photos/
-  labels.csv                    image,mos and, where there are any, distortion,scenes,reference,split
+  labels.csv                    image,mos and optionally distortion,scenes,reference,split
   any/folders/photo.jpg ..."""
 
-# Categories are names of their own here, so that either LIQE's names or its categories can be given.
+# The column distortion accepts LIQE's raw names and its categories.
 CATEGORIES = {label: label for label in DISTORTION.labels}
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Rows of the user's table.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads the user's table.
 
     Raises:
-      DataError: no table or several, a column is missing, or a value is none of those allowed.
+      DataError: there is no table or several, a column is missing, or a value is not allowed.
     """
     path = _table(index, options)
     rows = []
@@ -46,7 +46,7 @@ def read(index: FileIndex, options: Options) -> Labels:
                 _distortion(row.get("distortion", ""), where),
                 _scenes(row.get("scenes", ""), where),
                 row.get("reference", ""),
-                _parts(row, where),
+                _splits(row, where),
             )
         )
     if not rows:
@@ -56,10 +56,10 @@ def read(index: FileIndex, options: Options) -> Labels:
     outside = [row for row in rows if not low <= row.mos <= high]
     if outside:
         raise DataError(
-            f"{len(outside)} scores lie outside of --mos-range {low:g} {high:g}, as {outside[0].mos:g} of "
+            f"{len(outside)} MOS are outside of --mos-range {low:g} {high:g}, for example {outside[0].mos:g} of "
             f"{outside[0].name}. Correct one or the other."
         )
-    return Labels(rows, mos_range=(low, high))
+    return SetLabels(rows, mos_range=(low, high))
 
 
 def _table(index: FileIndex, options: Options) -> Path:
@@ -95,16 +95,16 @@ def _scenes(text: str, where: str) -> tuple[str, ...]:
     return scenes
 
 
-def _parts(row: dict[str, str], where: str) -> dict[str, str]:
-    parts = {}
+def _splits(row: dict[str, str], where: str) -> dict[str, str]:
+    splits = {}
     for column, value in row.items():
         if column == "split" or column.startswith("split_"):
             if value not in ("", *SPLITS):
                 raise DataError(
                     f"{where}: {printable(column)} is {quoted(value)}; expected {', '.join(SPLITS)} or nothing."
                 )
-            parts[column.removeprefix("split_") if column != "split" else SPLIT] = value
-    return parts
+            splits[column.removeprefix("split_") if column != "split" else SESSION] = value
+    return splits
 
 
 SPEC = DataSetSpec(
@@ -113,21 +113,20 @@ SPEC = DataSetSpec(
     title="Your own images: a folder with a CSV file",
     count=None,
     url="",
-    terms="Yours.",
+    licence="Yours.",
     tree=TREE,
     mos_range=(0.0, 0.0),
-    score="The column mos: higher is better, on any scale. `--mos-range LOW HIGH` states the scale, which is otherwise "
-    "taken to end at the lowest and highest score that occur.",
-    liqe="Nothing; train and test on it as on any other set.",
+    score="The column mos: higher is better, on any scale. `--mos-range LOW HIGH` states the scale; the default is the "
+    "lowest and highest MOS in the table.",
+    liqe="Not used; train and test on it as on any other set.",
     quirks=(
         "`image` is a path below the folder. `distortion` is one of LIQE's raw names or categories, `scenes` are "
-        "separated by `|`, `reference` is any id of a pristine original: all three may be absent or empty.",
-        "`split` (train, val, test or nothing) becomes the split `own`; a column `split_NAME` the split NAME, and "
-        "there may be several.",
-        "`--name NAME` keeps several such sets apart.",
+        "separated by `|`, and `reference` is an id of a pristine original. All three are optional.",
+        "`split` (train, val, test or nothing) is the session `own`; columns `split_NAME` are sessions NAME.",
+        "`--name NAME` names the set.",
     ),
     read=read,
-    # Nobody knows how other people name their files: the path has to be right.
+    # Paths in the table must be exact.
     places=lambda name: (),
     categories=CATEGORIES,
     options=(

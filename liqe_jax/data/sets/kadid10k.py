@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 
@@ -47,8 +47,8 @@ kadid10k/
   images/                       81 originals I01.png ... and 10,125 distorted images I01_01_01.png ..."""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -58,7 +58,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     if not rows:
         raise index.missing("dmos.csv and no LIQE label files")
     rows = [dataclasses.replace(row, reference=row.name.rsplit("/", 1)[-1].split("_")[0]) for row in rows]
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _official(index: FileIndex) -> list[Row]:
@@ -76,7 +76,7 @@ def distortion_of(name: str) -> str:
     """LIQE's name of the distortion of an image named <original>_<type>_<level>.<suffix>.
 
     Raises:
-      DataError: it is not named so.
+      DataError: the name has another form.
     """
     parts = name.rsplit(".", 1)[0].split("_")
     kind = int(parts[-2]) if len(parts) > 2 and parts[-2].isdigit() else 0
@@ -91,17 +91,17 @@ SPEC = DataSetSpec(
     title="Konstanz Artificially Distorted Image quality Database (Lin, Hosu, Saupe, 2019)",
     count=10125,
     url="https://database.mmsp-kn.de/kadid-10k-database.html",
-    terms='"Freely available to the research community"; no formal licence.',
+    licence='"Freely available to the research community"; no formal licence.',
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The column `dmos`, which in spite of its name is higher for better images.",
+    score="The column `dmos`, which despite its name is higher for better images.",
     liqe="Training and test, ten sessions by original (57 / 8 / 16 originals; 7,125 / 1,000 / 2,000 images). Sixteen "
     "images a step.",
     quirks=(
-        "The column `var` holds standard deviations.",
+        "The column `var` contains standard deviations.",
         "Types 07 and 08 are called oversaturation and desaturation, but the published operators do the reverse; "
-        "both belong to the category color, so nothing depends on it. LIQE's names are kept.",
-        "LIQE's map files type 05, a shift of the colour channels, under blur (405 images). Kept.",
+        "both have the category color. LIQE's names are kept.",
+        "LIQE's map assigns type 05, a shift of the colour channels, to blur (405 images). Kept.",
     ),
     read=read,
     liqe_folder="kadid10k",

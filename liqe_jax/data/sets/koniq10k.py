@@ -6,14 +6,14 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_csv
 from liqe_jax.errors import DataError
 
 SCORES = "koniq10k_scores_and_distributions.csv"
 SPLIT = "koniq10k_distributions_sets.csv"
 
-PART_OF_SET = {"training": "train", "validation": "val", "test": "test"}
+SPLIT_OF_SET = {"training": "train", "validation": "val", "test": "test"}
 
 TOLERANCE = 1e-5
 
@@ -24,8 +24,8 @@ koniq10k/
   1024x768/                     10,073 images, 10004473376.jpg ..."""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores and split, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS and split, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -37,21 +37,25 @@ def read(index: FileIndex, options: Options) -> Labels:
     if split is None:
         notes.append(f"The official split is not available: {SPLIT} was not found.")
     else:
-        parts = {f"1024x768/{row['image_name']}": _part(row, split) for row in read_csv(split, ("image_name", "set"))}
-        if absent := [row.name for row in rows if row.name not in parts]:
-            raise DataError(f"{split} lacks {len(absent)} images, as {absent[0]}. Fetch the file again.")
-        rows = [dataclasses.replace(row, parts={**row.parts, "official": parts[row.name]}) for row in rows]
-    return Labels(rows, tuple(notes))
+        official = {
+            f"1024x768/{row['image_name']}": _split(row, split) for row in read_csv(split, ("image_name", "set"))
+        }
+        if absent := [row.name for row in rows if row.name not in official]:
+            raise DataError(f"{split} lacks {len(absent)} images, for example {absent[0]}. Fetch the file again.")
+        rows = [dataclasses.replace(row, splits={**row.splits, "official": official[row.name]}) for row in rows]
+    return SetLabels(rows, tuple(notes))
 
 
-def _part(row, path) -> str:
-    if row["set"] not in PART_OF_SET:
-        raise DataError(f"{path}, {row['image_name']}: unknown set {row['set']!r}; known are {', '.join(PART_OF_SET)}.")
-    return PART_OF_SET[row["set"]]
+def _split(row, path) -> str:
+    if row["set"] not in SPLIT_OF_SET:
+        raise DataError(
+            f"{path}, {row['image_name']}: unknown set {row['set']!r}; known are {', '.join(SPLIT_OF_SET)}."
+        )
+    return SPLIT_OF_SET[row["set"]]
 
 
 def _official(index: FileIndex) -> list[Row]:
-    """Scores from the score file, or from the split file, whose column MOS is another quantity."""
+    """MOS from the score file, or from the rating counts of the split file, whose column MOS is a z-score."""
     path = index.first(SCORES)
     if path is not None:
         table = read_csv(path, ("image_name", "MOS"))
@@ -81,17 +85,17 @@ SPEC = DataSetSpec(
     title="Konstanz authentic Image Quality 10k database (Hosu, Lin, Sziranyi, Saupe, 2020)",
     count=10073,
     url="https://database.mmsp-kn.de/koniq-10k-database.html",
-    terms="Free for research; no formal licence of the images. The code of subpic/koniq is MIT.",
+    licence="Free for research; no formal licence of the images. The code of subpic/koniq is MIT.",
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The column MOS of the score file, the mean of ratings from 1 to 5. Where only the split file is there, the "
-    "mean of its rating shares, which is the same.",
+    score="The column MOS of the score file, the mean of ratings from 1 to 5. If only the split file is available, "
+    "the mean of its rating shares, which is the same.",
     liqe="Training and test, ten random sessions (7,051 / 1,007 / 2,015 images), which are not the official split. "
     "Sixteen images a step.",
     quirks=(
         "The column MOS of the split file is another quantity, a z-score from 3.91 to 88.39. pyiqa uses that one, "
         "LIQE the mean rating; rank correlation of the two is 0.992.",
-        "The official split (7,058 / 1,000 / 2,015) becomes the split `official`.",
+        "The official split (7,058 / 1,000 / 2,015) is the session `official`.",
         "Images of 512x384 have the same names; only folders 1024x768, koniq10k_1024x768 and images are searched.",
     ),
     read=read,

@@ -1,8 +1,8 @@
-"""LIQE's label files: its six data sets with scene and distortion labels in ten random splits.
+"""LIQE's label files: MOS, scene and distortion labels of its six data sets, in ten sessions.
 
-A checkout of zwx8981/LIQE has them in IQA_Database/<set>/splits2/<session>/<set>_<part>_clip.txt: tab
-separated image name, MOS (higher is better), raw distortion and three scenes ("invalid" where
-there are fewer).
+A checkout of zwx8981/LIQE has them in IQA_Database/<set>/splits2/<session>/<set>_<split>_clip.txt:
+tab-separated image name, MOS (higher is better), raw distortion and three scenes ("invalid" if there are
+fewer).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ HELP = "Give the root of a checkout of github.com/zwx8981/LIQE with --labels."
 
 
 def find_labels(folder: str, prefix: str, checkout: Path | None, index: FileIndex) -> Path | None:
-    """The folder with the sessions of one set, in `checkout` or else below the manual directory.
+    """Finds the folder with the sessions of one set, in `checkout` or else below the manual directory.
 
     Args:
-      folder: of the set in IQA_Database, such as "kadid10k".
-      prefix: of the names of its label files.
-      checkout: the checkout's root, its IQA_Database, or the set's folder.
-      index: of the manual directory, searched where `checkout` is None.
+      folder: folder of the set in IQA_Database, such as "kadid10k".
+      prefix: prefix of the names of its label files.
+      checkout: root of the checkout, its IQA_Database, or the set's folder.
+      index: index of the manual directory, searched if `checkout` is None.
 
     Raises:
-      DataError: `checkout` holds no such files.
+      DataError: `checkout` does not contain such files.
     """
     last = f"splits2/1/{prefix}_train_clip.txt"
     if checkout is None:
@@ -47,27 +47,29 @@ def find_labels(folder: str, prefix: str, checkout: Path | None, index: FileInde
     raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{folder}/{last}. {HELP}")
 
 
-def read_labels(splits: Path, prefix: str) -> list[Row]:
-    """All images of one set, in the order of session 1 (train, val, test).
+def read_labels(sessions: Path, prefix: str) -> list[Row]:
+    """Reads all images of one set, in the order of session 1 (train, val, test).
 
     Raises:
       DataError: a file is missing or malformed, or sessions contradict each other.
     """
     rows: dict[str, Row] = {}
-    parts: dict[str, dict[str, str]] = {}
+    splits: dict[str, dict[str, str]] = {}
     for session in SESSIONS:
-        for part in SPLITS:
-            path = splits / session / f"{prefix}_{part}_clip.txt"
+        for split in SPLITS:
+            path = sessions / session / f"{prefix}_{split}_clip.txt"
             for row in _read_file(path):
                 known = rows.setdefault(row.name, row)
                 if known != row:
                     raise DataError(f"{path}: {row.name} has other labels than in session 1. Fetch the files again.")
-                if parts.setdefault(row.name, {}).setdefault(session, part) != part:
-                    raise DataError(f"{path}: {row.name} is in two parts of session {session}. Fetch the files again.")
-        absent = [name for name in rows if session not in parts[name]]
+                if splits.setdefault(row.name, {}).setdefault(session, split) != split:
+                    raise DataError(f"{path}: {row.name} is in two splits of session {session}. Fetch the files again.")
+        absent = [name for name in rows if session not in splits[name]]
         if absent:
-            raise DataError(f"{splits / session}: {len(absent)} images of other sessions are missing, as {absent[0]}.")
-    return [dataclasses.replace(row, parts=parts[name]) for name, row in rows.items()]
+            raise DataError(
+                f"{sessions / session}: {len(absent)} images of other sessions are missing, for example {absent[0]}."
+            )
+    return [dataclasses.replace(row, splits=splits[name]) for name, row in rows.items()]
 
 
 def _read_file(path: Path) -> list[Row]:
@@ -95,15 +97,15 @@ def _read_file(path: Path) -> list[Row]:
 
 
 def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
-    """LIQE's rows with the references of the official ones, and a sentence about each disagreement.
+    """Adds references and sessions of the official rows to LIQE's rows, and reports disagreements.
 
     Args:
-      official: of the official label files; empty where they are not at hand.
-      liqe: rows of `read_labels`; their scores, labels and order stay.
-      tolerance: by which scores may differ unreported.
+      official: rows of the official label files; empty if they are not available.
+      liqe: rows of `read_labels`; their MOS, labels and order are kept.
+      tolerance: MOS differences up to this are not reported.
     """
     if not official:
-        return liqe, ["The official label file was not found: scores are those of LIQE's label files, unchecked."]
+        return liqe, ["The official label file was not found: MOS are those of LIQE's label files, unchecked."]
     by_name = {row.name.lower(): row for row in official}
     joined, moved, alone = [], [], []
     for row in liqe:
@@ -114,13 +116,13 @@ def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[R
             continue
         if abs(other.mos - row.mos) > tolerance:
             moved.append(f"{row.name} ({row.mos:g}, official {other.mos:g})")
-        parts = {**other.parts, **row.parts}
-        joined.append(dataclasses.replace(row, reference=other.reference, parts=parts))
+        splits = {**other.splits, **row.splits}
+        joined.append(dataclasses.replace(row, reference=other.reference, splits=splits))
     notes = []
     for names, meaning in (
-        (moved, "have another score in LIQE's label files than in the official one; LIQE's is kept"),
+        (moved, "have different MOS in LIQE's and the official label file; LIQE's is kept"),
         (alone, "are in LIQE's label files only; they are kept"),
-        ([row.name for row in by_name.values()], "are in the official label file only; they are left out"),
+        ([row.name for row in by_name.values()], "are in the official label file only; they are ignored"),
     ):
         if names:
             notes.append(f"{len(names)} images {meaning}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
@@ -130,17 +132,17 @@ def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[R
 def with_liqe(
     spec_folder: str, prefix: str, official: list[Row], index: FileIndex, checkout: Path | None, tolerance: float
 ) -> tuple[list[Row], list[str], bool]:
-    """LIQE's labels where they are at hand, the official ones otherwise.
+    """LIQE's labels if they are available, the official ones otherwise.
 
     Returns:
-      rows, sentences about them, and whether LIQE's labels were used.
+      Rows, notes about them, and whether LIQE's labels were used.
 
     Raises:
-      DataError: neither is there, or LIQE's are malformed.
+      DataError: LIQE's labels are missing in `checkout`, or malformed.
     """
-    splits = find_labels(spec_folder, prefix, checkout, index)
-    if splits is None:
-        note = f"Without LIQE's label files there are no scenes and no sessions. {HELP}"
+    sessions = find_labels(spec_folder, prefix, checkout, index)
+    if sessions is None:
+        note = f"LIQE's label files were not found: there are no scenes and no sessions. {HELP}"
         return official, [note], False
-    rows, notes = join(official, read_labels(splits, prefix), tolerance)
+    rows, notes = join(official, read_labels(sessions, prefix), tolerance)
     return rows, notes, True

@@ -6,7 +6,7 @@ import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Labels, Option, Options, Row
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -32,8 +32,8 @@ databaserelease2/
 dmos_realigned.mat              a separate download on the same page"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores, and LIQE's labels where they are at hand.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS, and LIQE's labels if they are available.
 
     Raises:
       DataError: files are missing or malformed.
@@ -48,13 +48,13 @@ def read(index: FileIndex, options: Options) -> Labels:
         wrong = [row for row in rows if row.name.startswith("fastfading/") and row.raw_distortion != "fastfading"]
         if options["fix_live_fastfading"]:
             rows = _fixed(rows, index)
-            notes.append(f"{len(wrong)} fast-fading images were given their own distortion and scenes, as asked for.")
+            notes.append(f"{len(wrong)} fast-fading images were given their own distortion and scenes.")
         elif wrong:
             notes.append(
-                f"{len(wrong)} fast-fading images carry the distortion and scenes of the white-noise image of the "
+                f"{len(wrong)} fast-fading images have the distortion and scenes of the white-noise image of the "
                 "same number, as in LIQE's label files; --fix-live-fastfading corrects them."
             )
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _names() -> list[tuple[str, str]]:
@@ -85,7 +85,7 @@ def _official(index: FileIndex) -> list[Row]:
     _check(path, "dmos_new", len(dmos))
     _check(path, "orgs", len(copies))
     references = _references(index)
-    # The 203 copies of originals are told by `orgs` alone: distorted images can have a DMOS of 0.
+    # Only `orgs` identifies the 203 copies of originals; distorted images can have a DMOS of 0 too.
     distorted = copies == 0
     worst = float(dmos[distorted].max())
     return [
@@ -96,10 +96,10 @@ def _official(index: FileIndex) -> list[Row]:
 
 
 def _fixed(rows: list[Row], index: FileIndex) -> list[Row]:
-    """Fast-fading rows with their own distortion, and the scenes that the original has in the other folders."""
+    """Sets the distortion of fast-fading rows, and the scenes that their original has in the other folders."""
     if not any(row.reference for row in rows):
         raise DataError(
-            "To correct the fast-fading labels it must be known which original each image comes from: "
+            "Correcting the fast-fading labels needs the original of each image: "
             f"refnames_all.mat is missing below {index.root}."
         )
     scenes = {row.reference: row.scenes for row in rows if not row.name.startswith("fastfading/")}
@@ -119,23 +119,23 @@ SPEC = DataSetSpec(
     title="LIVE Image Quality Assessment Database, release 2 (Sheikh, Sabir, Bovik, 2006)",
     count=779,
     url="https://live.ece.utexas.edu/research/quality/subjective.htm",
-    terms="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
-    "not be used outside the database. The archive is protected by a password that the laboratory gives.",
+    licence="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
+    "not be used outside the database. The archive needs a password from the laboratory.",
     tree=TREE,
     mos_range=(0.0, 114.42),
-    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not cut at 100: 77 "
-    "images lie above.",
+    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not clipped at 100: "
+    "77 images exceed it.",
     liqe="Training and test, ten sessions by original (about 538 / 80 / 161 images). Four images a step.",
     quirks=(
-        "982 images, of which 203 are copies of the 29 originals; `orgs` marks them, and they are left out.",
-        "In LIQE's files all 145 fast-fading images carry the distortion (white noise) and the scenes of the "
+        "982 images, of which 203 are copies of the 29 originals; `orgs` marks them, and they are excluded.",
+        "In LIQE's files all 145 fast-fading images have the distortion (white noise) and the scenes of the "
         "white-noise image of the same number. Kept by default, since the released weights were trained with them; "
-        "`--fix-live-fastfading` gives them `fastfading` (category jpeg2000 compression) and the scenes that their "
-        "original has in the other folders. The scores are right.",
-        "`dmos.mat` in the archive holds older scores; LIQE uses `dmos_realigned.mat`.",
+        "`--fix-live-fastfading` sets `fastfading` (category jpeg2000 compression) and the scenes of their "
+        "original in the other folders. The MOS are correct.",
+        "`dmos.mat` in the archive has older DMOS; LIQE uses `dmos_realigned.mat`.",
     ),
     read=read,
-    # Five folders use the same file names, so the folder always counts.
+    # Five folders have the same file names, so the folder is required.
     places=lambda name: (),
     liqe_folder="databaserelease2",
     liqe_prefix="live",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number, read_xlsx, require_columns
 
 MOS_TABLE = "MOS and Image attribute scores.xlsx"
 SCENE_TABLE = "Scene category labels.xlsx"
 
-# Columns of the scene table -> LIQE's scenes, which were made after them.
+# Columns of the scene table -> LIQE's scenes.
 SCENES = {
     "Animal": "animal",
     "Cityscape": "cityscape",
@@ -31,8 +31,8 @@ SPAQ/
   TestImage/                    00001.jpg ... 11125.jpg"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores and scenes.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads official MOS and scenes.
 
     Raises:
       DataError: the score table is missing, or a table is malformed.
@@ -49,13 +49,13 @@ def read(index: FileIndex, options: Options) -> Labels:
             for name, values in table.items()
         }
         unlabelled = [name for name in scores if not scenes.get(name)]
-        notes = [f"{len(unlabelled)} images have no scene, as {unlabelled[0]}."] if unlabelled else []
+        notes = [f"{len(unlabelled)} images have no scene, for example {unlabelled[0]}."] if unlabelled else []
     rows = [Row(f"TestImage/{name}", values["MOS"], scenes=scenes.get(name, ())) for name, values in scores.items()]
-    return Labels(rows, tuple(notes))
+    return SetLabels(rows, tuple(notes))
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Image name -> the numbers in `columns`; empty cells of probabilities count as 0."""
+    """Image name -> the numbers in `columns`; empty probabilities are 0."""
     cells = read_xlsx(path)
     header = [str(value).strip() for value in next(cells, ())]
     require_columns(path, header, ("Image name", *columns))
@@ -79,16 +79,16 @@ SPEC = DataSetSpec(
     title="Smartphone Photography Attribute and Quality database (Fang, Zhu, Zeng, Ma, Wang, 2020)",
     count=11125,
     url="https://github.com/h4nwei/SPAQ",
-    terms="Education and research only (its Readme).",
+    licence="Education and research only (its Readme).",
     tree=TREE,
     mos_range=(0.0, 100.0),
     score="The column MOS.",
-    liqe="Test across data sets only, all images. Its scenes are the set's own: every one with a probability above 0.",
+    liqe="Cross-database test only, all images. Its scenes are those of the set with a probability above 0.",
     quirks=(
-        "A split archive: `zip -FF SPAQ.zip --out all.zip` joins SPAQ.z01 to SPAQ.zip before unpacking. Damaged "
-        "copies occur; preparation decodes every image and names those that fail.",
-        "Photographs of full size (about 35 GB): preparation shrinks them as the reference does.",
-        "Some have an EXIF orientation. The reference does not apply it, and neither does preparation.",
+        "A split archive: `zip -FF SPAQ.zip --out all.zip` joins SPAQ.z01 to SPAQ.zip before unpacking. Corrupt "
+        "copies occur; preparation decodes every image and lists those that fail.",
+        "Photographs of full size (about 35 GB): preparation downscales them like the reference.",
+        "Some have an EXIF orientation. Like the reference, preparation does not apply it.",
     ),
     read=read,
 )

@@ -1,4 +1,4 @@
-"""What a builder knows of a data set: where it comes from, how it lies on disk, how its labels are read."""
+"""Description of a data set: source, layout on disk, label reader, options."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.errors import DataError
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION
 
-# LIQE's own sets have ten sessions; a set without any has only the split "all".
+# LIQE's six sets have ten sessions; other sets have official sessions, your own ones or none.
 SESSIONS = tuple(str(session) for session in range(1, 11))
 
-# Makes an image from a file and the image's name.
-Make = Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
+# Creates an image from a file and the image's name.
+Maker = Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image of a data set as its label files describe it.
+    """The labels of one image of a data set.
 
     Attributes:
-      name: unique in the set, relative to its folder, as LIQE's label files or the official ones write it.
-      mos: opinion score, higher is better.
-      raw_distortion: the set's own name of the distortion, "" where it has none.
-      scenes: labels of `taxonomy.SCENE`; empty where nobody said.
-      reference: id of the pristine original, "" where there is none.
-      parts: split name -> "train", "val" or "test".
+      name: unique path relative to the set's folder, as in LIQE's or the official label files.
+      mos: mean opinion score, higher is better.
+      raw_distortion: the set's name of the distortion, or "".
+      scenes: labels of `taxonomy.SCENE`; empty if unknown.
+      reference: id of the pristine original, or "".
+      splits: session -> "train", "val" or "test".
     """
 
     name: str
@@ -40,7 +40,7 @@ class Row:
     raw_distortion: str = ""
     scenes: tuple[str, ...] = ()
     reference: str = ""
-    parts: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    splits: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Option:
     Attributes:
       name: its key in the options of `prepare`; on the command line `mos_range` is `--mos-range`.
       help: one line for `liqe data prepare --help`.
-      default: its value where it is not given.
+      default: value if the option is not given.
       parse: converts one word of the command line.
       words: the number of words on the command line; 0 for a switch, "+" for one or more.
       metavar: what the help shows for the words.
@@ -76,13 +76,13 @@ LIQE_LABELS = Option("labels", "checkout of zwx8981/LIQE (default: look below D)
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
-    """Everything that the label files say.
+class SetLabels:
+    """All labels of a data set.
 
     Attributes:
-      rows: in the order of the label files.
-      anomalies: what a user of the labels should know, one sentence each.
-      mos_range: where the set itself, not its description, decides on it.
+      rows: images in the order of the label files.
+      anomalies: irregularities of the labels, one sentence each.
+      mos_range: lowest and highest possible MOS, if it depends on the user's data; None uses that of the spec.
     """
 
     rows: Sequence[Row]
@@ -92,27 +92,27 @@ class Labels:
 
 @dataclasses.dataclass(frozen=True)
 class DataSetSpec:
-    """A data set; its page in docs/datasets is made from this.
+    """Description of a data set; its page in docs/datasets is generated from it.
 
     Attributes:
-      name: as results and provenance call it, such as "KADID-10k".
-      slug: in commands and folders, such as "kadid10k".
+      name: name in results and provenance, such as "KADID-10k".
+      slug: name in commands and folders, such as "kadid10k".
       title: full name and publication.
-      count: official number of rows; None for folders of one's own.
-      url: where to get it.
-      terms: licence or conditions, and what is not known about them.
-      tree: the expected files, as drawn in the error about a wrong folder.
-      mos_range: lowest and highest score of the scale, after `score` was applied.
-      score: how the MOS here follows from the official label.
-      liqe: what LIQE does with the set.
-      quirks: oddities and what is done about them.
+      count: official number of images; None for the user's own data.
+      url: download page.
+      licence: licence or terms of use, as far as they are known.
+      tree: expected files, shown in errors about missing files.
+      mos_range: lowest and highest possible MOS, after `score` is applied.
+      score: how MOS is computed from the official label.
+      liqe: how LIQE uses the set.
+      quirks: irregularities and how they are handled.
       read: (files, options) -> labels.
-      places: image name -> further relative paths to look at, after the name itself.
-      liqe_folder: of the set in LIQE's IQA_Database; "" where LIQE has no labels for it.
-      liqe_prefix: of its label files' names.
-      maker: options -> (file, image name -> pixels), where images are not read but made from the files
-        that `places` names; None where they are read.
-      categories: raw distortion -> category, besides LIQE's own map.
+      places: image name -> relative paths to search after the name itself.
+      liqe_folder: folder of the set in LIQE's IQA_Database; "" if LIQE has no labels for it.
+      liqe_prefix: prefix of LIQE's label files.
+      maker: options -> function of a file and an image name that returns pixels, for images that are created from
+        the files that `places` names; None for images that are read.
+      categories: raw distortion -> category, in addition to LIQE's map.
       options: settings that `liqe data prepare` takes for this set.
       command: options in the example of the set's page.
     """
@@ -122,15 +122,15 @@ class DataSetSpec:
     title: str
     count: int | None
     url: str
-    terms: str
+    licence: str
     tree: str
     mos_range: tuple[float, float]
     score: str
     liqe: str
     quirks: tuple[str, ...]
-    read: Callable[[FileIndex, Options], Labels]
+    read: Callable[[FileIndex, Options], SetLabels]
     places: Callable[[str], Sequence[str]] = lambda name: (name.rsplit("/", 1)[-1],)
-    maker: Callable[[Options], Make] | None = None
+    maker: Callable[[Options], Maker] | None = None
     liqe_folder: str = ""
     liqe_prefix: str = ""
     categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
@@ -150,5 +150,5 @@ class DataSetSpec:
         return {name: given.get(name, option.default) for name, option in own.items()}
 
     def category(self, raw_distortion: str) -> str:
-        """The category of a raw distortion in `taxonomy.DISTORTION`, "" where there is none."""
+        """The category of a raw distortion in `taxonomy.DISTORTION`, or "" if it has none."""
         return CATEGORY_OF_RAW_DISTORTION.get(raw_distortion) or self.categories.get(raw_distortion, "")

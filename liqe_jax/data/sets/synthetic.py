@@ -1,4 +1,4 @@
-"""Anyone's pristine photographs, distorted in KADID-10k's 125 ways; scores are KADID-10k's means."""
+"""Your own pristine photographs with KADID-10k's 125 distortions; MOS are KADID-10k's means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import IMAGE_SUFFIXES, FileIndex
-from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Labels, Option, Options, Row
+from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.errors import DataError
 from liqe_jax.images.decode import DecodeOptions, decode
 
@@ -24,19 +24,19 @@ SIDE = 512
 # Shares of the photographs for training, validation and test, as LIQE divides KADID-10k.
 SHARES = (0.7, 0.1, 0.2)
 
-# Photographs kept decoded while their copies are made; there are about as many threads as cores.
-KEPT = 8
+# Decoded photographs in the cache while their copies are created; there are about as many threads as cores.
+CACHED = 8
 
 TREE = """\
 photos/
   any/folders/photo.jpg         pristine photographs: JPEG, PNG or BMP, 64 pixels a side or more"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """A row for each photograph, kind and level.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Lists a row for each photograph, kind and level.
 
     Raises:
-      DataError: there are no photographs, or no such kinds or levels.
+      DataError: there are no photographs, or a kind, level or seed is out of its range.
     """
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.mos import mean_mos
@@ -52,7 +52,7 @@ def read(index: FileIndex, options: Options) -> Labels:
     photographs = [path.relative_to(index.root).as_posix() for path in index.with_suffix(*IMAGE_SUFFIXES)]
     if not photographs:
         raise index.missing("photograph (" + ", ".join(IMAGE_SUFFIXES) + ")")
-    parts = divide(sorted(photographs), options["seed"])
+    splits = divide(sorted(photographs), options["seed"])
     rows = []
     for photograph in sorted(photographs):
         if options["varied"]:
@@ -64,26 +64,26 @@ def read(index: FileIndex, options: Options) -> Labels:
         for name, (kind, level) in zip(names, cells, strict=True):
             mos = mean_mos(kind, level)[0] if kind else PRISTINE_MOS
             label = KINDS[kind].raw_label if kind else ""
-            rows.append(Row(name, mos, label, reference=photograph, parts=parts[photograph]))
-    note = f"{len(photographs)} photographs; scores are means by kind and level, nobody has seen these images."
-    return Labels(rows, (note,))
+            rows.append(Row(name, mos, label, reference=photograph, splits=splits[photograph]))
+    note = f"{len(photographs)} photographs; MOS are means by kind and level, these images were not rated."
+    return SetLabels(rows, (note,))
 
 
 def seed_of(photograph: str, options: Options) -> np.random.SeedSequence:
-    """A seed for each photograph, which no other photograph in the folder changes."""
+    """The seed of a photograph, which does not depend on the other photographs in the folder."""
     return np.random.SeedSequence([options["seed"], zlib.crc32(photograph.encode("utf-8", "surrogateescape"))])
 
 
 def divide(photographs: list[str], seed: int) -> dict[str, dict[str, str]]:
-    """The part of each photograph, with all its copies, in each of ten sessions."""
-    parts: dict[str, dict[str, str]] = {photograph: {} for photograph in photographs}
+    """The split of each photograph, with all its copies, in each of ten sessions."""
+    splits: dict[str, dict[str, str]] = {photograph: {} for photograph in photographs}
     ends = [round(len(photographs) * share) for share in np.cumsum(SHARES)]
     for session in SESSIONS:
         order = np.random.default_rng(np.random.SeedSequence([seed, int(session)])).permutation(len(photographs))
         for place, position in enumerate(order.tolist()):
-            part = SPLITS[sum(place >= end for end in ends[:-1])]
-            parts[photographs[position]][session] = part
-    return parts
+            split = SPLITS[sum(place >= end for end in ends[:-1])]
+            splits[photographs[position]][session] = split
+    return splits
 
 
 def name_of(photograph: str, kind: int, level: int) -> str:
@@ -92,11 +92,11 @@ def name_of(photograph: str, kind: int, level: int) -> str:
 
 
 def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]:
-    """A function of a photograph's file and a copy's name that gives the copy."""
+    """Returns a function of a photograph's file and a copy's name that creates the copy."""
     from liqe_jax.synthetic import distort
     from liqe_jax.synthetic.varied import LARGEST_SIDE, copies_of, make_copy
 
-    @functools.lru_cache(KEPT)
+    @functools.lru_cache(CACHED)
     def photograph(path: Path) -> Image.Image:
         picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True)).pixels)
         side = LARGEST_SIDE if options["varied"] else SIDE
@@ -117,7 +117,7 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
 
 
 def places(name: str) -> tuple[str]:
-    """The photograph that a copy is made from."""
+    """The photograph that a copy is created from."""
     return (str(PurePosixPath(name).parent),)
 
 
@@ -127,23 +127,22 @@ SPEC = DataSetSpec(
     title="Your own pristine photographs, distorted in the 125 ways of KADID-10k",
     count=None,
     url="",
-    terms="Those of your photographs.",
+    licence="That of your photographs.",
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The mean score of KADID-10k's 81 images of that kind and level, 1 to 5, higher is better. It knows nothing "
-    "of the photograph: within a kind and level people's scores of KADID-10k's images differ by about 0.34 (standard "
-    "deviation).",
-    liqe="Nothing; a way to train without human scores.",
+    score="The mean MOS of KADID-10k's 81 images of that kind and level, 1 to 5, higher is better. It does not depend "
+    "on the photograph: within a kind and level the MOS of KADID-10k's images have a standard deviation of about 0.34.",
+    liqe="Not used; a way to train without human scores.",
     quirks=(
-        "Photographs are turned upright and shrunk to a longest side of 512 pixels, since the distortions' parameters "
-        "are in pixels of KADID-10k's 512x384 images. Copies are stored as PNG.",
-        "Ten sessions divide the photographs 7 : 1 : 2, all copies of one together; `--seed` decides on them and on "
-        "noise, directions and places.",
-        "`--kinds` and `--levels` choose among the 25 kinds and 5 levels. `--name NAME` keeps several such sets apart.",
+        "Photographs are rotated by EXIF and downscaled to a longest side of 512 pixels, since the parameters of the "
+        "distortions are in pixels of KADID-10k's 512x384 images. Copies are stored as PNG.",
+        "Ten sessions split the photographs 7 : 1 : 2, with all copies of a photograph in one split; `--seed` seeds "
+        "them and noise, directions and positions.",
+        "`--kinds` and `--levels` select among the 25 kinds and 5 levels. `--name NAME` names the set.",
         "`--varied N` makes N copies of each photograph for training: a fifth without a distortion, the others with "
         "one by this package or another library, between two levels, of another size, and most of them re-encoded as "
         "JPEG or WebP.",
-        "Kinds are labelled with LIQE's names, as in its KADID-10k label files. There are no scenes.",
+        "Kinds have LIQE's names, as in its KADID-10k label files. There are no scenes.",
     ),
     read=read,
     places=places,

@@ -1,4 +1,4 @@
-"""Reading the file types that official labels come in."""
+"""Readers for the file types of official labels: CSV, Excel, MATLAB."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ INSTALL = "Install what reads it: pip install 'liqe_jax[data]'."
 
 
 def number(text: Any, where: str) -> float:
-    """A finite number.
+    """Converts text to a finite number.
 
     Raises:
-      DataError: it is none; `where` says where it stands.
+      DataError: it is not a finite number; `where` locates it.
     """
     try:
         value = float(text)
@@ -33,11 +33,11 @@ def number(text: Any, where: str) -> float:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header, keys and values stripped.
+    """Reads a CSV file with a header; keys and values are stripped.
 
     Raises:
-      DataError: it is no UTF-8, other marks than commas separate its columns, a column is missing, or a row
-        has too few values, or too many.
+      DataError: the file is not UTF-8, does not separate columns by commas, lacks a column, or has a row with too
+        few or too many values.
     """
     try:
         text = read_text(path, "utf-8-sig")
@@ -92,10 +92,10 @@ def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -
 
 
 def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]:
-    """Rows of cell values of one sheet of an .xlsx file; None takes the first sheet.
+    """Reads the rows of one sheet of an .xlsx file; None takes the first sheet.
 
     Raises:
-      DataError: openpyxl is missing, the sheet is, or the file is none.
+      DataError: openpyxl or the sheet is missing, or the file cannot be read.
     """
     try:
         import openpyxl
@@ -104,7 +104,7 @@ def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # zip and XML errors of many kinds
-        raise DataError(f"{path} is no readable .xlsx file: {printable(error)}. Fetch it again.") from error
+        raise DataError(f"{path} is not a readable .xlsx file: {printable(error)}. Fetch it again.") from error
     try:
         if sheet is not None and sheet not in book.sheetnames:
             raise DataError(f"{path} has no sheet {sheet!r}; it has {printable(', '.join(book.sheetnames))}.")
@@ -114,10 +114,10 @@ def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]
 
 
 def read_xls(path: Path) -> list[list[Any]]:
-    """Rows of cell values of the first sheet of an old .xls file, or of an .xlsx file.
+    """Reads the rows of the first sheet of an old .xls file, or of an .xlsx file.
 
     Raises:
-      DataError: xlrd is missing, or the file is no such thing.
+      DataError: xlrd is missing, or the file cannot be read.
     """
     if path.suffix.lower() == ".xlsx":
         return [list(row) for row in read_xlsx(path)]
@@ -128,15 +128,15 @@ def read_xls(path: Path) -> list[list[Any]]:
     try:
         sheet = xlrd.open_workbook(path).sheet_by_index(0)
     except Exception as error:  # of many kinds
-        raise DataError(f"{path} is no readable .xls file: {printable(error)}. Fetch it again.") from error
+        raise DataError(f"{path} is not a readable .xls file: {printable(error)}. Fetch it again.") from error
     return [sheet.row_values(row) for row in range(sheet.nrows)]
 
 
 def read_mat(path: Path, *names: str) -> list[np.ndarray]:
-    """Variables of a MATLAB file, flattened; cells of strings become arrays of str.
+    """Reads variables of a MATLAB file, flattened; cells of strings become arrays of str.
 
     Raises:
-      DataError: scipy is missing, a variable is, or the file is none.
+      DataError: SciPy or a variable is missing, or the file cannot be read.
     """
     try:
         from scipy.io import loadmat
@@ -145,13 +145,13 @@ def read_mat(path: Path, *names: str) -> list[np.ndarray]:
     try:
         variables = loadmat(path, variable_names=names)
     except Exception as error:  # of many kinds
-        raise DataError(f"{path} is no readable .mat file: {printable(error)}. Fetch it again.") from error
+        raise DataError(f"{path} is not a readable .mat file: {printable(error)}. Fetch it again.") from error
     if absent := [name for name in names if name not in variables]:
         raise DataError(f"{path} has no variable {', '.join(absent)}. Is it the right file?")
     arrays = [_flat(variables[name]) for name in names]
     for name, array in zip(names, arrays, strict=True):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(f"{path}: {name} has values that are no numbers. Fetch it again.")
+            raise DataError(f"{path}: {name} has values that are not finite. Fetch it again.")
     return arrays
 
 

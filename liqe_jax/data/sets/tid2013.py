@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from liqe_jax.bounded_io import read_text
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, Labels, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.sets.tables import number
 from liqe_jax.errors import DataError
 from liqe_jax.messages import quoted
@@ -39,7 +39,7 @@ TYPES = (
     "sparse sampling and reconstruction",
 )
 
-# Ours, and only where there is no doubt: LIQE maps none of this set's types.
+# Our choice, for types with an unambiguous category; LIQE does not map the types of this set.
 CATEGORIES = MappingProxyType(
     {
         "additive gaussian noise": "noise",
@@ -61,8 +61,8 @@ tid2013/                        tid2013.rar unpacked
   reference_images/             25 originals (not needed)"""
 
 
-def read(index: FileIndex, options: Options) -> Labels:
-    """Official scores.
+def read(index: FileIndex, options: Options) -> SetLabels:
+    """Reads the official MOS.
 
     Raises:
       DataError: the label file is missing or malformed, or the archive has not been unpacked.
@@ -72,7 +72,7 @@ def read(index: FileIndex, options: Options) -> Labels:
         archives = index.with_suffix(".rar")
         if archives:
             raise DataError(
-                f"{archives[0]} has not been unpacked, and Python cannot unpack RAR archives. Run, in its folder: "
+                f"{archives[0]} has not been unpacked, and Python cannot unpack RAR archives. Run in its folder: "
                 f"unrar x {archives[0].name} (or 7z x, or bsdtar -xf).\n{index.missing('mos_with_names.txt')}"
             )
         raise index.missing("mos_with_names.txt")
@@ -90,7 +90,7 @@ def read(index: FileIndex, options: Options) -> Labels:
         rows.append(
             Row(f"distorted_images/{file}", number(score, where), TYPES[int(parts[1]) - 1], reference=parts[0].upper())
         )
-    return Labels(rows)
+    return SetLabels(rows)
 
 
 SPEC = DataSetSpec(
@@ -99,18 +99,17 @@ SPEC = DataSetSpec(
     title="Tampere Image Database 2013 (Ponomarenko et al., 2015)",
     count=3000,
     url="https://www.ponomarenko.info/tid2013.htm",
-    terms="Education and research only; no redistribution of modified versions (its readme).",
+    licence="Education and research only; no redistribution of modified versions (its readme).",
     tree=TREE,
     mos_range=(0.0, 9.0),
     score="First column of mos_with_names.txt.",
-    liqe="Test across data sets only, all images. No scenes; the reference maps none of its distortions.",
+    liqe="Cross-database test only, all images. No scenes; the reference maps none of its distortions.",
     quirks=(
-        "A RAR archive, which has to be unpacked by hand.",
+        "A RAR archive, which must be unpacked by hand.",
         "Names differ in case between the label file and the disk (`I01_01_1.bmp`, `i01_01_1.bmp`, `I25.BMP`, "
-        "`i25.bmp`): files are found whatever their case.",
-        "The categories given here are this package's own, for the types that fit one without doubt; the others have "
-        "none.",
-        "Its originals are Kodak photographs, of which LIVE has twenty too: models trained on LIVE have seen the "
+        "`i25.bmp`): case is ignored.",
+        "The categories are this package's own, for types with an unambiguous category; the others have none.",
+        "Its originals are Kodak photographs, twenty of which are in LIVE too: models trained on LIVE have seen the "
         "content.",
     ),
     read=read,

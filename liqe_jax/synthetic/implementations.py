@@ -1,7 +1,7 @@
-"""Other makes of the same damage, as strong as ours: a model should know blur, not one library's blur.
+"""Other implementations of the distortions, matched in strength, so that a model does not overfit to one library.
 
-Each variant has one strength, 0 to 1. It is chosen such that the image moves as far from the original
-(root mean square over pixels) as under `distort` at the level that was asked for.
+Each implementation has one strength, 0 to 1. It is chosen such that the root mean square difference to the
+original equals that of `distort` at the given level.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from scipy.interpolate import PchipInterpolator
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.distort import distort
-from liqe_jax.synthetic.matching import Variant, distance, matched
+from liqe_jax.synthetic.matching import Implementation, distance, match_strength
 from liqe_jax.synthetic.wavelet import joined, split
 
-# KADID's contrast change raises contrast at amounts above -0.2 and lowers it below: level 3.5.
+# KADID-10k's contrast change is the identity at amount -0.2, which is level 3.5.
 _CONTRAST_UNCHANGED = 3.5
 
 
@@ -40,7 +40,7 @@ def _box_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Shrunk and enlarged again: the softness of a zoomed photograph."""
+    """Downscaled and upscaled: the blur of a zoomed photograph."""
     height, width = image.shape[:2]
     factor = 1 + 11 * strength
     small = (max(2, round(width / factor)), max(2, round(height / factor)))
@@ -49,14 +49,14 @@ def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _line_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Motion in any direction."""
+    """Linear motion in a random direction."""
     angle = rng.uniform(0, np.pi)
     way = np.linspace(-0.5, 0.5, 200)
     return _moved(image, (1 + 30 * strength) * np.stack([way * np.cos(angle), way * np.sin(angle)], axis=1))
 
 
 def _shaken(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Motion of a hand: its direction wanders, and it dwells in places."""
+    """Camera shake: a random walk of direction and speed."""
     turns = np.cumsum(rng.normal(0, 0.12, 200)) + rng.uniform(0, 2 * np.pi)
     speed = np.exp(np.cumsum(rng.normal(0, 0.1, 200)))[:, None]
     way = np.cumsum(speed * np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0)
@@ -65,7 +65,7 @@ def _shaken(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _moved(image: Image, way: Float[np.ndarray, "T 2"]) -> Image:
-    """What a camera sees that goes through places x, y around 0 in the time of one exposure."""
+    """Averages over a path of offsets x, y during one exposure."""
     half = int(np.ceil(np.abs(way).max())) + 1
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     for x, y in way + half:
@@ -80,13 +80,13 @@ def _gray_noise(image: Image, strength: float, rng: np.random.Generator) -> Imag
 
 
 def _shot_noise(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Of a sensor: its variance grows with the light."""
+    """Shot noise of a sensor: its variance is proportional to the intensity."""
     deviation = np.float32(0.5 * strength) * np.sqrt(np.float32(0.05) + image)
     return image + deviation * rng.standard_normal(image.shape, np.float32)
 
 
 def _grain(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Noise after a camera's processing: smooth, and stronger in colour."""
+    """Noise after a camera's processing: smoothed."""
     grain = cv2.GaussianBlur(rng.standard_normal(image.shape, np.float32), (0, 0), 0.5 + 0.8 * rng.random())
     return image + np.float32(0.8 * strength) * grain / grain.std()
 
@@ -99,7 +99,7 @@ def _pillow_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Ima
 
 
 def _pillow_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Without colour transform's help or with it, in tiles or whole."""
+    """JPEG 2000 by a target PSNR, with the reversible or the irreversible transform."""
     file = io.BytesIO()
     settings = {"quality_mode": "dB", "quality_layers": [46 - 28 * strength], "irreversible": bool(rng.integers(2))}
     Pictures.fromarray(to_bytes(image)).save(file, "JPEG2000", no_jp2=True, **settings)
@@ -162,7 +162,7 @@ def _unsaturated(image: Image, strength: float, rng: np.random.Generator) -> Ima
 
 
 def _bled(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Colour that bleeds, without our glow."""
+    """Chroma blur in YCrCb."""
     ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     side = 2 * round(2 + 40 * strength) + 1
     ycc[..., 1:] = cv2.blur(np.ascontiguousarray(ycc[..., 1:]), (side, side)) - np.float32(0.5)
@@ -171,7 +171,7 @@ def _bled(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _fringed(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Red and blue magnified differently, by a lens whose middle lies anywhere."""
+    """Lateral chromatic aberration: red and blue are magnified differently around a random center."""
     height, width = image.shape[:2]
     x, y = rng.uniform(-0.5, 1.5) * width, rng.uniform(-0.5, 1.5) * height
     result = image.copy()
@@ -184,12 +184,12 @@ def _fringed(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _palette(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Few colours, chosen by an octree or by cuts at the median."""
+    """A palette of few colours, chosen by an octree or by median cut."""
     colours = max(4, round(96 * (1 - strength) ** 2))
     method = (Pictures.Quantize.MEDIANCUT, Pictures.Quantize.FASTOCTREE)[rng.integers(2)]
 
     def fewer(picture: Pictures.Image) -> Pictures.Image:
-        # Chosen in a small copy: cuts at the median take ten times as long in the whole.
+        # Chosen in a small copy, which is ten times faster for median cut.
         chosen = picture.reduce(3).quantize(colours, method)
         return picture.quantize(palette=chosen, dither=Pictures.Dither.NONE).convert("RGB")
 
@@ -197,7 +197,7 @@ def _palette(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _specks(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Pixels that are black, white or anything, in all channels at once."""
+    """Impulse noise: black, white or random pixels in all channels at once."""
     hit = rng.random(image.shape[:2]) < 0.15 * strength
     extreme = rng.integers(0, 2, (*image.shape[:2], 1)).repeat(3, -1)
     values = extreme if rng.random() < 0.5 else rng.random(image.shape)
@@ -205,7 +205,7 @@ def _specks(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _smeared(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Noise, and a camera's smoothing that leaves the strong edges."""
+    """Noise and edge-preserving smoothing, like a camera's."""
     noisy = image + np.float32(0.5 * strength) * rng.standard_normal(image.shape, np.float32)
     pixels = to_bytes(np.clip(noisy, 0, 1))
     if rng.random() < 0.5:
@@ -217,7 +217,7 @@ def _smeared(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _guided(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Noise, and the filter of He et al., "Guided Image Filtering", PAMI 2013, guided by what it filters."""
+    """Noise and a self-guided filter (He et al., "Guided Image Filtering", PAMI 2013)."""
     noisy = image + np.float32(0.5 * strength) * rng.standard_normal(image.shape, np.float32)
     side = (2 * round(1 + 7 * strength) + 1,) * 2
     mean = cv2.blur(noisy, side)
@@ -227,11 +227,11 @@ def _guided(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG with quantization tables that are flat, or steeper or less steep than the standard's."""
+    """JPEG with quantization tables of random steepness."""
     steepness = float(rng.uniform(0, 1.5))
     frequency = np.add.outer(np.arange(8), np.arange(8))
     table = (1 + steepness * frequency) * (1 + 250 * strength**1.5) / (1 + 2 * steepness)
-    # Pillow takes tables row by row.
+    # Pillow expects tables in row-major order.
     rows = np.clip(np.rint(table), 1, 255).astype(int).ravel().tolist()
     file = io.BytesIO()
     Pictures.fromarray(to_bytes(image)).save(file, "jpeg", qtables=[rows, rows], subsampling=int(rng.integers(3)))
@@ -239,7 +239,7 @@ def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) ->
 
 
 def _wavelet(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Coefficients of LeGall's 5/3 wavelet, JPEG 2000's other one, rounded towards zero in steps of one size."""
+    """Quantized coefficients of LeGall's 5/3 wavelet, the reversible one of JPEG 2000."""
     step = np.float32(0.004 + 0.8 * strength)
     depth = int(rng.integers(3, 6))
     tile = 2**depth
@@ -260,7 +260,7 @@ def _odds(image: Image, factor: float) -> Image:
 
 
 def _odds_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """The middle raised, black and white kept."""
+    """Brightens mid-tones; black and white stay."""
     return _odds(image, np.exp(np.float32(5 * strength)))
 
 
@@ -269,18 +269,18 @@ def _odds_down(image: Image, strength: float, rng: np.random.Generator) -> Image
 
 
 def _veiled(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Light from outside the picture over all of it."""
+    """Veiling glare: adds light to the whole image."""
     return 1 - (1 - image) * np.float32(1 - 0.95 * strength)
 
 
 def _crushed(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Everything below a threshold black."""
+    """Crushed shadows: values below a threshold become black."""
     threshold = np.float32(0.95 * strength)
     return (image - threshold) / (1 - threshold)
 
 
 def _curve_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Any curve of tones that never darkens: what an editor's user draws."""
+    """A random tone curve that never darkens, as drawn in an image editor."""
     places = np.linspace(0, 1, 6)
     heights = np.maximum.accumulate(places + (1 - places) * rng.random(6) * [rng.integers(2), 1, 1, 1, 1, 1])
     tones = np.linspace(0, 1, 1024)
@@ -294,33 +294,33 @@ def _curve_down(image: Image, strength: float, rng: np.random.Generator) -> Imag
 
 
 def _laplace(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """The finest edges alone."""
+    """Sharpening by the Laplacian."""
     return image - np.float32(4 * strength) * cv2.Laplacian(image, -1)
 
 
 def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """WebP: blocks as JPEG's, smoothed afterwards."""
+    """WebP."""
     file = io.BytesIO()
     Pictures.fromarray(to_bytes(image)).save(file, "webp", quality=round(90 * (1 - strength)), method=0)
     return np.asarray(Pictures.open(file).convert("RGB")).astype(np.float32) / 255
 
 
 def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """By OpenCV's encoder, whose unit is a thousandth of the size."""
+    """JPEG 2000 by OpenCV's encoder, whose unit is a thousandth of the size."""
     settings = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, max(1, round(150 * (1 - strength) ** 3))]
     _, file = cv2.imencode(".jp2", cv2.cvtColor(to_bytes(image), cv2.COLOR_RGB2BGR), settings)
     return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32) / 255
 
 
 def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Lightness raised or lowered by one amount."""
+    """Adds a constant to the lightness."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
     lab[..., 0] = lab[..., 0] + np.float32((30 if rng.random() < 0.5 else -30) * strength)
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
-# KADID's number of the type -> other makes of it.
-VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
+# KADID-10k's number of the kind -> other implementations.
+IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
     {
         1: (_pillow_blur, _box_blur, _enlarged),
         2: (_box_blur, _enlarged),
@@ -347,22 +347,23 @@ VARIANTS: Mapping[int, tuple[Variant, ...]] = MappingProxyType(
 )
 
 
-def variant(image: Image, kind: int, level: float, seed: int) -> Image:
-    """Another make of `distort(image, kind, level, seed)`, as far from the image within a tenth.
+def distort_otherwise(image: Image, kind: int, level: float, seed: int) -> Image:
+    """Like `distort`, by another implementation whose distance to the image is the same within a tenth.
 
-    Ours where there is none, or where the one chosen does not come as near: the opinion of the level would be wrong.
+    Returns the result of `distort` if there is no other implementation, or if the chosen one does not reach that
+    distance; the MOS of the level would be wrong for its result.
 
     Args:
       image, kind, level: see `distort`.
-      seed: chooses the make, and its noise.
+      seed: chooses the implementation, and seeds its noise.
     """
     ours = distort(image, kind, level, seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, kind, 1]))
-    choices = VARIANTS.get(kind, ())
+    choices = IMPLEMENTATIONS.get(kind, ())
     if kind == 25:
         choices = (_hard_contrast,) if level < _CONTRAST_UNCHANGED else (_flat_contrast,)
     if not choices:
         return ours
-    make = choices[rng.integers(len(choices))]
-    match = matched(make, image, distance(ours, image), int(rng.integers(2**31)))
+    chosen = choices[rng.integers(len(choices))]
+    match = match_strength(chosen, image, distance(ours, image), int(rng.integers(2**31)))
     return match.image if match.reached else ours

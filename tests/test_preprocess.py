@@ -94,7 +94,7 @@ def test_pyiqa_never_shrinks():
 )
 def test_small_images_are_enlarged_to_a_patch(height: int, width: int, expected: tuple[int, int]):
     assert enlarge_to_patch(picture(height, width)).shape[:2] == expected
-    for preset in PRESETS:
+    for preset in set(PRESETS) - {"whole"}:
         image = prepared(height, width, preset)
         assert image.pixels.shape[:2] == expected
         assert (image.height, image.width) == (height, width)
@@ -184,13 +184,24 @@ def test_patches_are_copies():
     np.testing.assert_array_equal(image.pixels, before)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"whole"}))
 def test_another_patch_size(preset: str):
     image = prepared(400, 500, preset, patch=336)
     assert image.crops().shape == (len(image.corners), 336, 336, 3)
     small = prepared(300, 400, preset, patch=336)
     assert small.pixels.shape[:2] == (336, 448)
     assert warned(small, "336-pixel patch")
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 70), (400, 500), (224, 224)])
+def test_the_whole_image_is_squeezed_into_one_crop(height: int, width: int):
+    pixels = picture(height, width)
+    image = prepared(height, width, "whole")
+    (crop,) = image.crops()
+    expected = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(crop, pixels if (height, width) == (224, 224) else expected)
+    assert (image.height, image.width) == (height, width)
+    assert not image.warnings
 
 
 def test_size_before_resizing_is_kept():
@@ -210,7 +221,9 @@ def test_decoding_warnings_come_first():
 
 
 def test_presets_are_named_and_read_only():
-    assert {name: preset.name for name, preset in PRESETS.items()} == {n: n for n in ("paper", "pyiqa", "even")}
+    assert {name: preset.name for name, preset in PRESETS.items()} == {
+        n: n for n in ("paper", "pyiqa", "even", "whole")
+    }
     assert tuple(PRESETS) == PRESET_NAMES  # of the command
     with pytest.raises(TypeError):
         PRESETS["paper"] = Preset("paper")  # type: ignore[index]

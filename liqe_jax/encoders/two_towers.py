@@ -87,7 +87,7 @@ class TwoTowers(Encoder):
         one_block = {name: dataclasses.replace(tower, layers=1) for name, tower in towers.items()}
         single = dataclasses.replace(self, **one_block)  # type: ignore[type-var]
         shapes: dict[str, tuple[int, ...]] = {}
-        traced = jax.eval_shape(single.init_params, jax.random.key(0))
+        traced = jax.eval_shape(lambda: single.init_params(jax.random.key(0)))
         for name, leaf in flatten_dict(traced, sep="/").items():
             tower, block, rest = name.partition("/encoder/layers/0/")
             copies = range(towers[tower.removesuffix("_model")].layers) if block else ()

@@ -55,6 +55,8 @@ def prepare(
     if own_name is not None:
         check_own_name(own_name)
     try:
+        import tensorflow_datasets as tfds
+
         from liqe_jax.data.prepare.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
@@ -62,15 +64,14 @@ def prepare(
     with _silent_tfds():
         builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)
+    config = tfds.download.DownloadConfig(manual_dir=str(manual))
     with in_use(folder):
-        _write(builder, folder, manual, data_dir)
+        _write(builder, config, folder, data_dir)
     assert builder.report is not None
     return folder, builder.report
 
 
-def _write(builder: Any, folder: Path, manual: Path, data_dir: str | os.PathLike) -> None:
-    import tensorflow_datasets as tfds
-
+def _write(builder: Any, config: Any, folder: Path, data_dir: str | os.PathLike) -> None:
     if folder.exists():
         raise DataError(
             f"{folder} exists already. Check it with: liqe data verify. To prepare the set again, remove it first."
@@ -81,7 +82,7 @@ def _write(builder: Any, folder: Path, manual: Path, data_dir: str | os.PathLike
         with _silent_tfds():
             builder.download_and_prepare(
                 download_dir=str(builder.cache_dir / "downloads"),  # tfds creates it; it stays empty
-                download_config=tfds.download.DownloadConfig(manual_dir=str(manual)),
+                download_config=config,
             )
     except OSError as error:
         raise DataError(

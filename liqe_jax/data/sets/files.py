@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import DataError
+from liqe_jax.locks import SUFFIX
 
 # Created by archives and file managers; not part of a data set.
 JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
@@ -44,7 +45,8 @@ class FileIndex:
             folders[:] = sorted(f for f in folders if f not in JUNK_FOLDERS and not f.startswith("."))
             folders[:] = [f for f in folders if _is_new(Path(folder, f), walked)]
             for file in sorted(files):
-                if not file.startswith("."):
+                # Where --data-dir lies within the folder, the lock of this preparation is in it too.
+                if not file.startswith(".") and not file.endswith(SUFFIX):
                     self._by_name[file.lower()].append(Path(folder, file))
 
     def all(self, end: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Every figure of the paper's protocol and of the public leaderboard, for one model or for ten.
+"""The tests of the paper and of the public leaderboard, for one model or for ten.
 
     python eval.py --config=configs/eval_liqe.py --weights=liqe_mix --workdir=runs/eval --config.data.folder=DATA
     python eval.py --config=configs/eval_liqe.py --weights='runs/mix_{session}/best_quality' --workdir=runs/eval_ten \

@@ -463,6 +463,16 @@ def test_tables_are_remade_without_the_model(run, tmp_path):
     assert evaluate(config, "", folder)["model"] == "renamed"
 
 
+def test_an_evaluation_of_an_earlier_version_is_read(run, tmp_path):
+    folder, content = run(folder=tmp_path / "a")
+    path = folder / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    for unit in evaluation["units"]:
+        unit["split"], unit["part"] = unit.pop("session"), unit["split"]
+    path.write_text(json.dumps(evaluation))
+    assert tables_from(folder)["results"] == content["results"]
+
+
 def test_damaged_predictions_are_refused(run, tmp_path):
     folder, _ = run(folder=tmp_path / "a")
     path = folder / "predictions" / "model" / "spaq.jsonl"

@@ -156,7 +156,7 @@ def _open_sets(
         try:
             if unit.dataset not in sets:
                 sets[unit.dataset] = load_set(unit.dataset)
-            sets[unit.dataset].indices(unit.split, unit.part)
+            sets[unit.dataset].check_mos(sets[unit.dataset].indices(unit.split, unit.part))
             possible.append(unit)
         except DataError as error:
             # A set that is missing is named once, a split that it lacks each time.

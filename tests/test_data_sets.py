@@ -873,7 +873,7 @@ def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
     indices = np.arange(len(loaded))
     reads = [
         lambda: list(evaluation_images(loaded, indices, batch_size=2, preset=PRESETS["paper"], image_size=8)),
-        lambda: list(training_batches([loaded], [2], split="all", seed=0, steps=5, patch=8)),
+        lambda: list(training_batches([loaded], [2], session="all", seed=0, steps=5, image_size=8)),
     ]
     for read in reads:
         with ThreadPoolExecutor(1) as pool, pytest.raises(DataError) as caught:
@@ -881,6 +881,24 @@ def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
         assert "cannot be read" in str(caught.value)
         assert "damaged" not in str(caught.value)
         assert "Prepare" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["vanishes", "changes"])
+def test_an_image_that_is_another_when_it_is_written_is_named(what, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    fakes.picture(photos / "a.png", 0, (64, 64))
+    (photos / "labels.csv").write_text("image,mos\na.png,3\n")
+    whole = examine.examine_all
+
+    def then_lose(*arguments, **options):
+        found = whole(*arguments, **options)
+        (photos / "a.png").unlink() if what == "vanishes" else (photos / "a.png").write_bytes(b"another")
+        return found
+
+    monkeypatch.setattr("liqe_jax.data.prepare.gather.examine_all", then_lose)
+    with pytest.raises(DataError, match=r"a\.png (cannot be read any more|changed while)") as caught:
+        prepare("folder_csv", photos, tmp_path / "data", own_name="mine", quiet=True)
+    assert "Make room" not in str(caught.value)
 
 
 def test_verify_finds_damage(prepared, tmp_path):

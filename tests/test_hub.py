@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -406,3 +407,71 @@ def test_a_line_that_is_cut_says_what_to_put_where(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("liqe_jax.weights.hub.hub_answers", lambda: True)
     with pytest.raises(ModelError, match=r"peer closed .*Try again, or: Download liqe_mix\.pt"):
         open_checkpoint("liqe_mix")
+
+
+class Faulty(http.server.BaseHTTPRequestHandler):
+    """Answers as the hub does, but the content stops in the middle, comes slowly, or is another."""
+
+    server: FaultyHub
+
+    def do_HEAD(self) -> None:
+        self.begin()
+
+    def do_GET(self) -> None:
+        self.begin()
+        content, fault = self.server.content, self.server.fault
+        self.server.downloads += 1
+        if fault == "another":
+            self.wfile.write(bytes(len(content)))
+        else:
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+        if fault == "slow":
+            time.sleep(1.5)
+            self.wfile.write(content[len(content) // 2 :])
+        elif fault == "silent":
+            self.server.over.wait(60)
+        self.close_connection = True
+
+    def begin(self) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(self.server.content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0123456789" * 4)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+class FaultyHub(http.server.ThreadingHTTPServer):
+    """A hub with one file, whatever it is asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, content: bytes, fault: str):
+        super().__init__(("127.0.0.1", 0), Faulty)
+        self.content, self.fault, self.downloads, self.over = content, fault, 0, threading.Event()
+
+
+@pytest.mark.parametrize("fault", ["half", "another", "silent", "slow"])
+def test_a_hub_that_is_slow_or_answers_with_half_a_file(fault: str, repositories: Path, tmp_path: Path) -> None:
+    with FaultyHub((repositories / KNOWN / "liqe_mix.pt").read_bytes(), fault) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        # Of a connection that is silent huggingface_hub itself says after how many seconds it gives up.
+        got = Client(tmp_path, f"http://127.0.0.1:{server.server_port}")("liqe_mix", HF_HUB_DOWNLOAD_TIMEOUT="1")
+        server.over.set()
+        server.shutdown()
+        thread.join()
+    assert server.downloads
+    if fault == "slow":
+        assert got["scale"] == 1.0
+        return
+    assert "scale" not in got
+    assert "liqe_mix.pt" in got["error"]
+    assert len(got["error"]) < 2000
+    # Nothing of it is taken for the file by the next start.
+    assert not list((tmp_path / "home").rglob("*.safetensors"))
+    offline = Client(tmp_path, "http://127.0.0.1:9")("liqe_mix", HF_HUB_OFFLINE="1")
+    assert "error" in offline

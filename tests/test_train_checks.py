@@ -9,6 +9,9 @@ import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.data.generated import generated_set
+from liqe_jax.errors import DataError
+from liqe_jax.evaluate.run import evaluate
+from liqe_jax.evaluate.settings import default_eval_config
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.loop import train_and_evaluate
@@ -16,7 +19,7 @@ from liqe_jax.train.objective import LOSSES, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import default_config
-from liqe_jax.train.sources import check_split
+from liqe_jax.train.sources import check_split, held_out
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.native import write_native
@@ -161,3 +164,33 @@ def test_accuracies_of_other_labels_are_left_out(tmp_path):
     config.epochs, config.steps_per_epoch = 1, 1
     assert set(train_and_evaluate(config, str(tmp_path / "run"))) == {"quality", "average"}
     assert "distortion_accuracy" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_images_without_a_mos_are_refused_before_the_first_step(value):
+    def with_gap(part: str):
+        mos = np.array(SET.mos)
+        mos[np.flatnonzero(np.asarray(SET.splits["1"]) == part)[1]] = value
+        return without(SET, mos=mos)
+
+    with pytest.raises(DataError, match=r"1 of \d+ images of generated have a MOS that is NaN .* first is 0"):
+        check(sets=(with_gap("train"),))
+    check(sets=(with_gap("val"),))
+    config = default_config()
+    for part in ("val", "test"):
+        assert held_out((), [with_gap("train")], config, part)
+        with pytest.raises(DataError, match="NaN or infinite"):
+            held_out((), [with_gap(part)], config, part)
+
+
+def test_images_without_a_mos_are_refused_before_anything_is_predicted(tmp_path):
+    mos = np.array(SET.mos)
+    mos[np.flatnonzero(np.asarray(SET.splits["1"]) == "test")[0]] = np.nan
+    config = default_eval_config()
+    config.sets, config.official, config.whole, config.sessions = ("generated",), (), (), (1,)
+
+    def never(name: str):
+        raise AssertionError("a model is loaded")
+
+    with pytest.raises(DataError, match="NaN or infinite"):
+        evaluate(config, "liqe_nano", tmp_path, load_model=never, load_set=lambda name: without(SET, mos=mos))

@@ -16,7 +16,7 @@ PATIENCE = 60.0
 class Limits:
     """ASGI middleware that refuses requests.
 
-    413 for a body of more than `most` bytes: Gradio limits the size of each file, but not the size of a request with many
+    413 for a body of more than `most` bytes: Gradio limits the size of each file, but not of a request with many
     files. 503 for an upload for which there is no room: uploads that are never scored stay until they are swept. The
     room is reserved before the first byte is taken, so that uploads at the same time fit together.
     503 also for more than `most_requests` at once, and 408 for a body that stops coming.

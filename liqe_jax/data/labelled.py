@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable
 
 # The splits of a session: one of LIQE's ten random sessions, "1" to "10", an official one or your own. Images that
 # belong to no split have "".
@@ -55,6 +56,22 @@ class LabelledSet:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def check_mos(self, indices: Int[np.ndarray, " M"]) -> None:
+        """Refuses images without a MOS, before hours of work end in a correlation that is not a number.
+
+        Args:
+          indices: positions of the images that are about to be used.
+
+        Raises:
+          DataError: the MOS of one of them is NaN or infinite.
+        """
+        missing = indices[~np.isfinite(np.asarray(self.mos, np.float64)[indices])]
+        if len(missing):
+            raise DataError(
+                f"{len(missing)} of {len(indices)} images of {self.name} have a MOS that is NaN or infinite, the first "
+                f"is {printable(self.names[missing[0]])}. Give them a MOS, or leave them out."
+            )
 
     def indices(self, session: str, split: str) -> Int[np.ndarray, " M"]:
         """Positions of the images of a split, ascending; session "all" is the whole set.

@@ -151,7 +151,7 @@ def _open_sets(
         try:
             if unit.dataset not in sets:
                 sets[unit.dataset] = load_set(unit.dataset)
-            sets[unit.dataset].indices(unit.session, unit.split)
+            sets[unit.dataset].check_mos(sets[unit.dataset].indices(unit.session, unit.split))
             possible.append(unit)
         except DataError as error:
             # A missing set is listed once, a missing session or split each time.

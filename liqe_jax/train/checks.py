@@ -33,7 +33,8 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
       validated: what it is validated with.
 
     Raises:
-      UsageError: says which, and what to do.
+      DataError: an image to train on has no MOS.
+      UsageError: says which loss, and what to do.
     """
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
@@ -43,6 +44,9 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
             f"Validation compares MOS with `quality`; task set {plan.tasks.name!r} has no attribute of that "
             "name with values. Add one, or do without: config.data.validate = ('none',)."
         )
+    split = config.data.split
+    for dataset in sets:
+        dataset.check_mos(dataset.indices(split if split in dataset.splits else "all", "train"))
     counted = [name for name in ready if _counts(name, config, plan)]
     _check_labels(counted, sets, config.data.split)
     most = max(count for _, count in config.data.sets)

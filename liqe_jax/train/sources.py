@@ -95,7 +95,7 @@ def held_out(
       sets: data sets in memory; None reads prepared ones.
 
     Raises:
-      DataError: a set is unknown or was not prepared.
+      DataError: a set is unknown or was not prepared, or an image of the part has no MOS.
       UsageError: a part is too small for a correlation.
     """
     if tuple(names) == NONE:
@@ -114,6 +114,7 @@ def held_out(
                 f"Part {part!r} of split {split!r} of {dataset.name} has {len(indices)} images; a correlation needs at "
                 f"least {FEWEST}. Give it more, or do without: --config.data.{key}=\"('none',)\"."
             )
+        dataset.check_mos(indices)
         if len(indices):
             found.append((dataset, indices))
     return found

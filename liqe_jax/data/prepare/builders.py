@@ -7,6 +7,7 @@ files: record i is row i of `labels.json`, which contains the labels at full pre
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,12 +19,15 @@ import tensorflow_datasets as tfds
 from etils import epath
 from tqdm import tqdm
 
+from liqe_jax.bounded_io import read_bytes
+from liqe_jax.data.prepare.examine import Examined
 from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.prepare.sidecar import write_sidecar
 from liqe_jax.data.sets import SPECS
 from liqe_jax.data.sets.spec import DataSetSpec, Row
 from liqe_jax.errors import DataError
+from liqe_jax.messages import printable
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 # tfds sorts keys as numbers of this many bits, in buckets by their highest bits.
@@ -107,7 +111,7 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             disable=self._settings["quiet"] or None,
         )
         for position, (row, image) in enumerate(images):
-            yield position * step, {"image": Path(image.path).read_bytes(), **_features(self.SPEC, row)}
+            yield position * step, {"image": _stored(image), **_features(self.SPEC, row)}
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
@@ -136,6 +140,21 @@ def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
         "reference": row.reference,
         "splits": [{"session": session, "split": split} for session, split in row.splits.items()],
     }
+
+
+def _stored(image: Examined) -> bytes:
+    """What was examined, as long as it is still that."""
+    try:
+        content = read_bytes(image.path)
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", None) or error, 400)
+        raise DataError(
+            f"{image.path} cannot be read any more ({reason}). Put it back, and run it again: what was examined is "
+            "kept."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != image.sha256:
+        raise DataError(f"{image.path} changed while the set was prepared. Run it again: what was examined is kept.")
+    return content
 
 
 def _builder_class(spec: DataSetSpec) -> type[LabelledBuilder]:

@@ -896,7 +896,7 @@ def test_an_image_that_is_another_when_it_is_written_is_named(what, tmp_path, mo
         (photos / "a.png").unlink() if what == "vanishes" else (photos / "a.png").write_bytes(b"another")
         return found
 
-    monkeypatch.setattr("liqe_jax.data.gather.examine_all", then_lose)
+    monkeypatch.setattr("liqe_jax.data.prepare.gather.examine_all", then_lose)
     with pytest.raises(DataError, match=r"a\.png (cannot be read any more|changed while)") as caught:
         prepare("folder_csv", photos, tmp_path / "data", own_name="mine", quiet=True)
     assert "Make room" not in str(caught.value)

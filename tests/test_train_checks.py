@@ -170,7 +170,7 @@ def test_accuracies_of_other_labels_are_left_out(tmp_path):
 def test_images_without_a_mos_are_refused_before_the_first_step(value):
     def with_gap(part: str):
         mos = np.array(SET.mos)
-        mos[np.flatnonzero(np.asarray(SET.parts["1"]) == part)[1]] = value
+        mos[np.flatnonzero(np.asarray(SET.splits["1"]) == part)[1]] = value
         return without(SET, mos=mos)
 
     with pytest.raises(DataError, match=r"1 of \d+ images of generated have a MOS that is NaN .* first is 0"):
@@ -178,14 +178,14 @@ def test_images_without_a_mos_are_refused_before_the_first_step(value):
     check(sets=(with_gap("val"),))
     config = default_config()
     for part in ("val", "test"):
-        assert held_out((), [with_gap("train")], "1", part, config)
+        assert held_out((), [with_gap("train")], config, part)
         with pytest.raises(DataError, match="NaN or infinite"):
-            held_out((), [with_gap(part)], "1", part, config)
+            held_out((), [with_gap(part)], config, part)
 
 
 def test_images_without_a_mos_are_refused_before_anything_is_predicted(tmp_path):
     mos = np.array(SET.mos)
-    mos[np.flatnonzero(np.asarray(SET.parts["1"]) == "test")[0]] = np.nan
+    mos[np.flatnonzero(np.asarray(SET.splits["1"]) == "test")[0]] = np.nan
     config = default_eval_config()
     config.sets, config.official, config.whole, config.sessions = ("generated",), (), (), (1,)
 

@@ -58,10 +58,10 @@ class LabelledSet:
         return len(self.names)
 
     def check_mos(self, indices: Int[np.ndarray, " M"]) -> None:
-        """Refuses images that nobody scored, before hours of work end in a correlation that is not a number.
+        """Refuses images without a MOS, before hours of work end in a correlation that is not a number.
 
         Args:
-          indices: of the images that are about to be used.
+          indices: positions of the images that are about to be used.
 
         Raises:
           DataError: the MOS of one of them is NaN or infinite.

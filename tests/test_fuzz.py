@@ -102,7 +102,6 @@ def fuzz(worker: Worker, target: str, names: st.SearchStrategy[str], contents: s
         hypothesis.seed(number)(settings(hypothesis.given(names, contents)(one)))()
         if time.monotonic() > end:
             break
-    print(target, outcomes, number)
     assert outcomes.get("ours"), "no example was refused: the test reads nothing"
 
 

@@ -427,7 +427,7 @@ class Faulty(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
         if fault == "slow":
-            time.sleep(1.5)
+            time.sleep(0.3)
             self.wfile.write(content[len(content) // 2 :])
         elif fault == "silent":
             self.server.over.wait(60)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import socket
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from liqe_jax.errors import ModelError
+from liqe_jax.messages import printable
 from liqe_jax.weights.known import KNOWN_MODELS
 from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+# How often the bytes of a file may be sent before a download is given up.
+_MOST_TIMES = 3
 
 # Seconds in which a connection to the hub must open; a slow line needs one.
 _PATIENCE = 10.0
@@ -119,8 +125,11 @@ def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    bounded: dict[str, Any] = {}
+    if "tqdm_class" in inspect.signature(hf_hub_download).parameters:  # not in every version that we admit
+        bounded["tqdm_class"] = _bounded_bar()
     try:
-        return Path(hf_hub_download(repository, file, local_files_only=local_only))
+        return Path(hf_hub_download(repository, file, local_files_only=local_only, **bounded))
     except LocalEntryNotFoundError as error:  # an EntryNotFoundError too, but it means: offline
         raise _NotThereError(
             f"{repository}/{file} is not in the cache and the hub cannot be reached. {remedy}"
@@ -128,4 +137,28 @@ def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path
     except EntryNotFoundError as error:
         raise _NotThereError(f"The repository {repository} has no {file}. {remedy}") from error
     except Exception as error:  # what carries the bytes has errors of its own, for a cut line for one
-        raise ModelError(f"Cannot fetch {repository}/{file}: {error}. Try again, or: {remedy}") from error
+        raise ModelError(
+            f"Cannot fetch {repository}/{file}: {printable(error, 500)}. Try again, or: {remedy}"
+        ) from error
+
+
+def _bounded_bar() -> type:
+    """A progress bar that ends a download which begins again and again.
+
+    huggingface_hub counts its five attempts anew whenever a byte has come, so that a server that always stops in the
+    middle would keep it busy for ever. A progress bar is where the bytes can be counted from outside.
+    """
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        taken = 0.0
+
+        def update(self, n: float | None = 1) -> Any:
+            self.taken += max(n or 0, 0)
+            if self.total and self.taken > _MOST_TIMES * self.total:
+                raise OSError(
+                    f"the connection broke again and again: {self.taken:.0f} bytes came of a file of {self.total}"
+                )
+            return super().update(n)
+
+    return Bar

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from liqe_jax.data.crops import CROPS
 from liqe_jax.data.generated import GENERATED
 from liqe_jax.data.sets import SPECS
 from liqe_jax.errors import DataError
@@ -69,11 +68,11 @@ def slug(dataset: str) -> str:
 
 
 def known_set(name: str) -> bool:
-    """Whether the name is that of a set with a builder here, of crops, or of generated images.
+    """Whether the name is that of a set with a builder here, or of generated images.
 
     The images of any other set are unknown; the name may be another name of the evaluated set.
     """
-    made = re.fullmatch(rf"({CROPS}|{GENERATED})(-.*)?", name)
+    made = re.fullmatch(rf"{GENERATED}(-.*)?", name)
     return bool(made) or slug(name) in {slug(spec.name) for spec in SPECS.values()}
 
 

@@ -47,7 +47,8 @@ class Worker:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
             )
-            self._ask("image", "first.jpg", b"", 120)  # importing takes longer than any file may
+            first = self._ask("image", "first.jpg", b"", 120)  # importing takes longer than any file may
+            assert first["outcome"] == "ours", f"the worker does not start: {first['error']}"
         return self._ask(target, name, content, PATIENCE)
 
     def _ask(self, target: str, name: str, content: bytes, seconds: float) -> dict[str, str]:

@@ -44,7 +44,7 @@ class LoRA(CLIP):
         """Parameters of a plain CLIP: the product of two factors is added to their kernel."""
         flat, factors = flatten_dict({**params, "lora": {}}), flatten_dict(params.get("lora", {}))
         for path in {path[:-1] for path in factors}:
-            flat[*path, "kernel"] += factors[*path, "down"] @ factors[*path, "up"]
+            flat[*path, "kernel"] = flat[*path, "kernel"] + factors[*path, "down"] @ factors[*path, "up"]
         return unflatten_dict(flat)
 
     def init_params(self, key):

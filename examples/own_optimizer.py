@@ -1,7 +1,7 @@
 """An optimizer and a schedule of your own, and a moving average of the parameters.
 
     python train.py --config=configs/smoke.py --workdir=runs/lamb \
-        --config.optimizer.name=examples/own_optimizer.py:lamb_with_noise \
+        --config.optimizer.name=examples/own_optimizer.py:central_lamb \
         --config.optimizer.schedule=examples/own_optimizer.py:triangle \
         --config.ema_decay=0.99
     liqe score samples --model runs/lamb/last
@@ -13,16 +13,16 @@ ends with the same parameters.
 import optax
 
 
-def lamb_with_noise(learning_rate):
-    """LAMB with gradients that have some noise.
+def central_lamb(learning_rate):
+    """LAMB on gradients whose mean is removed.
 
     Args:
       learning_rate: of the step, a scalar array. The structure of the state must not depend on it.
 
     Returns:
-      An optax transformation. Its state, with the key of the noise, is a part of the checkpoints.
+      An optax transformation. Its state is a part of the checkpoints.
     """
-    return optax.chain(optax.add_noise(eta=0.01, gamma=0.55, key=0), optax.lamb(learning_rate, weight_decay=1e-3))
+    return optax.chain(optax.centralize(), optax.lamb(learning_rate, weight_decay=1e-3))
 
 
 def triangle(step, peak=1e-3, period=20):

@@ -20,6 +20,7 @@ from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.taxonomy import QUALITY_DISTORTION, find_tasks
 from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.open import open_checkpoint
@@ -206,7 +207,7 @@ def test_own_loss_is_one_minus_the_correlation():
 def test_own_optimizer_schedule_and_average(tmp_path, capsys):
     def config_of(epochs):
         config = short(smoke.get_config(), epochs)
-        config.optimizer.name = "examples/own_optimizer.py:lamb_with_noise"
+        config.optimizer.name = "examples/own_optimizer.py:central_lamb"
         config.optimizer.schedule = "examples/own_optimizer.py:triangle"
         config.ema_decay = 0.99
         return config
@@ -240,12 +241,16 @@ def test_a_task_set_by_import_path_is_a_task_set():
 
 
 def test_what_an_encoder_cannot_start_from_is_refused(model_folder, tmp_path):
-    config = module("lora").get_config()
-    config.init = "liqe_nano"
-    if (ROOT / "liqe_jax" / "assets" / "liqe_nano").exists():
-        with pytest.raises(ModelError, match=r"starts from a clip or continues a lora; config.init liqe_nano is a"):
-            starting_checkpoint(config)
-    config.init, config.encoder = str(model_folder), "examples/own_encoder.py:ToyCNN"
+    config = smoke.get_config()
+    (tmp_path / "other.py").write_text(
+        "from liqe_jax.encoders.siglip import SigLIP\n"
+        "class Other(SigLIP):\n"
+        "    name, starts_from = 'other', SigLIP\n"
+    )
+    config.init, config.encoder = str(model_folder), f"{tmp_path}/other.py:Other"
+    with pytest.raises(ModelError, match=r"starts from a siglip or continues a other; config\.init .* is a clip\."):
+        starting_checkpoint(config)
+    config.encoder = "examples/own_encoder.py:ToyCNN"
     with pytest.raises(ModelError, match=r"config\.json says model_type 'clip'; expected 'toy_cnn'"):
         starting_checkpoint(config)
     (tmp_path / "wrong.py").write_text("CLIP = 3\n")
@@ -267,6 +272,16 @@ def test_a_from_encoder_of_other_parameters_is_refused(model_folder, tmp_path):
     config.init, config.encoder = str(model_folder), f"{tmp_path}/forgetful.py:Forgetful"
     with pytest.raises(ModelError, match=r"from_encoder .*\n  logit_scale: expected \(\), got nothing"):
         starting_checkpoint(config)
+
+
+def test_an_optimizer_with_a_random_key_is_refused(tmp_path):
+    (tmp_path / "noisy.py").write_text(
+        "import optax\n\ndef noisy(rate): return optax.chain(optax.add_noise(0.01, 0.55, 0), optax.sgd(rate))\n"
+    )
+    config = smoke.get_config()
+    config.optimizer.name = f"{tmp_path}/noisy.py:noisy"
+    with pytest.raises(UsageError, match="random key in its state"):
+        find_optimizer(config.optimizer)
 
 
 def test_a_schedule_that_is_no_function_of_the_step_is_refused(tmp_path):

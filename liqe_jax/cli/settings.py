@@ -56,8 +56,8 @@ def add_tasks_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks",
         metavar="T",
-        help="joint, quality_scene, quality_distortion, quality, or a JSON file with name, attributes and template "
-        "(default: the model's own)",
+        help="joint, quality_scene, quality_distortion, quality, a JSON file with name, attributes and template, or "
+        "the import path of a TaskSet, as module:name or file.py:name (default: the model's own)",
     )
 
 

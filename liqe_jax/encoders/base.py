@@ -58,6 +58,7 @@ class Encoder(abc.ABC):
       preprocess: name of the preset that suits it, where a model does not name one.
       frozen: names of parameters that training never changes.
       has_frozen_part: whether `pool`, `fit` and `project` exist.
+      starts_from: class of the encoder that `from_encoder` takes; None where there is no `from_encoder`.
       head: names, or prefixes of names, of parameters that `logits` uses and that can be trained.
     """
 
@@ -70,6 +71,7 @@ class Encoder(abc.ABC):
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale",)
     head: ClassVar[tuple[str, ...]] = ()
     has_frozen_part: ClassVar[bool] = False
+    starts_from: ClassVar[type[Encoder] | None] = None
 
     image_size: int
     projection_dim: int
@@ -204,6 +206,17 @@ class Encoder(abc.ABC):
           tokenizer: its vocabulary sets the size of the token embedding.
         """
         return cls.from_config({**sizes, "vocab_size": len(tokenizer.vocab)})
+
+    @classmethod
+    def from_encoder(cls, encoder: Any, params: Params, key: Array) -> tuple[Encoder, Params]:
+        """This encoder and its parameters, from a model of `starts_from`: where a training run starts.
+
+        Args:
+          encoder: an instance of `starts_from`.
+          params: its nested parameters.
+          key: of what is random.
+        """
+        raise NotImplementedError
 
     @classmethod
     def tokenizer_from(cls, folder: Path) -> BaseTokenizer | None:

@@ -68,7 +68,7 @@ class CLIP(CLIPConfig, TwoTowers):
         """The `config.json` that transformers' CLIPModel reads."""
         return {
             "architectures": ["CLIPModel"],
-            "model_type": "clip",
+            "model_type": self.name,
             "projection_dim": self.projection_dim,
             "text_config": {
                 "model_type": "clip_text_model",
@@ -96,9 +96,9 @@ class CLIP(CLIPConfig, TwoTowers):
         Raises:
           ModelError: the file describes something else than a CLIP with a ViT.
         """
-        if config.get("model_type", "clip") != "clip":
+        if config.get("model_type", cls.name) != cls.name:
             raise ModelError(
-                f"config.json says model_type {config['model_type']!r}; expected 'clip'. "
+                f"config.json says model_type {config['model_type']!r}; expected {cls.name!r}. "
                 "Give the folder of a CLIP checkpoint (CLIPModel)."
             )
         # Files written by early versions nest the towers under *_config_dict.

@@ -90,7 +90,9 @@ class TwoTowers(Encoder):
         traced = jax.eval_shape(lambda: single.init_params(jax.random.key(0)))
         for name, leaf in flatten_dict(traced, sep="/").items():
             tower, block, rest = name.partition("/encoder/layers/0/")
-            copies = range(towers[tower.removesuffix("_model")].layers) if block else ()
+            # An encoder may have more parameters, in a tree that mirrors the towers, such as lora/vision_model/...
+            of_tower = tower.rpartition("/")[2].removesuffix("_model")
+            copies = range(towers[of_tower].layers) if block else ()
             shapes |= {f"{tower}/encoder/layers/{layer}/{rest}": leaf.shape for layer in copies} or {name: leaf.shape}
         return shapes
 

@@ -121,7 +121,7 @@ def find_optimizer(settings: ConfigDict) -> Optimizer:
         learning rate and returns an optax transformation.
 
     Raises:
-      UsageError: there is no such optimizer, or the function does not return one.
+      UsageError: there is no such optimizer, the function does not return one, or it keeps a random key.
     """
     name = settings.name
     if name in OPTIMIZERS:
@@ -141,6 +141,12 @@ def find_optimizer(settings: ConfigDict) -> Optimizer:
         ) from error
     if not (hasattr(made, "init") and hasattr(made, "update")):
         raise UsageError(f"config.optimizer.name: {name} must return an optax transformation; got {made!r:.200}.")
+    leaves = jax.tree.leaves(made.init({"kernel": jnp.zeros((1, 1))}))
+    if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
+        raise UsageError(
+            f"config.optimizer.name: {name} has a random key in its state, which checkpoints cannot hold. Keep "
+            "jax.random.key_data(key) instead."
+        )
     return from_optax(make, settings.clip_norm)
 
 

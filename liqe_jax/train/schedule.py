@@ -104,7 +104,7 @@ def find_schedule(config: ConfigDict) -> Schedule:
     """The schedule that `config.optimizer.schedule` names: a key of `SCHEDULES`, or a function of the step.
 
     Raises:
-      UsageError: there is no such schedule.
+      UsageError: there is no such schedule, or the function returns no learning rate.
     """
     name = config.optimizer.schedule
     if name in SCHEDULES:
@@ -114,4 +114,14 @@ def find_schedule(config: ConfigDict) -> Schedule:
             f"config.optimizer.schedule must be one of {', '.join(SCHEDULES)}, or module:function for a function of "
             f"the step; got {name!r}."
         )
-    return load_object(name, "config.optimizer.schedule")
+    schedule = load_object(name, "config.optimizer.schedule")
+    try:
+        rate = float(schedule(0))
+    except Exception as error:  # whatever the user's function raises
+        raise UsageError(
+            f"config.optimizer.schedule: {name} failed for step 0 ({type(error).__name__}: {error}). It must take the "
+            "step as its only argument and return the learning rate."
+        ) from error
+    if not (math.isfinite(rate) and rate >= 0):
+        raise UsageError(f"config.optimizer.schedule: {name} must return a rate of at least 0; got {rate} for step 0.")
+    return schedule

@@ -51,7 +51,7 @@ def default_config() -> ConfigDict:
             "preprocess": "",  # preset of validation, and of the exported models; "" takes that of the starting one
             "seed": 20200626,  # train_unique_clip_weight.py:65
             "init": "openai/clip-vit-base-patch32",  # anything that liqe_jax.load reads; or "random"
-            "encoder": "clip",  # of a random start, by name or module:Class; your own class for your own models
+            "encoder": "clip",  # of a random start; or your own, as module:Class or file.py:Class
             "architecture": {  # of a random start, as the encoder takes it; the ViT-B/32 by default
                 "image_size": 224,
                 "patch_size": 32,
@@ -60,7 +60,7 @@ def default_config() -> ConfigDict:
                 "text": {"width": 512, "layers": 12, "heads": 8, "mlp_width": 2048},
             },
             "image_weights": "",  # of a random start: a file with a pretrained image encoder alone
-            "tasks": "joint",  # or quality_scene, quality_distortion, quality; "" takes those of the model in `init`
+            "tasks": "joint",  # quality_scene, quality_distortion, quality, module:name; "" takes those of `init`
             "loss_weights": (),  # factors of the losses, in their order; (): 1
             "losses": (),  # names from train.objective.LOSSES, or module:function; () takes LIQE's for the task set
             "data": {

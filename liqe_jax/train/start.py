@@ -26,24 +26,25 @@ from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
-from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
 from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet
-from liqe_jax.weights.read import read_arrays
+from liqe_jax.weights.read import read_arrays, stated_type
 
 
 def starting_checkpoint(config: ConfigDict) -> Checkpoint:
     """The weights that `config.init` names, or random ones of `config.encoder`.
+
+    An encoder of the user's own that has `from_encoder` can start from a model of another encoder.
 
     Raises:
       ModelError: they cannot be found or read.
       UsageError: there is no such encoder, or `config.architecture` does not fit it.
     """
     if config.init != "random":
-        own = config.encoder if ":" in config.encoder else None
-        return open_checkpoint(config.init, own)
+        return _opened(config)
     found = encoder_class(config.encoder)
     tokenizer = small_tokenizer(find_tasks(config.tasks or None, None))
     try:
@@ -58,6 +59,29 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
         flat |= _image_weights(Path(config.image_weights), found, flat)
     provenance = Provenance(config.name, "random")
     return Checkpoint(flat, encoder, provenance, tokenizer=tokenizer, preprocess=encoder.preprocess)
+
+
+def _opened(config: ConfigDict) -> Checkpoint:
+    """The model in `config.init`, as one of `config.encoder` where that is the user's own.
+
+    Raises:
+      ModelError: the model cannot be read, or is of an encoder that the user's cannot start from.
+    """
+    if ":" not in config.encoder:
+        return open_checkpoint(config.init)
+    own = encoder_class(config.encoder)
+    if own.starts_from is None or stated_type(Path(config.init)) == own.name:
+        return open_checkpoint(config.init, own)
+    start = open_checkpoint(config.init)
+    if not isinstance(start.encoder, own.starts_from):
+        raise ModelError(
+            f"config.encoder is {config.encoder}, which starts from a {own.starts_from.name} or continues a "
+            f"{own.name}; config.init {config.init} is a {start.encoder.name}. Name another model or another encoder."
+        )
+    encoder, params = own.from_encoder(start.encoder, start.params, jax.random.key(config.seed))
+    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    check_against_encoder(flat, encoder, f"{config.encoder}, from_encoder")
+    return dataclasses.replace(start, flat=flat, encoder=encoder, text_features=None)
 
 
 def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:

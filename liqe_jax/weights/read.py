@@ -111,7 +111,7 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
 
 
 def _recognised(state: Mapping[str, np.ndarray], path: Path) -> tuple[type[Encoder], str]:
-    found = recognise(state, _model_type_beside(path))
+    found = recognise(state, stated_type(path))
     if found is None:
         examples = ", ".join(list(state)[:5]) or "nothing"
         raise ModelError(
@@ -176,10 +176,11 @@ def _config_beside(path: Path, in_model_folder: bool, kind: type[Encoder]) -> En
     return read_config(config, kind)
 
 
-def _model_type_beside(path: Path) -> str | None:
-    """What `config.json` beside a weight file calls its model, if it is there and readable."""
+def stated_type(path: Path) -> str | None:
+    """What `config.json` in a model folder, or beside a weight file, calls its model, if it is there and readable."""
+    folder = path if path.is_dir() else path.parent
     try:
-        return read_json(path.parent / "config.json").get("model_type")
+        return read_json(folder / "config.json").get("model_type")
     except ModelError:
         return None
 

@@ -172,13 +172,13 @@ def test_what_people_get_is_what_the_card_says(goldens, tmp_path, monkeypatch, c
 
 
 def test_another_make_that_cannot_go_as_far_is_an_error(monkeypatch):
-    other_makes = pytest.importorskip("benchmarks.other_makes", exc_type=ImportError)
+    other_implementations = pytest.importorskip("benchmarks.other_implementations", exc_type=ImportError)
     image = np.full((64, 64, 3), 0.5, np.float32)
     image[::2] = 0.25
-    assert np.isfinite(other_makes.other_distort(image, 16, 3, 0)).all()
-    monkeypatch.setattr(other_makes, "OTHER_MAKES", {16: lambda image, strength, rng: image})
-    with pytest.raises(ImageError, match=rf"{other_makes.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"):
-        other_makes.other_distort(image, 16, 3, 0)
+    assert np.isfinite(other_implementations.other_distort(image, 16, 3, 0)).all()
+    monkeypatch.setattr(other_implementations, "OTHER_IMPLEMENTATIONS", {16: lambda image, strength, rng: image})
+    with pytest.raises(ImageError, match=rf"{other_implementations.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"):
+        other_implementations.other_distort(image, 16, 3, 0)
 
 
 def test_enlargements_are_counted(monkeypatch, tmp_path, capsys):

@@ -146,7 +146,7 @@ def _sharpened(image: Image, strength: float, rng: np.random.Generator) -> Image
 
 
 # KADID-10k's number of the type -> another library's make of it.
-OTHER_MAKES: Mapping[int, Implementation] = MappingProxyType(
+OTHER_IMPLEMENTATIONS: Mapping[int, Implementation] = MappingProxyType(
     {
         1: _gaussian,
         2: _disc,
@@ -175,7 +175,7 @@ def other_distort(image: Image, kind: int, level: float, seed: int) -> Image:
       ImageError: no strength of it is as far; `OUT_OF_REACH` is in the message.
     """
     wanted = distance(distort(image, kind, level, seed), image)
-    match = match_strength(OTHER_MAKES[kind], image, wanted, seed)
+    match = match_strength(OTHER_IMPLEMENTATIONS[kind], image, wanted, seed)
     if not match.reached:
         raise ImageError(
             f"{OUT_OF_REACH}: type {kind} at level {level} moves the image by {wanted:.4f}, and the other make comes "

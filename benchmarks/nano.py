@@ -26,6 +26,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import liqe_jax
+from liqe_jax.compare.ranktest import p_test
 from liqe_jax.errors import ImageError
 from liqe_jax.synthetic import KINDS, LEVELS, distort
 from liqe_jax.synthetic.mos import mean_mos
@@ -94,11 +95,9 @@ def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], sectio
     quality = np.asarray([score.quality for score in scores])
     mos = np.asarray([fact[0] for fact in facts])
     right = np.mean([score.distortion == fact[1] for score, fact in zip(scores, facts, strict=True)])
-    better = mos[:, None] - mos[None] > 1
-    ordered = (quality[:, None] > quality[None])[better].mean()
     return (
         f"{section}: {len(photos)} photographs, {len(mos)} images, SRCC {spearmanr(mos, quality).statistic:.3f}, "
-        f"category {right:.3f}, P {ordered:.3f}"
+        f"category {right:.3f}, P {p_test(quality, mos).consistency:.3f}"
     )
 
 
@@ -109,8 +108,8 @@ def measure_sizes(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
     orders = [spearmanr(quality[:, 0], quality[:, k]).statistic for k in range(1, len(SIDES))]
     means = ", ".join(f"{side}: {mean:.2f}" for side, mean in zip(SIDES, quality.mean(0), strict=True))
     return (
-        f"sizes: {len(large)} photographs, mean score {means}; mean range {np.ptp(quality, axis=1).mean():.3f}; SRCC of "
-        f"the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}; above 4 at {SIDES[0]}: "
+        f"sizes: {len(large)} photographs, mean score {means}; mean range {np.ptp(quality, axis=1).mean():.3f}; "
+        f"SRCC of the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}; above 4 at {SIDES[0]}: "
         f"{int((quality[:, 0] > 4).sum())}"
     )
 

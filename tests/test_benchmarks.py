@@ -177,7 +177,8 @@ def test_another_make_that_cannot_go_as_far_is_an_error(monkeypatch):
     image[::2] = 0.25
     assert np.isfinite(other_implementations.other_distort(image, 16, 3, 0)).all()
     monkeypatch.setattr(other_implementations, "OTHER_IMPLEMENTATIONS", {16: lambda image, strength, rng: image})
-    with pytest.raises(ImageError, match=rf"{other_implementations.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"):
+    reason = rf"{other_implementations.OUT_OF_REACH}: type 16 at level 3 .* no nearer than 0.0000"
+    with pytest.raises(ImageError, match=reason):
         other_implementations.other_distort(image, 16, 3, 0)
 
 

@@ -243,9 +243,7 @@ def test_a_task_set_by_import_path_is_a_task_set():
 def test_what_an_encoder_cannot_start_from_is_refused(model_folder, tmp_path):
     config = smoke.get_config()
     (tmp_path / "other.py").write_text(
-        "from liqe_jax.encoders.siglip import SigLIP\n"
-        "class Other(SigLIP):\n"
-        "    name, starts_from = 'other', SigLIP\n"
+        "from liqe_jax.encoders.siglip import SigLIP\nclass Other(SigLIP):\n    name, starts_from = 'other', SigLIP\n"
     )
     config.init, config.encoder = str(model_folder), f"{tmp_path}/other.py:Other"
     with pytest.raises(ModelError, match=r"starts from a siglip or continues a other; config\.init .* is a clip\."):

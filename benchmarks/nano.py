@@ -109,8 +109,8 @@ def measure_sizes(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
     means = ", ".join(f"{side}: {mean:.2f}" for side, mean in zip(SIDES, quality.mean(0), strict=True))
     return (
         f"sizes: {len(large)} photographs, mean score {means}; mean range {np.ptp(quality, axis=1).mean():.3f}; "
-        f"SRCC of the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}; above 4 at {SIDES[0]}: "
-        f"{int((quality[:, 0] > 4).sum())}"
+        f"SRCC of the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}; "
+        f"above 4 at {SIDES[0]}: {int((quality[:, 0] > 4).sum())}"
     )
 
 

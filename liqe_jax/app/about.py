@@ -11,11 +11,10 @@ from liqe_jax.scoring.model import Model
 # Model name -> its limits, as a short and a long HTML text.
 ADVICE = {
     "liqe_nano": (
-        "a small model, best on synthetic distortions",
-        "<b>liqe_nano</b> comes with the package. It was trained from scratch on synthetic distortions (blur, noise, "
-        "compression and others) of fewer than two hundred photographs. It is less accurate on camera distortions and "
-        "unreliable on scenes. <code>liqe app --model liqe_mix</code> uses LIQE's released weights instead: a larger "
-        "model, trained on six data sets with MOS, downloaded once from the Hugging Face hub, under its own licence.",
+        "a small model",
+        "<b>liqe_nano</b> comes with the package. It was trained on 1,162 photographs with MOS (LIVE In the Wild) and "
+        "on synthetic distortions of free photographs. <code>liqe app --model liqe_mix</code> uses LIQE's released "
+        "weights instead: a larger model, trained on six data sets with MOS, downloaded once from the Hugging Face hub, under its own licence.",
     ),
 }
 

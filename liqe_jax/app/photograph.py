@@ -135,7 +135,7 @@ def _base(name: str, decoded: DecodedImage, model: Model, preset: Preset) -> np.
     """The image at the resolution of the map; it stays in memory until the other photographs are scored."""
     if not has_quality(model):
         return Failure(name, f"No map: {model.name} does not predict quality as a number.")
-    dense = dataclasses.replace(preset, even=False, count=None)
+    dense = preset.dense(model.encoder.image_size)
     prepared = prepare(decoded, dense, model.encoder.image_size)
     if len(prepared.corners) > MAX_MAP_CROPS:
         hint = "" if preset.resize else " The preset 'even' shrinks large photographs."

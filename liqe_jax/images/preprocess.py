@@ -86,6 +86,15 @@ class Preset:
         _check_count(patches)
         return dataclasses.replace(self, name=f"{self.name}-{patches}", count=patches)
 
+    def dense(self, image_size: int) -> Preset:
+        """The same with every crop of a grid, for maps; the reference's stride for crops of 224 pixels.
+
+        Args:
+          image_size: side of a crop, pixels. Larger crops lie a quarter of their side apart.
+        """
+        stride = self.stride if image_size <= PATCH else image_size // 4
+        return dataclasses.replace(self, even=False, whole=False, count=None, stride=stride)
+
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated)

@@ -205,8 +205,8 @@ class Model:
     ) -> QualityMap:
         """Judges every patch of a dense grid by itself.
 
-        The grid is the one that `paper` chooses its fifteen patches from (stride 32, or 48
-        for large images), so a 1024x768 photograph has 204.
+        The grid is the one that `paper` chooses its fifteen crops from (stride 32, or 48
+        for large images), so a 1024x768 photograph has 204 of 224 pixels. `liqe_nano` takes larger crops, and fewer.
 
         Raises:
           ImageError: the image cannot be decoded.
@@ -215,7 +215,7 @@ class Model:
         """
         if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
-        dense = dataclasses.replace(self._chosen(preprocess), even=False, count=None)
+        dense = self._chosen(preprocess).dense(self.encoder.image_size)
         prepared = self._prepared(image, _name_of(image), dense, allow_truncated)
         quality = self.forward.by_crop(self.weights, prepared.crops()).values["quality"]
         if not np.isfinite(quality).all():

@@ -14,7 +14,8 @@ ADVICE = {
         "a small model",
         "<b>liqe_nano</b> comes with the package. It was trained on 1,162 photographs with MOS (LIVE In the Wild) and "
         "on synthetic distortions of free photographs. <code>liqe app --model liqe_mix</code> uses LIQE's released "
-        "weights instead: a larger model, trained on six data sets with MOS, downloaded once from the Hugging Face hub, under its own licence.",
+        "weights instead: a larger model, trained on six data sets with MOS, downloaded once from the Hugging Face "
+        "hub, under its own licence.",
     ),
 }
 

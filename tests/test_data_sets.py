@@ -816,7 +816,7 @@ def test_several_sets_of_ones_own(originals, tmp_path):
         load_set("third", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["generated", "generated-2", "Generated", "crops", "crops-mine"])
+@pytest.mark.parametrize("name", ["generated", "generated-2", "Generated"])
 def test_names_that_stand_for_others_are_refused(name, originals, prepared, tmp_path):
     with pytest.raises(DataError, match=r"cannot name a set of your own: generated.*Choose another name"):
         prepare("folder_csv", originals / "folder_csv", tmp_path, own_name=name, quiet=True)

@@ -28,7 +28,7 @@ from tools.prompt_figure import figure
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+TUTORIALS = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "extending.md"]
 NOT_RUN_AT_ALL = ["tpu-pod"]
 
 BLOCK = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>.*)\n(?P<content>(?:.*\n)*?)^```$", re.MULTILINE)
@@ -72,7 +72,7 @@ def script_of(page: Path) -> str:
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A folder with what a checkout has and a tutorial uses."""
-    for name in ("samples", "configs", "train.py", "eval.py"):
+    for name in ("samples", "configs", "examples", "train.py", "eval.py"):
         (tmp_path / name).symlink_to(ROOT / name)
     if not embedded_folder().exists():
         # A checkout without the embedded model: one of its shape stands for it, since a path comes first.

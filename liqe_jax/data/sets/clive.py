@@ -67,8 +67,9 @@ SPEC = DataSetSpec(
         f"The first {TRAINING_IMAGES} of the 1,169 entries are practice images, t1.bmp to t7.bmp in "
         "Images/trainingImages; they are excluded.",
         "535 files are .bmp and 627 .JPG; all are 500x500 except 1113.JPG and 1124.JPG.",
-        "Prepared from the archive of the University of Texas, with LIQE's label files, the command printed `CLIVE: 1162 "
-        "images stored; the label files have 1162 rows (officially 1162).` Every image decodes and joins LIQE's labels.",
+        "Prepared from the archive of the University of Texas, with LIQE's label files, the command printed `CLIVE: "
+        "1162 images stored; the label files have 1162 rows (officially 1162).` Every image decodes and joins LIQE's "
+        "labels.",
     ),
     read=read,
     liqe_folder="ChallengeDB_release",

@@ -1,7 +1,7 @@
 """The model inside the package: EfficientNet-Lite0 on real photographs with MOS, and on synthetic distortions.
 
     python tools/photographs.py --out photos
-    liqe data prepare synthetic --manual-dir photos/train --data-dir data --name varied --varied 12
+    liqe data prepare synthetic --manual-dir photos/train --data-dir data --name varied --varied 10
     liqe data prepare clive --manual-dir CLIVE --data-dir data --labels LIQE
     python train.py --config=configs/liqe_nano.py --workdir=runs/liqe_nano
 

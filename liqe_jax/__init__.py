@@ -6,18 +6,24 @@
 
 Names are imported when first used, so that `import liqe_jax` costs nothing.
 
-How the package is divided; a part imports only from parts above it:
+How the package is divided; a part imports only from parts above it (docs/architecture.md):
 
     messages, bounded_io      text that is safe to print; reading regular files of bounded size
     errors, locks             our errors; one process at a time writes a file or folder
-    tasks, taxonomy           plain data: labels, sentences, task sets
-    text, images              tokens; decoding, resizing, choice of patches (NumPy, Pillow)
-    model                     CLIP, prompt sharing, head: pure functions over pytrees
+    extras, imports, markdown optional packages; objects by import path; Markdown tables
+    assets                    data files: vocabulary, the embedded model, licences
+    tasks, taxonomy           task sets as plain data; LIQE's labels and sentences
+    text                      tokenizers
+    metrics                   metrics and statistics as pure functions of arrays (SciPy)
+    images                    decoding, resizing, choice of crops (NumPy, Pillow)
+    encoders                  the protocol; CLIP, SigLIP, EfficientNet-Lite0
+    model                     the forward pass and the head: pure functions over pytrees
     weights                   every checkpoint format, the hub, provenance
-    scoring                   the public scorer
-    synthetic                 KADID-10k's distortions, crops for training (OpenCV)
+    synthetic                 KADID-10k's distortions, varied copies for training (OpenCV)
     data                      data sets and batches; the only part that imports TensorFlow
-    evaluate                  metrics, protocol, reports, comparisons (SciPy)
+    scoring                   the public scorer; batched inference
+    evaluate                  the evaluation protocol, tables, report (matplotlib)
+    compare                   gMAD, realignment, rank tests (SciPy, matplotlib)
     train                     losses, the pmapped step, the loop (optax, Orbax)
     app                       the web page of `liqe app` (Gradio)
     cli                       the `liqe` command

@@ -119,7 +119,9 @@ class EfficientNetLite(Encoder):
                 mean = y.mean((1, 2), keepdims=True)
                 # Two passes: of a saturated channel the mean square less the squared mean is rounding noise.
                 spread = jnp.square(y - mean).mean((1, 2))
-                statistics += [mean[:, 0, 0], jnp.sqrt(spread)]
+                # The slope of a root at 0 is infinite, and a channel that is 0 everywhere has no spread.
+                varies = spread > 0
+                statistics += [mean[:, 0, 0], jnp.where(varies, jnp.sqrt(jnp.where(varies, spread, 1.0)), 0.0)]
             if number < max(self.taps):
                 y = _pointwise(y, parts["project"], dtype)
                 x = y + x if block.stride == 1 and block.inputs == block.outputs else y

@@ -15,8 +15,10 @@ TOLERANCE = 1e-5
 
 TREE = """\
 ChallengeDB_release/
+  README.txt                    the notice of the University of Texas and a description; not used
   Data/AllImages_release.mat
   Data/AllMOS_release.mat
+  Data/AllStdDev_release.mat    not used
   Images/                       3.bmp ... 1164.JPG (1,162 images); trainingImages/ below it is not used"""
 
 
@@ -54,7 +56,9 @@ SPEC = DataSetSpec(
     title="LIVE In the Wild Image Quality Challenge Database (Ghadiyaram, Bovik, 2016)",
     count=1162,
     url="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
-    licence="Notice of the University of Texas at Austin: any use with notice and citation; requested with a form.",
+    licence="Notice of the University of Texas at Austin: use, copying, modification and distribution for any purpose, "
+    "with the notice in all copies and the source acknowledged (liqe_jax/assets/LICENSE.clive). The download "
+    "is requested with a form.",
     tree=TREE,
     mos_range=(0.0, 100.0),
     score="`AllMOS_release`.",
@@ -63,6 +67,9 @@ SPEC = DataSetSpec(
         f"The first {TRAINING_IMAGES} of the 1,169 entries are practice images, t1.bmp to t7.bmp in "
         "Images/trainingImages; they are excluded.",
         "535 files are .bmp and 627 .JPG; all are 500x500 except 1113.JPG and 1124.JPG.",
+        "Prepared from the archive of the University of Texas, with LIQE's label files, the command printed `CLIVE: "
+        "1162 images stored; the label files have 1162 rows (officially 1162).` Every image decodes and joins LIQE's "
+        "labels.",
     ),
     read=read,
     liqe_folder="ChallengeDB_release",

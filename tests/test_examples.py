@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,7 @@ def short(config, epochs: int = 1):
     config.epochs, config.steps_per_epoch = epochs, 2
     config.checkpoint.every_steps = 2
     config.optimizer.schedule = "constant"
+    config.log_every_steps = 1
     config.devices = 1
     return config
 
@@ -225,6 +227,21 @@ def test_data_in_memory(tmp_path, capsys):
     results = module("data_in_memory").main(str(tmp_path / "run"))
     assert "noisy" in json.dumps(results)
     assert 1 <= scored(capsys, tmp_path / "run" / "last")["quality"] <= 5
+
+
+def test_the_head_and_the_weighting_of_the_page_train(tmp_path):
+    page = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.py").write_text("\n".join(blocks), "utf-8")
+    config = short(smoke.get_config(), 2)
+    config.encoder, config.weighting = f"{tmp_path}/mine.py:BoundedScale", f"{tmp_path}/mine.py:LATER"
+    start = starting_checkpoint(config)
+    train_and_evaluate(config, str(tmp_path / "run"))
+    end = open_checkpoint(tmp_path / "run" / "last", config.encoder)
+    assert "logit_scale" in changed(start.flat, end.flat)
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    weights = {line["step"]: line["weight/distortion"] for line in logged if "weight/distortion" in line}
+    assert weights == {1: 0, 2: 0, 3: 1, 4: 1}
 
 
 def test_a_task_set_by_import_path_is_a_task_set():

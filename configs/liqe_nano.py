@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     config.weighting = "equal"
 
     config.data.sets = (("CLIVE", 64), ("varied", 32))
-    config.data.weights = (1.0, 0.2)
+    config.data.weights = (1.0, 0.1)
     config.data.split = "all"
     config.data.validate = config.data.test = ("none",)
     config.data.mos_scale = (1.0, 5.0)

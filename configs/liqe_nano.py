@@ -31,6 +31,10 @@ def get_config() -> ConfigDict:
     with config.unlocked():
         config.name = "liqe_nano"
         config.licence = "Apache-2.0"
+        config.notes = (
+            "CLIVE: Copyright (c) 2015 The University of Texas at Austin, Laboratory for Image and Video Engineering "
+            "(LIVE, http://live.ece.utexas.edu); the notice is in LICENSE.clive of the package.",
+        )
         config.init = "random"
         config.encoder = "efficientnet_lite"
         config.architecture = ConfigDict(

@@ -47,6 +47,7 @@ def default_config() -> ConfigDict:
     config = ConfigDict(
         {
             "name": "liqe",  # in provenance and tables
+            "notes": (),  # sentences for the users of the model, kept in its provenance
             "licence": "",  # of the trained weights; "" takes that of the starting ones
             "preprocess": "",  # preset of validation, and of the exported models; "" takes that of the starting one
             "seed": 20200626,  # train_unique_clip_weight.py:65

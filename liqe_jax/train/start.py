@@ -190,6 +190,7 @@ def as_checkpoint(
         licence=config.licence or start.provenance.licence,
         trained_on=None if before is None else tuple(dict.fromkeys([*before, *now])),
         notes=(
+            *config.notes,
             f"step {step} of {config.epochs * config.steps_per_epoch}, seed {config.seed}, "
             f"weighting {config.weighting}",
         ),

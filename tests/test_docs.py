@@ -22,7 +22,6 @@ from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.open import with_text_features
-from tools import nano_card
 from tools.check_site import faults_of
 from tools.prompt_figure import figure
 
@@ -168,45 +167,6 @@ def test_links_lead_to_files_of_the_repository(page):
 def test_the_figure_of_prompts_is_current():
     committed = (DOCS / "figures" / "prompt-sharing.svg").read_text("utf-8")
     assert committed == figure(), "run: python tools/prompt_figure.py docs/figures/prompt-sharing.svg"
-
-
-def test_the_tables_of_the_card_come_from_what_the_benchmark_prints():
-    printed = """\
-liqe_nano, 33 photographs, preprocess paper
-     1 Gaussian blur          D 0.782  L 0.955  category 0.79  scores 4.30 1.27  opinions 4.61 1.30
-own, 512: SRCC 0.1111  PLCC 0.2222  category 0.3333  D 0.4444  L 0.5561  L by opinion 0.6666  P 0.7777
-    10 JPEG                   D 0.900  L -  category 1.00  scores 3.65 -  opinions 4.34 1.35  measured 60%
-measured 94% of 160
-others', 512: SRCC 0.2111  PLCC 0.2222  category 0.3333  D 0.4444  L 0.5561  L by opinion 0.6666  P 0.7777
-     1 Gaussian blur          D 0.782  L 0.955  category 0.79  scores 4.30 1.27  opinions 4.61 1.30
-own, 384, 8 photographs: SRCC 0.3111  PLCC 0.2222  category 0.3333  D 0.4444  L 0.5561  L by opinion 0.6666  P 0.7777
-    24 sharpened              D 0.782  L 0.955  category 0.79  scores 4.30 1.27  opinions 4.61 1.30
-own, 512 resized to 768: SRCC 0.4111  PLCC 0.2222  category 0.3333  D 0.4444  L 0.5561  L by opinion 0.6666  P 0.7777
-own, 512 stored as JPEG 90: SRCC 0.5111  PLCC 0.2222  category 0.3333  D 0.4444  L 0.5561  L by opinion 0.6666  P 0.7777
-pristine stored as WebP 90: mean 4.234, before 4.301  most lost 0.547  more than 0.3 lost: 5  above 4: 26 of 33
-pristine at 384: mean 4.234  lowest 2.547 (x.jpg)  above 4: 26 of 33
-"""
-    pages = nano_card.CARD.read_text("utf-8"), nano_card.README.read_text("utf-8")
-    card, readme = nano_card.rewritten(*pages, nano_card.read(printed.splitlines()))
-    figures = "0.222 | 0.333 | 0.444 | 0.556 | 0.667 | 0.778 |"
-    assert f"photographs | 0.111 | {figures}\n" in readme
-    assert f"photographs | 0.211 | {figures}\n" in readme
-    for row in (
-        f"--sections own` | 0.111 | {figures}",
-        f"--sections other` | 0.211 | {figures}",
-        f"| 384 | 8 | 0.311 | {figures}",
-        f"| 768 | 0.411 | {figures}",
-        f"| JPEG 90 | 0.511 | {figures}",
-        "| WebP 90 | 4.234 | 0.547 | 5 | 26 of 33 |",
-        "| 384 | 4.234 | 2.547 | 26 of 33 |",
-        "| 1 Gaussian blur | 0.782 | 0.955 | 0.79 | 4.30, 1.27 | 4.61, 1.30 |",
-        "| 10 JPEG | 0.900 | - | 1.00 | 3.65, - | 4.34, 1.35 | 60% |",
-    ):
-        assert card.count(row + "\n") == 1, row
-    assert "lens blur |" not in card  # the rows that were there are gone
-    assert "sharpened |" not in card  # of other sizes no types
-    with pytest.raises(SystemExit, match="found 0"):
-        nano_card.rewritten("no table", "none", nano_card.read(printed.splitlines()))
 
 
 def test_every_known_bug_has_an_entry_and_names_code_that_exists():

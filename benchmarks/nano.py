@@ -140,7 +140,7 @@ def measure_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
             drops.setdefault(name, []).append(before - model.score(to_bytes(edit)).quality)
     noise = model.score(np.random.default_rng(0).integers(0, 256, (384, 512, 3), np.uint8)).quality
     black = model.score(np.zeros((384, 512, 3), np.uint8)).quality
-    lines = [f"{name} {sum(d > 0 for d in drop)}/{len(drop)} (-{np.mean(drop):.2f})" for name, drop in drops.items()]
+    lines = [f"{name} {sum(d > 0 for d in drop)}/{len(drop)} ({-np.mean(drop):+.2f})" for name, drop in drops.items()]
     return f"edits: {', '.join(lines)}; noise alone {noise:.2f}, black {black:.2f}"
 
 

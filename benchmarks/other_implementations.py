@@ -178,7 +178,7 @@ def other_distort(image: Image, kind: int, level: float, seed: int) -> Image:
     match = match_strength(OTHER_IMPLEMENTATIONS[kind], image, wanted, seed)
     if not match.reached:
         raise ImageError(
-            f"{OUT_OF_REACH}: type {kind} at level {level} moves the image by {wanted:.4f}, and the other make comes "
-            f"no nearer than {distance(match.image, image):.4f}. Leave this picture out."
+            f"{OUT_OF_REACH}: type {kind} at level {level} moves the image by {wanted:.4f}, and the other "
+            f"implementation comes no nearer than {distance(match.image, image):.4f}. Leave this picture out."
         )
     return match.image

@@ -3,6 +3,8 @@
 Files are recognised by content, never by name. The bytes that come out equal those of
 `PIL.Image.open(...).convert("RGB")`, which is what the reference uses, except where that
 would be wrong: 16-bit greys are scaled instead of clipped.
+
+The file has more than 300 lines because the steps from a file to RGB share their options and notes.
 """
 
 from __future__ import annotations

@@ -60,6 +60,17 @@ class PredictedBatch(NamedTuple, Generic[Item]):
 _predict = jax.jit(predict, static_argnames=("encoder", "tasks", "dtype"))
 
 
+def with_kernels_of(params: Params, encoder: Encoder, dtype: str) -> Params:
+    """Kernels rounded to `dtype` once, rather than at every call; everything else stays float32."""
+    if dtype == "int8":
+        return encoder.quantise(params)
+
+    def convert(path: tuple[Any, ...], leaf: Array) -> Array:
+        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
+
+    return params if dtype == "float32" else jax.tree_util.tree_map_with_path(convert, params)
+
+
 class Forward:
     """`predict` on some devices of this process; images are spread over them.
 

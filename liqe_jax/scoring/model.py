@@ -29,7 +29,7 @@ from liqe_jax.images.preprocess import PreparedImage, Preset, prepare
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.head import predict_from_logits
 from liqe_jax.scoring.arguments import at_least_one, devices_of, preset_of, refuse_one_image
-from liqe_jax.scoring.forward import Forward
+from liqe_jax.scoring.forward import Forward, with_kernels_of
 from liqe_jax.scoring.result import Failure, QualityMap, Score
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.provenance import Provenance, seen_in_training
@@ -93,7 +93,7 @@ class Model:
         self.preprocess = self._preset.name
         self.devices = devices_of(devices)
         self.forward = Forward(encoder, tasks, dtype, self.devices)
-        self.weights = self.forward.place(_with_kernels_of(params, encoder, dtype), text_features)
+        self.weights = self.forward.place(with_kernels_of(params, encoder, dtype), text_features)
         self.params, self.text_features = self.weights
 
     def __setattr__(self, key: str, value: Any) -> None:
@@ -292,17 +292,6 @@ class Model:
             tasks=self.tasks,
             warnings=item.warnings,
         )
-
-
-def _with_kernels_of(params: Params, encoder: Encoder, dtype: str) -> Params:
-    """Kernels rounded to `dtype` once, rather than at every call; everything else stays float32."""
-    if dtype == "int8":
-        return encoder.quantise(params)
-
-    def convert(path: tuple[Any, ...], leaf: Array) -> Array:
-        return leaf.astype(dtype) if path[-1].key == "kernel" else leaf
-
-    return params if dtype == "float32" else jax.tree_util.tree_map_with_path(convert, params)
 
 
 def _name_of(image: ImageSource) -> str:

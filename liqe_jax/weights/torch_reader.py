@@ -4,6 +4,8 @@ A `.pt` file is a pickle beside raw storages. Unpickling calls whatever the pick
 this reader resolves names from a fixed list of its own functions, which build arrays and
 plain containers; any other name is refused before anything is called. Both the zip format
 (torch 1.6 and later) and the older stream of pickles are read.
+
+The file has more than 300 lines so that everything that decides what a pickle may do is in one place for review.
 """
 
 from __future__ import annotations

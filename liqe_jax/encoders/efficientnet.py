@@ -125,7 +125,8 @@ class EfficientNetLite(Encoder):
             if number < max(self.taps):
                 y = _pointwise(y, parts["project"], dtype)
                 x = y + x if block.stride == 1 and block.inputs == block.outputs else y
-        return jnp.concatenate(statistics, -1).reshape(*crops.shape[:-3], -1)
+        together = jnp.concatenate(statistics, -1)
+        return together.reshape(*crops.shape[:-3], together.shape[-1])  # not -1, which fails for no crops
 
     def project(self, params: Params, pooled: Float[AnyArray, "*batch F"]) -> Float[Array, "*batch r"]:
         """What the hidden layer takes: principal components of standardised statistics."""

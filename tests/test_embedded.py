@@ -62,10 +62,11 @@ def test_a_photograph_half_out_of_focus_scores_lower(nano, picture):
     assert partly.quality < sharp.quality - 0.3
 
 
-def test_noise_and_black_frames_are_bad(nano):
+def test_noise_and_black_frames_score_far_below_a_photograph(nano, picture):
     noise = np.random.default_rng(0).integers(0, 256, (384, 512, 3), np.uint8)
-    for result in nano.score_many([noise, np.zeros((384, 512, 3), np.uint8)]):
-        assert result.quality < 2.5
+    photo, noisy, black = nano.score_many([picture, noise, np.zeros((384, 512, 3), np.uint8)])
+    assert black.quality < 2
+    assert noisy.quality < photo.quality - 1
 
 
 def test_the_size_of_a_photograph_hardly_matters(nano):

@@ -147,7 +147,7 @@ def test_two_hosts_predict_as_one(finished, model_folder, tmp_path):
     ("options", "told"),
     [
         (["--weights=nowhere"], "No model"),
-        ([], "Expected a model"),
+        ([], "No model is named"),
         (["--weights=m", "--config.whole=('TID2013',)", "--config.data.folder=nowhere"], "TID2013: No prepared data"),
         (["--weights=m", "--config.on_seen=hide"], "config.on_seen must be one of"),
     ],

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 import liqe_jax
-from liqe_jax.images.grid import grid
 from liqe_jax.scoring.heatmap import render
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -40,7 +39,6 @@ def main() -> None:
     for name, picture in pictures.items():
         score = model.score(picture)
         quality_map = model.quality_map(picture)
-        assert len(quality_map.grid) == len(grid(*quality_map.pixels.shape[:2]))
         title = f"{name}: {score.quality:.2f}, {score.distortion} {score.distortion_probs[score.distortion]:.0%}"
         panel = render(quality_map, title)
         panels.append(panel.resize((round(panel.width * HEIGHT / panel.height), HEIGHT), Image.Resampling.LANCZOS))

@@ -155,7 +155,7 @@ class Encoder(abc.ABC):
         """Whether `pool` depends on a parameter."""
         raise NotImplementedError
 
-    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]) -> Params:
+    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
         """Parameters that come from statistics of the pictures of each training set, before training."""
         raise NotImplementedError
 

@@ -152,7 +152,7 @@ class EfficientNetLite(Encoder):
         """The convolutional network's parameters."""
         return name.startswith("image_model/network/")
 
-    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]) -> Params:
+    def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
         """Parameters whose statistics and principal components are those of pictures, before training.
 
         Args:

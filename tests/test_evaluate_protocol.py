@@ -601,5 +601,5 @@ def test_unknown_settings_and_presets(run, tmp_path):
         check_eval_config(config)
     with pytest.raises(UsageError, match=r'config\.preset must be one of "", paper'):
         run(preset="papre")
-    with pytest.raises(UsageError, match="Expected a model"):
+    with pytest.raises(UsageError, match="No model is named"):
         evaluate(settings(), "", tmp_path)

@@ -1,9 +1,9 @@
-"""KADID-10k's damage as other libraries make it: FFmpeg, scikit-image, SciPy and Pillow.
+"""KADID-10k's distortions as other libraries implement them: FFmpeg, scikit-image, SciPy and Pillow.
 
-None of these makes is used in training. Each has one strength, which is chosen such that the image moves as
-far from the original (root mean square, within a tenth) as under our own make of the type at the level. Where
-no strength does, there is no picture: FFmpeg's strongest JPEG moves some photographs less than our levels 4 and 5,
-and colour that fades to Pillow's grey moves less than HSV's saturation of levels 4 and 5. They need
+None of these implementations is used in training. Each has one strength. It is chosen such that the image moves as far
+from the original (root mean square, within a tenth) as under this package's implementation of the type at the level.
+Some levels are out of reach: FFmpeg's strongest JPEG changes some photographs less than our levels 4 and 5, and colour
+that fades to Pillow's grey changes less than HSV's saturation of levels 4 and 5. They need
 `pip install 'liqe_jax[benchmarks]'`.
 """
 
@@ -31,7 +31,7 @@ from liqe_jax.synthetic.blur import Image
 from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.matching import Implementation, distance, match_strength
 
-# In the error of a picture that a make cannot give, and in no other.
+# In the error about a level that an implementation cannot reach, and in no other.
 OUT_OF_REACH = "Out of reach"
 
 
@@ -145,7 +145,7 @@ def _sharpened(image: Image, strength: float, rng: np.random.Generator) -> Image
     return _pillow(image, lambda picture: picture.filter(unsharp))
 
 
-# KADID-10k's number of the type -> another library's make of it.
+# KADID-10k's number of the type -> another library's implementation of it.
 OTHER_IMPLEMENTATIONS: Mapping[int, Implementation] = MappingProxyType(
     {
         1: _gaussian,
@@ -169,7 +169,7 @@ OTHER_IMPLEMENTATIONS: Mapping[int, Implementation] = MappingProxyType(
 
 
 def other_distort(image: Image, kind: int, level: float, seed: int) -> Image:
-    """Another library's make of `distort(image, kind, level, seed)`, as far from the image within a tenth.
+    """Another library's implementation of `distort(image, kind, level, seed)`, as far from the image within a tenth.
 
     Raises:
       ImageError: no strength of it is as far; `OUT_OF_REACH` is in the message.

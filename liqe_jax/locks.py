@@ -44,7 +44,7 @@ def in_use(path: str | os.PathLike) -> Iterator[None]:
         yield
     finally:
         if held is not None:
-            # Removed while it is held: whoever opened it before finds that it is gone, and makes another.
+            # Removed while it is held: a process that opened it before finds that it is gone, and makes another.
             with contextlib.suppress(OSError):
                 lock.unlink()
             os.close(held)

@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "score",
         help="judge photographs",
-        description="Judge photographs: quality from 1 (bad) to 5 (perfect), scene, distortion.",
+        description="Score photographs: quality from 1 (bad) to 5 (perfect), scene, distortion.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,7 +61,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model_options(parser)
     add_preprocess_option(parser)
     parser.add_argument(
-        "--patches", type=_patches, metavar="N", help='patches of each photograph, or "all" of the grid (default: 15)'
+        "--patches",
+        type=_patches,
+        metavar="N",
+        help='crops of each photograph, or "all" of the grid (default: the preset\'s)',
     )
     parser.add_argument(
         "--dtype",
@@ -75,7 +78,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: by the devices)")
     parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
-    parser.add_argument("--map", metavar="DIR", help="write a heat map of per-patch quality for every image")
+    parser.add_argument("--map", metavar="DIR", help="write a heat map of per-crop quality for every image")
     parser.add_argument("--allow-truncated", action="store_true", help="score what can be decoded of cut files")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
     parser.set_defaults(run=run)

@@ -41,13 +41,14 @@ def add_encoder_option(parser: argparse.ArgumentParser) -> None:
 
 def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     """--preprocess, the model's own where there is no default."""
-    ours = default or "the model's own, which is paper for LIQE's weights and even for liqe_nano"
+    ours = default or "the model's own, which is paper for LIQE's weights and whole for liqe_nano"
     parser.add_argument(
         "--preprocess",
         choices=PRESET_NAMES,
         default=default,
-        help="how patches are chosen: as LIQE was tested (paper), as in pyiqa, or spread evenly with EXIF rotation "
-        f"and enlargement undone (even; best for photographs from phones) (default: {ours})",
+        help="how crops are chosen: as LIQE was tested (paper), as in pyiqa, spread evenly with EXIF rotation (even; "
+        "best for photographs from phones with LIQE's weights), or the whole picture as one square (whole) "
+        f"(default: {ours})",
     )
 
 

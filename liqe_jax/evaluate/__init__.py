@@ -1,1 +1,1 @@
-"""Metrics, protocols and comparisons as functions of arrays, and the reports made of them."""
+"""The evaluation protocol: predictions of models on data sets, tables and reports."""

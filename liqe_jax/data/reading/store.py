@@ -26,7 +26,7 @@ def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
     """A data set that `liqe data prepare` (or its tfds builder) has written.
 
     Args:
-      name: such as "KADID-10k" or "kadid10k", or the name given to a set of one's own.
+      name: such as "KADID-10k" or "kadid10k", or the name given to your own set.
       data_dir: the directory it was prepared in.
 
     Raises:

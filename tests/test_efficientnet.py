@@ -13,10 +13,16 @@ from liqe_jax.encoders.efficientnet import EfficientNetLite
 from liqe_jax.encoders.efficientnet_names import BLOCKS, STEM_WIDTH
 from liqe_jax.errors import ModelError
 from liqe_jax.taxonomy import JOINT
+from liqe_jax.train.frozen import fitted
+from liqe_jax.train.settings import default_config
 from liqe_jax.train.start import small_tokenizer
+from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.layouts import from_flax, to_flax
+from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.read import read_model
 from liqe_jax.weights.torch_writer import write_torch
+
+from .known import known_set
 
 SIDE = 64
 
@@ -156,6 +162,19 @@ def test_components_are_those_of_the_training_pictures(encoder, params):
     off = products - np.diag(np.diag(products))
     assert np.abs(off).max() < 1e-3 * np.diag(products).max()  # uncorrelated
     assert (np.diff(np.diag(products)) <= 1e-3 * products[0, 0]).all()  # the largest first
+
+
+@pytest.mark.parametrize(("init", "refitted"), [("random", True), ("liqe_nano", False)])
+def test_only_a_random_start_takes_the_statistics_of_the_training_pictures(encoder, params, init, refitted):
+    config = default_config()
+    config.init, config.data.split = init, "all"
+    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    dataset = known_set("known", count=30)
+    pooled = np.random.default_rng(0).normal(size=(30, encoder.statistics))
+    found = fitted(config, Checkpoint(flat, encoder, Provenance("start")), [dataset], [pooled])
+    moved = {name for name in flat if not np.array_equal(found.flat[name], flat[name])}
+    fit = {"image_model/statistics/mean", "image_model/statistics/std", "image_model/projection/kernel"}
+    assert moved == (fit if refitted else set())
 
 
 def test_logits_are_sums_over_words(encoder, params, crops):

@@ -78,7 +78,9 @@ def path_of(config: ConfigDict, start: Checkpoint, dataset: LabelledSet, preset:
 def fitted(
     config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
 ) -> Checkpoint:
-    """The model with the statistics of the training images of this run."""
+    """A random start with the statistics of the training images; a trained model keeps those that it learned with."""
+    if config.init != "random":
+        return start
     split = config.data.split
     chosen = [
         features[dataset.indices(split if split in dataset.splits else "all", "train")]

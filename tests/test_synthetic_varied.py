@@ -56,11 +56,14 @@ def test_the_first_of_two_jpegs_has_its_blocks_elsewhere(picture, monkeypatch):
     assert set(sizes[1::2]) == {picture.shape}
 
 
-def test_tones_change_mildly_and_repeatably(picture):
+@pytest.mark.parametrize("seed", range(4))
+def test_tones_change_mildly_and_repeatably(picture, seed):
     photo = Image.fromarray(picture)
-    one, again, other = (np.asarray(other_tones(photo, np.random.default_rng(seed))) for seed in (1, 1, 2))
+    one, again = (np.asarray(other_tones(photo, np.random.default_rng(seed))) for _ in range(2))
     np.testing.assert_array_equal(one, again)
-    assert one.shape != other.shape or (one != other).any()
+    # Turned or not, the distribution of each channel moves, and by less than the strongest distortions of colour.
+    moved = np.abs(np.sort(one.reshape(-1, 3), axis=0) - np.sort(picture.reshape(-1, 3), axis=0).astype(float)).mean()
+    assert 0.5 < moved < 40
 
 
 def test_copies_go_through_all_cells_in_turn():

@@ -4,7 +4,7 @@
     python benchmarks/pipeline.py --steps 2000    host memory over that many steps of ours
 
 The peer (zwx8981/LIQE, ImageDataset.py) opens a file with PIL, may flip it, makes a float tensor, unfolds
-every patch of the grid, and gathers three of them at random. Ours is `training_batches`, labels and all.
+every crop of the grid, and gathers three of them at random. Ours is `training_batches`, labels and all.
 Pictures are random ones with a natural spectrum, 1024x768 as JPEG and 512x384 as PNG, made anew.
 """
 
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-PATCH, PATCHES, STEP_SECONDS, PAPER_IMAGES = 224, 3, 0.05, 48
+CROP_SIZE, CROPS, STEP_SECONDS, PAPER_IMAGES = 224, 3, 0.05, 48
 FORMS = {"1024x768 JPEG": (768, 1024, "jpeg", {"quality": 92}), "512x384 PNG": (384, 512, "png", {})}
 
 
@@ -57,9 +57,9 @@ def reference_images(files: list[bytes]) -> Iterator[object]:
         mean, deviation = torch.tensor([0.481, 0.458, 0.408]), torch.tensor([0.269, 0.261, 0.276])
         pixels = ((pixels - mean[:, None, None]) / deviation[:, None, None])[None]
         stride = 48 if max(image.size) >= 1024 else 32
-        cells = pixels.unfold(2, PATCH, stride).unfold(3, PATCH, stride)
-        cells = cells.permute(2, 3, 0, 1, 4, 5).reshape(-1, 3, PATCH, PATCH)
-        yield cells[torch.randint(len(cells), (PATCHES,))]
+        cells = pixels.unfold(2, CROP_SIZE, stride).unfold(3, CROP_SIZE, stride)
+        cells = cells.permute(2, 3, 0, 1, 4, 5).reshape(-1, 3, CROP_SIZE, CROP_SIZE)
+        yield cells[torch.randint(len(cells), (CROPS,))]
 
 
 def _for_ever(files: list[bytes]) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 CONTENDERS = ("liqe float32", "liqe bfloat16", "liqe int8", "torch float32", "torch bfloat16")
 BASE = "torch float32"
-WIDTH, HEIGHT, PATCHES, PATCH, STRIDE = 1024, 768, 15, 224, 48
+WIDTH, HEIGHT, CROPS, CROP_SIZE, STRIDE = 1024, 768, 15, 224, 48
 
 
 def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
@@ -43,11 +43,11 @@ def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     text = np.random.default_rng(0).standard_normal((495, 512)).astype(np.float32)
     text /= np.linalg.norm(text, axis=-1, keepdims=True)
     model = Model(params, text, encoder, JOINT, Provenance("random"), dtype, jax.devices()[0])
-    crops = np.random.default_rng(1).integers(0, 256, (PATCHES, PATCH, PATCH, 3), np.uint8)
+    crops = np.random.default_rng(1).integers(0, 256, (CROPS, CROP_SIZE, CROP_SIZE, 3), np.uint8)
     files = sorted(folder.glob("*.jpg"))
 
     def compute() -> float:
-        (batch,) = model.forward.stream(model.weights, [crops], lambda item: item, batch_size=1, crops=PATCHES)
+        (batch,) = model.forward.stream(model.weights, [crops], lambda item: item, batch_size=1, crops=CROPS)
         return float(batch.prediction.values["quality"][0])
 
     def from_files() -> float:
@@ -73,7 +73,7 @@ def torch_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
     low = dtype == "bfloat16"
     autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if low else contextlib.nullcontext
-    stored = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (PATCHES, 3, PATCH, PATCH), np.uint8))
+    stored = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (CROPS, 3, CROP_SIZE, CROP_SIZE), np.uint8))
     files = sorted(folder.glob("*.jpg"))
 
     def judge(pixels: torch.Tensor) -> float:
@@ -88,9 +88,9 @@ def torch_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     def load(path: Path) -> torch.Tensor:
         image = Image.open(path).convert("RGB")
         pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
-        grid = ((pixels - mean) / std).unfold(1, PATCH, STRIDE).unfold(2, PATCH, STRIDE)
-        grid = grid.permute(1, 2, 0, 3, 4).reshape(-1, 3, PATCH, PATCH)
-        return grid[torch.arange(PATCHES) * (len(grid) // PATCHES)]
+        grid = ((pixels - mean) / std).unfold(1, CROP_SIZE, STRIDE).unfold(2, CROP_SIZE, STRIDE)
+        grid = grid.permute(1, 2, 0, 3, 4).reshape(-1, 3, CROP_SIZE, CROP_SIZE)
+        return grid[torch.arange(CROPS) * (len(grid) // CROPS)]
 
     return {"compute": compute, "files": lambda: sum(judge(load(path)) for path in files)}
 
@@ -172,7 +172,7 @@ def main() -> None:
             import jax
 
             print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, jax {jax.__version__}, ViT-B/32")
-            report("15 patches in memory", measure("compute", arguments.rounds, workers, 1))
+            report("15 crops in memory", measure("compute", arguments.rounds, workers, 1))
             title = f"from {WIDTH}x{HEIGHT} JPEG files"
             report(title, measure("files", max(arguments.rounds // 2, 1), workers, arguments.images))
         finally:

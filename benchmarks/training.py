@@ -1,6 +1,6 @@
 """A training step against PyTorch doing the reference's, in one run; memory, arithmetic, devices.
 
-    python benchmarks/training.py [--rounds 3]          4 images x 3 patches, float32: time, peak memory
+    python benchmarks/training.py [--rounds 3]          4 images x 3 crops, float32: time, peak memory
     python benchmarks/training.py --full                the paper's 48 x 3 with micro-batches
     python benchmarks/training.py --devices             overhead of 1, 2, 4, 8 virtual devices
     python benchmarks/training.py --sharing             forms of encoding the 495 prompts
@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 
-PATCHES, PROMPT_LENGTH, PROMPTS = 3, 77, 495
+CROPS, PROMPT_LENGTH, PROMPTS = 3, 77, 495
 GIGA = 1e9
 
 
@@ -65,7 +65,7 @@ def liqe_step(
     )
     rng = np.random.default_rng(0)
     batch = Batch(
-        rng.integers(0, 256, (images, PATCHES, 224, 224, 3), np.uint8),
+        rng.integers(0, 256, (images, CROPS, 224, 224, 3), np.uint8),
         Labels(
             rng.normal(size=images).astype(np.float32),
             np.arange(images, dtype=np.int32) % groups,
@@ -106,7 +106,7 @@ def torch_step(images: int) -> Callable[[], float]:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-6, weight_decay=1e-3)
     token_ids = torch.as_tensor(Tokenizer.default()(JOINT.prompts), dtype=torch.long)
     rng = np.random.default_rng(0)
-    pixels = torch.as_tensor(rng.normal(size=(images * PATCHES, 3, 224, 224)).astype(np.float32))
+    pixels = torch.as_tensor(rng.normal(size=(images * CROPS, 3, 224, 224)).astype(np.float32))
     mos = torch.as_tensor(rng.normal(size=images).astype(np.float32))
     levels = torch.arange(1, 6, dtype=torch.float32)
     first, second = torch.triu_indices(images, images, offset=1)
@@ -122,7 +122,7 @@ def torch_step(images: int) -> Callable[[], float]:
         optimizer.zero_grad()
         image = features(model.get_image_features(pixel_values=pixels))
         text = features(model.get_text_features(input_ids=token_ids))
-        logits = (model.logit_scale.exp() * image @ text.T).reshape(images, PATCHES, -1).mean(1)
+        logits = (model.logit_scale.exp() * image @ text.T).reshape(images, CROPS, -1).mean(1)
         joint = logits.softmax(-1).reshape(images, 5, 9, 11)
         quality = joint.sum((2, 3)) @ levels
         p = 0.5 * (1 + torch.erf((quality[first] - quality[second]) / 2**0.5))
@@ -143,8 +143,8 @@ def torch_step(images: int) -> Callable[[], float]:
 
 def arithmetic(images: int, text_tokens: int, vision_tokens: int = 50) -> float:
     """Operations of products with weights in a step of a ViT-B/32: forward once, backward twice that."""
-    vision = 12 * 12 * 768**2 * 2 * vision_tokens * images * PATCHES
-    embedding = 2 * 32 * 32 * 3 * 768 * (vision_tokens - 1) * images * PATCHES
+    vision = 12 * 12 * 768**2 * 2 * vision_tokens * images * CROPS
+    embedding = 2 * 32 * 32 * 3 * 768 * (vision_tokens - 1) * images * CROPS
     text = 12 * 12 * 512**2 * 2 * text_tokens
     return 3 * (vision + text) + 2 * embedding
 
@@ -276,10 +276,10 @@ def full(rounds: int, micro_batches: int) -> None:
         ours.turn()
     ours.close()
     # Micro-batches encode the images once more.
-    extra = 12 * 12 * 768**2 * 2 * 50 * 48 * PATCHES if micro_batches > 1 else 0
+    extra = 12 * 12 * 768**2 * 2 * 50 * 48 * CROPS if micro_batches > 1 else 0
     operations, speed = arithmetic(48, packed_tokens()) + extra, matrix_speed()
     print(
-        f"48 x {PATCHES}, {micro_batches} micro-batches: {ours.median():.1f} s, {ours.gigabytes:.2f} GB; "
+        f"48 x {CROPS}, {micro_batches} micro-batches: {ours.median():.1f} s, {ours.gigabytes:.2f} GB; "
         f"{operations / 1e12:.2f} TFLOP at {speed:.0f} GFLOP/s are {operations / GIGA / speed:.1f} s: "
         f"{ours.median() * speed * GIGA / operations:.2f} of it"
     )

@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     config.data.split = "all"
     config.data.validate = config.data.test = ("none",)
     config.data.mos_scale = (1.0, 5.0)
-    config.data.patches = 1
+    config.data.crops = 1
     config.data.frozen_features = True
     # On about a thousand photographs this is what keeps the head from learning them by heart.
     config.data.feature_noise = 0.4

@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     )
     config.tasks = "quality_distortion"
     config.data.sets = (("generated", 4), ("generated-2", 4))
-    config.data.patches = 2
+    config.data.crops = 2
     config.epochs = 3
     config.steps_per_epoch = 10
     config.optimizer.learning_rate = 1e-3

@@ -155,7 +155,7 @@ def known_model(trained_on=(), devices=None, name: str = "known", number: float 
     )
 
 
-def patches_of(encoded: bytes, corners: np.ndarray, flip: bool) -> np.ndarray:
-    """Training patches at given corners, which index the image after it was mirrored."""
+def crops_of(encoded: bytes, corners: np.ndarray, flip: bool) -> np.ndarray:
+    """Training crops at given corners, which index the image after it was mirrored."""
     pixels = pixels_of(encoded)
     return cut(pixels[:, ::-1] if flip else pixels, corners)

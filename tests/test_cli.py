@@ -150,6 +150,8 @@ def test_resume_continues_a_file_that_was_cut(folder, model_folder, tmp_path, fo
     cut.unlink()
     assert run(*common, "--output", cut, "--resume") == 1
     assert cut.read_bytes() == content
+    cut.write_bytes(content.replace(b"crops", b"patches"))  # as earlier versions called it
+    assert run(*common, "--output", cut, "--resume") == 0
 
 
 def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, capsys):
@@ -158,7 +160,7 @@ def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, 
     assert run(*common) == 0
     assert run(*common, "--resume", "--preprocess", "even") == 2
     assert "holds results of preprocess 'paper'" in capsys.readouterr().err
-    assert run(*common, "--resume", "--patches", "all") == 2
+    assert run(*common, "--resume", "--crops", "all") == 2
     assert "holds results of preprocess 'paper'" in capsys.readouterr().err
     assert run(*common, "--resume", "--format", "csv") == 2
     assert run(*common, "--resume", "--dtype", "bfloat16") == 2
@@ -304,19 +306,22 @@ def test_a_model_s_own_preset(folder, model_folder, tmp_path, capsys):
     assert rows_of(capsys.readouterr().out)[0]["preprocess"] == "paper"
 
 
-def test_the_number_of_patches(folder, model_folder, capsys):
+def test_the_number_of_crops(folder, model_folder, capsys):
     common = ("score", folder / "a.png", "--model", model_folder, "--format", "jsonl", "--quiet")
     counts = {}
-    for patches in ("1", "15", "all"):
-        assert run(*common, "--patches", patches) == 0
-        counts[patches] = json.loads(capsys.readouterr().out)["patches"]
+    for crops in ("1", "15", "all"):
+        assert run(*common, "--crops", crops) == 0
+        counts[crops] = json.loads(capsys.readouterr().out)["crops"]
     assert counts["1"] == 1
     assert counts["1"] < counts["15"] <= counts["all"]
     for wrong in ("0", "many", "-3"):
         with pytest.raises(SystemExit) as stop:
-            run(*common, f"--patches={wrong}")
+            run(*common, f"--crops={wrong}")
         assert stop.value.code == 2
         assert "expected a number from 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(*common, "--patches=1")
+    assert "the option is now called --crops" in capsys.readouterr().err
 
 
 def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Where patches lie: the reference's grid against a plain unfold, and the even spread."""
+"""Where crops lie: the reference's grid against a plain unfold, and the even spread."""
 
 from __future__ import annotations
 
@@ -37,39 +37,47 @@ def test_reference_grid(height: int, width: int, stride: int, rows: int, cols: i
 
 
 def test_given_stride_overrides_the_size_rule():
-    # pyiqa: always 32. KonIQ-10k is 18x26 there and every 31st patch is taken.
+    # pyiqa: always 32. KonIQ-10k is 18x26 there and every 31st crop is taken.
     cells = grid(768, 1024, stride=32)
     assert (cells.rows, cells.cols, cells.stride) == (18, 26, 32)
     assert every_sth(cells, 15)[1] == 31
 
 
-@pytest.mark.parametrize("patch", [14, 224, 336, 384])
-def test_patch_size(patch: int):
-    cells = grid(patch + 63, patch + 64, patch=patch)
+@pytest.mark.parametrize("crop_size", [14, 224, 336, 384])
+def test_crop_size(crop_size: int):
+    cells = grid(crop_size + 63, crop_size + 64, crop_size=crop_size)
     assert (cells.rows, cells.cols) == (2, 3)
-    assert grid(patch, patch, patch=patch).rows == 1
+    assert grid(crop_size, crop_size, crop_size=crop_size).rows == 1
 
 
-def unfold(image: np.ndarray, stride: int, patch: int) -> np.ndarray:
-    """All patches in row order, as the reference gets them from torch's unfold: [N, patch, patch, 3]."""
-    windows = np.lib.stride_tricks.sliding_window_view(image, (patch, patch), axis=(0, 1))[::stride, ::stride]
-    return windows.transpose(0, 1, 3, 4, 2).reshape(-1, patch, patch, image.shape[-1])
+def unfold(image: np.ndarray, stride: int, crop_size: int) -> np.ndarray:
+    """All crops in row order, as the reference gets them from torch's unfold: [N, crop, crop, 3]."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, (crop_size, crop_size), axis=(0, 1))[::stride, ::stride]
+    return windows.transpose(0, 1, 3, 4, 2).reshape(-1, crop_size, crop_size, image.shape[-1])
 
 
 @pytest.mark.parametrize("count", [1, 3, 15, 30])
-@pytest.mark.parametrize("patch", [24, 31])
-def test_chosen_patches_equal_a_plain_unfold(patch: int, count: int):
-    # Small patches, or the unfolded array would take gigabytes; the rule does not depend on them.
+@pytest.mark.parametrize("crop_size", [24, 31])
+def test_chosen_crops_equal_a_plain_unfold(crop_size: int, count: int):
+    # Small crops, or the unfolded array would take gigabytes; the rule does not depend on them.
     rng = np.random.default_rng(0)
-    for height, width in [(patch, patch), (patch, patch + 1), (60, 90), (90, 60), (73, 128), (128, 31), (150, 200)]:
+    for height, width in [
+        (crop_size, crop_size),
+        (crop_size, crop_size + 1),
+        (60, 90),
+        (90, 60),
+        (73, 128),
+        (128, 31),
+        (150, 200),
+    ]:
         for stride in (1, 4, 7):
             image = rng.integers(0, 256, (height, width, 3), np.uint8)
-            every = unfold(image, stride, patch)
+            every = unfold(image, stride, crop_size)
             step = len(every) // count
             expected = every[[i * step for i in range(count)]] if step else every
-            cells = grid(height, width, stride, patch)
+            cells = grid(height, width, stride, crop_size)
             assert len(cells) == len(every)
-            np.testing.assert_array_equal(cut(image, cells.corners(every_sth(cells, count)), patch), expected)
+            np.testing.assert_array_equal(cut(image, cells.corners(every_sth(cells, count)), crop_size), expected)
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (300, 257), (768, 1024), (1030, 224)])
@@ -101,10 +109,10 @@ def test_grid_smaller_than_the_count_is_taken_whole_without_repeats(count: int):
 def test_covered_share_by_hand():
     corners = np.array([[0, 0], [10, 50], [10, 52]])
     # Rows 0..9 and 10..19 of 40; columns 0..9 and 50..61 of 100.
-    assert covered_share(corners, 40, 100, patch=10) == (20 / 40, 22 / 100)
+    assert covered_share(corners, 40, 100, crop_size=10) == (20 / 40, 22 / 100)
 
 
-def test_covered_share_of_one_patch_that_fills_the_image():
+def test_covered_share_of_one_crop_that_fills_the_image():
     assert covered_share(np.array([[0, 0]]), 224, 224) == (1, 1)
 
 
@@ -142,7 +150,7 @@ def test_even_reaches_all_four_corners(height: int, width: int, count: int):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_even_reaches_two_opposite_edges_with_fewer(count: int):
-    # Two or three patches side by side lie in the middle of the other axis.
+    # Two or three crops side by side lie in the middle of the other axis.
     np.testing.assert_array_equal(even_corners(324, 624, 2), [[50, 0], [50, 400]])
     for height, width in SIZES:
         corners = even_corners(height, width, count)
@@ -154,7 +162,7 @@ def test_even_reaches_two_opposite_edges_with_fewer(count: int):
 def test_even_spreads_over_both_axes_of_phone_shapes(height: int, width: int):
     corners = even_corners(height, width, 15)
     down, across = covered_share(corners, height, width)
-    # Fifteen patches cannot cover a long image; below 0.6 results carry a warning.
+    # Fifteen crops cannot cover a long image; below 0.6 results carry a warning.
     assert down > 0.6
     assert across > 0.6
     assert len(np.unique(corners[:, 0])) >= 3
@@ -170,7 +178,7 @@ def test_even_is_ordered_and_repeatable():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 15, 16, 30, 40])
 def test_even_positions_are_distinct_where_there_is_room(count: int):
-    # Room: along each axis either none at all, or a pixel for every step between `count` patches,
+    # Room: along each axis either none at all, or a pixel for every step between `count` crops,
     # and along one of them the latter. A narrower margin, such as 230 pixels, can give repeats.
     frees = [0, count - 1, count, 2 * count, 100, 544, 1438]
     for free_y in frees:
@@ -181,11 +189,11 @@ def test_even_positions_are_distinct_where_there_is_room(count: int):
             assert len(np.unique(corners, axis=0)) == count, (free_y, free_x)
 
 
-def test_even_repeats_where_the_image_is_one_patch():
+def test_even_repeats_where_the_image_is_one_crop():
     np.testing.assert_array_equal(even_corners(224, 224, 15), np.zeros((15, 2)))
 
 
-def test_even_single_patch_is_in_the_middle():
+def test_even_single_crop_is_in_the_middle():
     np.testing.assert_array_equal(even_corners(424, 624, 1), [[100, 200]])
 
 
@@ -194,8 +202,8 @@ def test_even_nine_on_a_square_is_three_by_three():
     np.testing.assert_array_equal(even_corners(424, 424, 9), expected)
 
 
-def test_even_with_another_patch_size():
-    corners = even_corners(500, 600, 15, patch=336)
+def test_even_with_another_crop_size():
+    corners = even_corners(500, 600, 15, crop_size=336)
     assert corners[:, 0].max() == 500 - 336
     assert corners[:, 1].max() == 600 - 336
 
@@ -205,11 +213,11 @@ def test_even_with_another_patch_size():
 
 def test_cut_copies_the_pixels_at_the_corners():
     image = np.arange(20 * 30 * 3, dtype=np.uint32).reshape(20, 30, 3)
-    patches = cut(image, np.array([[0, 0], [3, 5], [12, 22]]), patch=8)
-    assert patches.shape == (3, 8, 8, 3)
-    np.testing.assert_array_equal(patches[1], image[3:11, 5:13])
-    np.testing.assert_array_equal(patches[2], image[12:, 22:])
-    patches[:] = 0
+    crops = cut(image, np.array([[0, 0], [3, 5], [12, 22]]), crop_size=8)
+    assert crops.shape == (3, 8, 8, 3)
+    np.testing.assert_array_equal(crops[1], image[3:11, 5:13])
+    np.testing.assert_array_equal(crops[2], image[12:, 22:])
+    crops[:] = 0
     assert image[0, 0, 1] == 1
 
 

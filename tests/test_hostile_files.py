@@ -23,7 +23,7 @@ from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.tables import read_csv
 from liqe_jax.errors import DataError, ImageError, LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import decode
-from liqe_jax.images.preprocess import MOST_PATCHES, PRESETS
+from liqe_jax.images.preprocess import MOST_CROPS, PRESETS
 from liqe_jax.scoring.result import Failure, Score
 from liqe_jax.weights.files import read_safetensors
 from liqe_jax.weights.read import read_model
@@ -244,13 +244,13 @@ def test_data_types_that_are_not_supported_are_named(dtype, tmp_path):
         read_safetensors(path)
 
 
-def test_numbers_of_patches_are_checked_before_anything_is_allocated(model, photo, photos, model_folder, capsys):
-    for patches in (MOST_PATCHES + 1, 10**7, 10**5000):
-        with pytest.raises(UsageError, match=f"at most {MOST_PATCHES}; got count"):
-            model.score(photo, patches=patches)
-    assert PRESETS["even"].with_patches(MOST_PATCHES).count == MOST_PATCHES
-    assert main(["score", str(photos), "--model", str(model_folder), "--patches", "10000000"]) == 2
-    assert f"at most {MOST_PATCHES}; got count" in capsys.readouterr().err
+def test_numbers_of_crops_are_checked_before_anything_is_allocated(model, photo, photos, model_folder, capsys):
+    for crops in (MOST_CROPS + 1, 10**7, 10**5000):
+        with pytest.raises(UsageError, match=f"at most {MOST_CROPS}; got count"):
+            model.score(photo, crops=crops)
+    assert PRESETS["even"].with_crops(MOST_CROPS).count == MOST_CROPS
+    assert main(["score", str(photos), "--model", str(model_folder), "--crops", "10000000"]) == 2
+    assert f"at most {MOST_CROPS}; got count" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])

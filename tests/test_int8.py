@@ -160,7 +160,7 @@ def test_batch_place_and_devices_change_nothing(wide):
     np.testing.assert_allclose([score.quality for score in turned][::-1], alone, atol=1e-5)
 
 
-def test_maps_and_patches_work(wide):
+def test_maps_and_crops_work(wide):
     maps = [wide(dtype=dtype).quality_map(SAMPLES[0]).quality for dtype in ("float32", "int8")]
     np.testing.assert_allclose(maps[0], maps[1], atol=0.05)
 

@@ -61,7 +61,7 @@ def settings(data: Path, model: Path) -> ConfigDict:
     config.init = str(model)
     config.data.folder = str(data)
     config.data.sets = (("folder_csv", 4),)
-    config.data.patches = 1
+    config.data.crops = 1
     config.epochs, config.steps_per_epoch = 1, 2
     config.optimizer.warmup_steps = 0
     config.devices = 1

@@ -24,7 +24,7 @@ from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
 from liqe_jax.images.preprocess import PRESETS
 
-from .known import patches_of
+from .known import crops_of
 
 SETS = (generated_set("generated", 30), generated_set("generated-2", 20))
 COUNTS = (3, 1)
@@ -193,7 +193,7 @@ def test_labels_belong_to_their_images():
             windows = np.lib.stride_tricks.sliding_window_view(pixels, (32, 32), (0, 1))[::32, ::32]
             cells = {np.moveaxis(cell, 0, -1).tobytes() for line in windows for cell in line}
             cells |= {np.moveaxis(cell, 0, -1)[:, ::-1].tobytes() for line in flipped_windows(pixels) for cell in line}
-            assert all(patch.tobytes() in cells for patch in batch.crops[row])
+            assert all(crop.tobytes() in cells for crop in batch.crops[row])
 
 
 def flipped_windows(pixels: np.ndarray) -> np.ndarray:
@@ -267,7 +267,7 @@ def test_small_images_have_fewer_crops_than_fifteen():
     dataset = dataclasses.replace(SETS[0], read=read)
     ((index, crops),) = images(dataset, np.arange(1))
     assert index == 0
-    assert len(crops) == len(grid(70, 130, patch=64)) == 3
+    assert len(crops) == len(grid(70, 130, crop_size=64)) == 3
 
 
 def test_a_broken_image_is_an_error_in_evaluation():
@@ -299,8 +299,8 @@ def test_evaluation_crops_are_the_reference_s(golden, golden_images):
 
 
 @pytest.mark.goldens
-def test_training_patches_are_the_reference_s(golden, golden_images):
-    """Every patch of the golden batches is a cell of the grid, and Pillow flips and cuts it the same."""
+def test_training_crops_are_the_reference_s(golden, golden_images):
+    """Every crop of the golden batches is a cell of the grid, and Pillow flips and cuts it the same."""
     from PIL import ImageOps
 
     seen = 0
@@ -314,8 +314,8 @@ def test_training_patches_are_the_reference_s(golden, golden_images):
         image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
         image = ImageOps.mirror(image) if row["flip"] else image
         for number, (top, left) in zip(numbers, row["top_left"], strict=True):
-            patch = random_crops(encoded, np.array([(number + 0.5) / len(cells)]), row["flip"])[0]
-            np.testing.assert_array_equal(patch, np.asarray(image.crop((left, top, left + 224, top + 224))))
+            crop = random_crops(encoded, np.array([(number + 0.5) / len(cells)]), row["flip"])[0]
+            np.testing.assert_array_equal(crop, np.asarray(image.crop((left, top, left + 224, top + 224))))
         seen += 1
         if seen == 24:
             return
@@ -329,7 +329,7 @@ def test_random_crops_are_cells_of_the_grid(photo):
     where = np.array([0.0, 0.5, np.nextafter(1, 0)])
     chosen = [0, len(cells) // 2, len(cells) - 1]
     for flip in (False, True):
-        expected = patches_of(buffer.getvalue(), cells.corners(np.array(chosen)), flip)
+        expected = crops_of(buffer.getvalue(), cells.corners(np.array(chosen)), flip)
         np.testing.assert_array_equal(random_crops(buffer.getvalue(), where, flip), expected)
     assert len(cells) == 18
 

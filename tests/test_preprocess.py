@@ -1,4 +1,4 @@
-"""From decoded images to patches: presets, resizing as torchvision does it, what is reported."""
+"""From decoded images to crops: presets, resizing as torchvision does it, what is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from liqe_jax.images.preprocess import (
     PRESETS,
     PreparedImage,
     Preset,
-    enlarge_to_patch,
+    enlarge_to_crop,
     prepare,
     resize_short_side,
 )
@@ -32,10 +32,10 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.clip(smooth + rng.integers(-8, 9, smooth.shape), 0, 255).astype(np.uint8)
 
 
-def prepared(height: int, width: int, preset: str | Preset, patch: int = 224) -> PreparedImage:
+def prepared(height: int, width: int, preset: str | Preset, crop_size: int = 224) -> PreparedImage:
     if isinstance(preset, str):
         preset = PRESETS[preset]
-    return prepare(DecodedImage(picture(height, width)), preset, patch)
+    return prepare(DecodedImage(picture(height, width)), preset, crop_size)
 
 
 def warned(image: PreparedImage, text: str) -> bool:
@@ -92,13 +92,13 @@ def test_pyiqa_never_shrinks():
         (1, 300, (224, 4096)),
     ],
 )
-def test_small_images_are_enlarged_to_a_patch(height: int, width: int, expected: tuple[int, int]):
-    assert enlarge_to_patch(picture(height, width)).shape[:2] == expected
+def test_small_images_are_enlarged_to_a_crop(height: int, width: int, expected: tuple[int, int]):
+    assert enlarge_to_crop(picture(height, width)).shape[:2] == expected
     for preset in set(PRESETS) - {"whole"}:
         image = prepared(height, width, preset)
         assert image.pixels.shape[:2] == expected
         assert (image.height, image.width) == (height, width)
-        message = f"{width}x{height} is smaller than a 224-pixel patch: enlarged to {expected[1]}x{expected[0]}"
+        message = f"{width}x{height} is smaller than a 224-pixel crop: enlarged to {expected[1]}x{expected[0]}"
         assert message in image.warnings
         assert image.crops().shape == (len(image.corners), 224, 224, 3)
 
@@ -106,29 +106,29 @@ def test_small_images_are_enlarged_to_a_patch(height: int, width: int, expected:
 def test_enlarging_is_bicubic():
     pixels = picture(150, 200)
     expected = np.asarray(Image.fromarray(pixels).resize((299, 224), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(enlarge_to_patch(pixels), expected)
+    np.testing.assert_array_equal(enlarge_to_crop(pixels), expected)
 
 
-def test_patch_sized_images_are_left_alone():
+def test_crop_sized_images_are_left_alone():
     pixels = picture(224, 300)
-    assert enlarge_to_patch(pixels) is pixels
+    assert enlarge_to_crop(pixels) is pixels
     assert not warned(prepared(224, 300, "paper"), "enlarged")
 
 
-# Choice of patches.
+# Choice of crops.
 
 
 @pytest.mark.parametrize(
     ("height", "width", "room"), [(224, 224, 1), (224, 256, 2), (255, 300, 3), (320, 288, 12), (271, 1024, 17)]
 )
 @pytest.mark.parametrize("preset", ["paper", "pyiqa"])
-def test_images_with_room_for_few_patches(height: int, width: int, room: int, preset: str):
+def test_images_with_room_for_few_crops(height: int, width: int, room: int, preset: str):
     image = prepared(height, width, preset)
     if preset == "pyiqa" and width == 1024:
         room = 52  # 2x26 at a stride of 32
     assert len(image.corners) == min(room, 15)
     assert len(np.unique(image.corners, axis=0)) == len(image.corners)
-    assert (f"room for only {room} of 15 patches" in image.warnings) == (room < 15)
+    assert (f"room for only {room} of 15 crops" in image.warnings) == (room < 15)
 
 
 @pytest.mark.parametrize(("height", "width"), [(2532, 1170), (2796, 1290), (2400, 1080)])
@@ -150,7 +150,7 @@ def test_left_column_in_pyiqa_is_reported():
 
 
 def test_top_rows_only_are_reported():
-    # There is room for 29 patches, less than twice fifteen, so the first fifteen are taken.
+    # There is room for 29 crops, less than twice fifteen, so the first fifteen are taken.
     image = prepared(224 + 28 * 48, 224, "paper")
     assert warned(image, "of the height")
 
@@ -168,16 +168,16 @@ def test_paper_takes_three_columns_of_live():
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("height", "width"), [(384, 512), (900, 1200), (224, 224), (100, 300)])
-def test_patches_are_slices_of_the_pixels(height: int, width: int, preset: str):
+def test_crops_are_slices_of_the_pixels(height: int, width: int, preset: str):
     image = prepared(height, width, preset)
-    patches = image.crops()
-    assert patches.dtype == np.uint8
-    assert len(patches) == len(image.corners)
-    for patch, (top, left) in zip(patches, image.corners, strict=True):
-        np.testing.assert_array_equal(patch, image.pixels[top : top + 224, left : left + 224])
+    crops = image.crops()
+    assert crops.dtype == np.uint8
+    assert len(crops) == len(image.corners)
+    for crop, (top, left) in zip(crops, image.corners, strict=True):
+        np.testing.assert_array_equal(crop, image.pixels[top : top + 224, left : left + 224])
 
 
-def test_patches_are_copies():
+def test_crops_are_copies():
     image = prepared(384, 512, "paper")
     before = image.pixels.copy()
     image.crops()[:] = 0
@@ -185,12 +185,12 @@ def test_patches_are_copies():
 
 
 @pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"whole"}))
-def test_another_patch_size(preset: str):
-    image = prepared(400, 500, preset, patch=336)
+def test_another_crop_size(preset: str):
+    image = prepared(400, 500, preset, crop_size=336)
     assert image.crops().shape == (len(image.corners), 336, 336, 3)
-    small = prepared(300, 400, preset, patch=336)
+    small = prepared(300, 400, preset, crop_size=336)
     assert small.pixels.shape[:2] == (336, 448)
-    assert warned(small, "336-pixel patch")
+    assert warned(small, "336-pixel crop")
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (400, 500), (224, 224)])
@@ -246,15 +246,15 @@ def test_whole_grid():
 
 
 def test_even_says_where_it_does_not_reach():
-    """Fifteen patches are no panorama; of an ordinary photograph they reach everything."""
+    """Fifteen crops are no panorama; of an ordinary photograph they reach everything."""
     wide = prepare(DecodedImage(np.zeros((768, 10000, 3), np.uint8)), PRESETS["even"])
-    assert any("reach only" in told and "of the width; more patches reach more" in told for told in wide.warnings)
+    assert any("reach only" in told and "of the width; more crops reach more" in told for told in wide.warnings)
     for height, width in ((768, 1024), (1024, 768), (768, 1366), (1662, 768), (512, 341), (224, 300)):
         assert not prepare(DecodedImage(np.zeros((height, width, 3), np.uint8)), PRESETS["even"]).warnings
 
 
 def test_whole_grid_of_a_small_image_is_no_event():
-    # One patch is all there is, and all was asked for.
+    # One crop is all there is, and all was asked for.
     image = prepared(224, 224, Preset("dense", count=None))
     assert len(image.corners) == 1
     assert image.warnings == ()
@@ -268,7 +268,7 @@ def test_whole_grid_overrides_even():
 
 
 @pytest.mark.parametrize("even", [False, True])
-def test_thirty_patches(even: bool):
+def test_thirty_crops(even: bool):
     image = prepared(768, 1024, Preset("thirty", even=even, count=30))
     assert image.crops().shape == (30, 224, 224, 3)
     assert len(np.unique(image.corners, axis=0)) == 30
@@ -281,7 +281,7 @@ def test_custom_stride():
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_invalid_count(count: int):
-    with pytest.raises(UsageError, match=f"at least one patch and at most 1024; got count {count}"):
+    with pytest.raises(UsageError, match=f"at least one crop and at most 1024; got count {count}"):
         Preset("none", count=count)
 
 
@@ -307,7 +307,7 @@ def test_prepared_images_match_the_reference(golden, golden_images):
                 digest = hashlib.sha256(np.ascontiguousarray(ready.pixels).tobytes()).hexdigest()
                 assert digest == expected["resized_uint8_sha256"], name
             if "first_patch_normalized_corner" in expected:
-                # The 2x2 pixels at the top left of the first patch, channel by channel.
+                # The 2x2 pixels at the top left of the first crop, channel by channel.
                 corner = (ready.crops()[0, :2, :2] / 255 - np.asarray(PIXEL_MEAN)) / np.asarray(PIXEL_STD)
                 figures = expected["first_patch_normalized_corner"]
                 np.testing.assert_allclose(corner.transpose(2, 0, 1).ravel(), figures, atol=1e-6)

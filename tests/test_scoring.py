@@ -35,7 +35,7 @@ SAME = 2e-5
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Seven pictures of different sizes: more than a patch, exactly one, and less."""
+    """Seven pictures of different sizes: more than a crop, exactly one, and less."""
     sizes = [(300, 400), (224, 224), (400, 300), (500, 224), (224, 600), (150, 200), (320, 320)]
     return [photograph(*size, seed=seed) for seed, size in enumerate(sizes)]
 
@@ -60,7 +60,7 @@ def test_the_batch_changes_nothing(model, pictures, alone, batch_size):
 
 
 def test_the_order_and_the_history_change_nothing(model, pictures, alone):
-    # pyiqa's scorer keeps a smaller number of patches for ever after one small image.
+    # pyiqa's scorer keeps a smaller number of crops for ever after one small image.
     backwards = list(model.score_many(pictures[::-1], batch_size=3))
     assert_same(backwards[::-1], alone)
     assert [model.score(picture).quality for picture in pictures] == [score.quality for score in alone]
@@ -105,9 +105,9 @@ def test_results_say_everything(model, photo):
     row = json.loads(json.dumps(score.to_dict()))
     assert list(row) == [
         *("image", "quality", "scene", "distortion", "quality_probs", "scene_probs", "distortion_probs"),
-        *("patches", "width", "height", "model", "preprocess", "warnings"),
+        *("crops", "width", "height", "model", "preprocess", "warnings"),
     ]
-    assert (row["image"], row["patches"], row["width"], row["height"]) == ("a photo", 15, 400, 300)
+    assert (row["image"], row["crops"], row["width"], row["height"]) == ("a photo", 15, 400, 300)
     assert (row["model"], row["preprocess"], row["warnings"]) == ("tiny", "paper", [])
     assert list(row["quality_probs"]) == ["bad", "poor", "fair", "good", "perfect"]
     assert row["scene"] == max(row["scene_probs"], key=row["scene_probs"].get) == score.scene
@@ -187,7 +187,7 @@ def test_presets(model, photo):
     dense = dataclasses.replace(PRESETS["paper"], name="dense", count=None)
     everything = model.score(photo, preprocess=dense)
     assert len(everything.corners) == 3 * 6
-    # The mean over all patches has to be the mean of the map's logits, however they are chunked.
+    # The mean over all crops has to be the mean of the map's logits, however they are chunked.
     assert everything.quality == pytest.approx(
         model.score(photo, preprocess=dataclasses.replace(PRESETS["paper"], count=18)).quality, abs=SAME
     )
@@ -195,19 +195,21 @@ def test_presets(model, photo):
         model.score(photo, preprocess="nonsense")
 
 
-def test_the_number_of_patches_is_a_choice(model, photo):
-    whole = model.score(photo, patches="all")
+def test_the_number_of_crops_is_a_choice(model, photo):
+    whole = model.score(photo, crops="all")
     assert (whole.preprocess, len(whole.corners)) == ("paper-all", 3 * 6)
-    (few,) = model.score_many([photo], preprocess="even", patches=4)
+    (few,) = model.score_many([photo], preprocess="even", crops=4)
     assert (few.preprocess, len(few.corners)) == ("even-4", 4)
     assert few.quality != whole.quality
-    assert model.score(photo, patches=15).preprocess == "paper"
+    assert model.score(photo, crops=15).preprocess == "paper"
     for wrong in (0, -1, "many", 2.5, True):
-        with pytest.raises(UsageError, match="patch"):
-            model.score(photo, patches=wrong)
+        with pytest.raises(UsageError, match="crop"):
+            model.score(photo, crops=wrong)
+    with pytest.raises(UsageError, match="score has no argument patches: it is now called crops"):
+        model.score(photo, patches=4)
 
 
-def test_degenerate_patches_are_reported(model):
+def test_degenerate_crops_are_reported(model):
     portrait = photograph(2532, 1170)
     assert any("'even' spreads them" in warning for warning in model.score(portrait).warnings)
     assert model.score(portrait, preprocess="even").warnings == ()
@@ -243,19 +245,19 @@ def test_one_s_own_task_set(model_folder, photo):
         _ = score.scene
 
 
-def test_patches_are_those_of_the_score(model, photo):
+def test_crops_are_those_of_the_score(model, photo):
     """With `predict` they give the score again, and a gradient: LIQE as a loss."""
     score = model.score(photo, preprocess="even")
-    patches = model.crops(photo, preprocess="even")
-    assert (patches.shape, patches.dtype) == ((len(score.corners), 224, 224, 3), np.uint8)
-    (top, left), first = score.corners[0], patches[0]
+    crops = model.crops(photo, preprocess="even")
+    assert (crops.shape, crops.dtype) == ((len(score.corners), 224, 224, 3), np.uint8)
+    (top, left), first = score.corners[0], crops[0]
     np.testing.assert_array_equal(first, photo[top : top + 224, left : left + 224])
 
     def quality(pixels):
         out = liqe_jax.predict(model.params, pixels, model.text_features, encoder=model.encoder, tasks=model.tasks)
         return out.values["quality"]
 
-    value, gradient = jax.jit(jax.value_and_grad(quality))(patches.astype(np.float32))
+    value, gradient = jax.jit(jax.value_and_grad(quality))(crops.astype(np.float32))
     assert float(value) == pytest.approx(score.quality, abs=SAME)
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 0
@@ -269,7 +271,7 @@ def test_a_map_needs_quality(model_folder, photo):
         liqe_jax.load(model_folder, tasks=tasks).quality_map(photo)
 
 
-def test_the_map_is_the_scores_of_its_patches(model, photo):
+def test_the_map_is_the_scores_of_its_crops(model, photo):
     result = model.quality_map(photo)
     assert result.quality.shape == (3, 6)
     single = model.score(photo[32 : 32 + 224, 64 : 64 + 224])

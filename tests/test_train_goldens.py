@@ -20,7 +20,7 @@ from liqe_jax.train.step import Batch, gradients, initial_state, train_step
 from liqe_jax.weights.layouts import from_flax
 from liqe_jax.weights.read import read_model
 
-from .known import patches_of
+from .known import crops_of
 
 # design.md's tolerances: what a perturbation of 1e-7 moves, with room.
 TRAJECTORIES = {"0": 1e-5, "1": 1e-5, "2": 1e-5, "3": 1e-5, "0_lr1e-4": 1e-4}
@@ -45,12 +45,10 @@ def start(goldens):
 
 def batch_of(rows: list[dict], images: Path) -> Batch:
     """A golden batch: the whole image is flipped first, corners index the flipped one."""
-    patches = [
-        patches_of((images / row["image"]).read_bytes(), np.asarray(row["top_left"]), row["flip"]) for row in rows
-    ]
+    crops = [crops_of((images / row["image"]).read_bytes(), np.asarray(row["top_left"]), row["flip"]) for row in rows]
     categories = [DISTORTION.labels.index(CATEGORY_OF_RAW_DISTORTION[row["distortion"]]) for row in rows]
     return Batch(
-        np.stack(patches),
+        np.stack(crops),
         Labels(
             np.asarray([row["mos"] for row in rows], np.float32),
             np.asarray([row["group"] for row in rows], np.int32),

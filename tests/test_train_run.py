@@ -130,7 +130,7 @@ def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):
     assert 1 <= model.score(photo).quality <= 5
     last = load(tmp_path / "run" / "last", devices=jax.devices()[:1])
     assert (last.preprocess, model.preprocess) == ("even", "even")
-    assert set(validated_with) == {("even", config.validation_patches)}
+    assert set(validated_with) == {("even", config.validation_crops)}
     jax.tree.map(np.testing.assert_array_equal, last.params, model.params)  # the only epoch's is the best and the last
     assert last.provenance.notes[0].startswith("step 2 of 2, ")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -43,7 +43,7 @@ from liqe_jax.weights.provenance import Provenance
 
 from .tiny import TINY, plain_text_features, random_checkpoint
 
-IMAGES, PATCHES, GROUPS = 8, 2, 2
+IMAGES, CROPS, GROUPS = 8, 2, 2
 RATE = np.float32(1e-4)
 
 
@@ -79,7 +79,7 @@ def checkpoint(vocabulary) -> Checkpoint:
 def batch() -> Batch:
     rng = np.random.default_rng(0)
     return Batch(
-        rng.integers(0, 256, (IMAGES, PATCHES, 224, 224, 3), np.uint8),
+        rng.integers(0, 256, (IMAGES, CROPS, 224, 224, 3), np.uint8),
         Labels(
             rng.normal(size=IMAGES).astype(np.float32),
             np.asarray([0, 1, 0, 1, 1, 1, 1, 1], np.int32),

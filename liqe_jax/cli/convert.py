@@ -74,7 +74,7 @@ def add_writing_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preprocess",
         choices=PRESET_NAMES,
-        help="how it chooses patches where nobody says otherwise, kept in our own format (default: as the source, or "
+        help="how it chooses crops where nobody says otherwise, kept in our own format (default: as the source, or "
         "the first)",
     )
 

@@ -102,7 +102,8 @@ def _check_start(path: str, end: int, form: str, tasks: TaskSet) -> None:
     """Whether a file begins as ours, and what will be cut off is ours too."""
     header = (",".join(csv_columns(tasks)) + "\n").encode()
     with open(path, "rb") as file:
-        first = file.read(len(header))
+        # Files of earlier versions call the column of crops "patches".
+        first = file.readline(len(header) + 2).replace(b",patches,", b",crops,")
         file.seek(end)
         tail = file.read(len(_JSON_START))
     if form == "csv":

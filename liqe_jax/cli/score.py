@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand, passed_over
@@ -61,11 +61,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model_options(parser)
     add_preprocess_option(parser)
     parser.add_argument(
-        "--patches",
-        type=_patches,
+        "--crops",
+        type=_crops,
         metavar="N",
         help='crops of each photograph, or "all" of the grid (default: the preset\'s)',
     )
+    parser.add_argument("--patches", type=_renamed, help=argparse.SUPPRESS)
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "int8"),
@@ -84,12 +85,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _patches(argument: str) -> int | str:
+def _crops(argument: str) -> int | str:
     if argument == "all":
         return argument
     if argument.isdecimal() and int(argument) > 0:
         return int(argument)
     raise argparse.ArgumentTypeError(f'expected a number from 1, or "all"; got {argument!r}')
+
+
+def _renamed(argument: str) -> NoReturn:
+    raise argparse.ArgumentTypeError("the option is now called --crops")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,7 +141,7 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
     arguments.preprocess = arguments.preprocess or model.preprocess
     done: set[str] = set()
     if arguments.resume:
-        preset = PRESETS[arguments.preprocess].with_patches(arguments.patches)
+        preset = PRESETS[arguments.preprocess].with_crops(arguments.crops)
         done = output.take_up(arguments.output, form, model.tasks, output.settings_of(model, preset.name))
     model.batch_size(arguments.batch_size)  # refuses nonsense before anything is overwritten
 
@@ -196,7 +201,7 @@ def _score_all(
             (item for item in group if isinstance(item, str)),
             batch_size=arguments.batch_size,
             preprocess=arguments.preprocess,
-            patches=arguments.patches,
+            crops=arguments.crops,
             allow_truncated=arguments.allow_truncated,
         )
 

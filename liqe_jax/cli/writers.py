@@ -41,7 +41,7 @@ def csv_columns(tasks: TaskSet) -> list[str]:
     """Column names: attributes, their distributions as `attribute_probs.label`, and the rest."""
     names = [attribute.name for attribute in tasks.attributes]
     probabilities = [f"{a.name}_probs.{label}" for a in tasks.attributes for label in a.labels]
-    rest = ["patches", "width", "height", "model", "preprocess", "warnings", "digest", "error"]
+    rest = ["crops", "width", "height", "model", "preprocess", "warnings", "digest", "error"]
     return ["image", *names, *probabilities, *rest]
 
 

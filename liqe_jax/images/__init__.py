@@ -1,1 +1,1 @@
-"""Photographs to patches, with NumPy and Pillow alone."""
+"""Photographs to crops, with NumPy and Pillow alone."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +13,9 @@ from PIL import Image as Pictures
 
 from liqe_jax.errors import UsageError
 from liqe_jax.images.preprocess import PRESETS, Preset
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 def preset_of(preprocess: str | Preset) -> Preset:
@@ -42,6 +47,18 @@ def devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.D
     if not devices or isinstance(devices, str) or not all(isinstance(device, jax.Device) for device in devices):
         raise UsageError(f"devices must be one or several of jax.devices(); got {devices!r}.")
     return tuple(devices)
+
+
+def patches_are_crops(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Makes the argument `patches`, as `crops` was called before, an error that says so."""
+
+    @functools.wraps(function)
+    def checked(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        if "patches" in kwargs:
+            raise UsageError(f"{function.__name__} has no argument patches: it is now called crops.")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def at_least_one(name: str, number: int) -> int:

@@ -1,4 +1,4 @@
-"""A photograph with its per-patch quality as a translucent colour, and a scale beside it."""
+"""A photograph with its per-crop quality as a translucent colour, and a scale beside it."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def colours_of(quality: Float[np.ndarray, ...]) -> Float[np.ndarray, "... 3"]:
 
 
 def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
-    """Every pixel's quality: the mean over the patches that cover it, weighted towards their centres.
+    """Every pixel's quality: the mean over the crops that cover it, weighted towards their centres.
 
-    Pixels beyond the last patch take the value of the nearest covered one.
+    Pixels beyond the last crop take the value of the nearest covered one.
     """
     height, width = quality_map.pixels.shape[:2]
-    cells, patch = quality_map.grid, quality_map.patch
-    ramp = np.minimum(np.arange(patch) + 1.0, np.arange(patch)[::-1] + 1.0)
-    # The weight of a patch is a product of two tents, so rows and columns can be spread in turn.
+    cells, crop_size = quality_map.grid, quality_map.crop_size
+    ramp = np.minimum(np.arange(crop_size) + 1.0, np.arange(crop_size)[::-1] + 1.0)
+    # The weight of a crop is a product of two tents, so rows and columns can be spread in turn.
     down, across = np.zeros((cells.rows, height)), np.zeros((cells.cols, width))
     for row in range(cells.rows):
-        down[row, row * cells.stride : row * cells.stride + patch] = ramp
+        down[row, row * cells.stride : row * cells.stride + crop_size] = ramp
     for col in range(cells.cols):
-        across[col, col * cells.stride : col * cells.stride + patch] = ramp
-    covered_y, covered_x = (cells.rows - 1) * cells.stride + patch, (cells.cols - 1) * cells.stride + patch
+        across[col, col * cells.stride : col * cells.stride + crop_size] = ramp
+    covered_y, covered_x = (cells.rows - 1) * cells.stride + crop_size, (cells.cols - 1) * cells.stride + crop_size
     down[:, covered_y:], across[:, covered_x:] = (
         down[:, covered_y - 1 : covered_y],
         across[:, covered_x - 1 : covered_x],
@@ -62,7 +62,7 @@ def render(quality_map: QualityMap, title: str = "") -> Image.Image:
     size = int(np.clip(min(photo.size) / 24, 12, 32))
     font = ImageFont.load_default(size)
     bar, margin = size, size // 2
-    caption = "quality per patch: "
+    caption = "quality per crop: "
     caption += f"least {quality_map.quality.min():.2f}, mean {quality_map.quality.mean():.2f}, "
     caption += f"greatest {quality_map.quality.max():.2f}"
     lines = [line for line in (title, caption) if line]

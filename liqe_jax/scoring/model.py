@@ -28,7 +28,7 @@ from liqe_jax.images.grid import grid
 from liqe_jax.images.preprocess import PreparedImage, Preset, prepare
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.head import predict_from_logits
-from liqe_jax.scoring.arguments import at_least_one, devices_of, preset_of, refuse_one_image
+from liqe_jax.scoring.arguments import at_least_one, devices_of, patches_are_crops, preset_of, refuse_one_image
 from liqe_jax.scoring.forward import Forward, with_kernels_of
 from liqe_jax.scoring.result import Failure, QualityMap, Score
 from liqe_jax.tasks import TaskSet
@@ -119,12 +119,13 @@ class Model:
             found.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
         return found.hexdigest()
 
+    @patches_are_crops
     def score(
         self,
         image: ImageSource,
         *,
         preprocess: str | Preset | None = None,
-        patches: int | str | None = None,
+        crops: int | str | None = None,
         allow_truncated: bool = False,
         name: str | None = None,
     ) -> Score:
@@ -134,29 +135,30 @@ class Model:
           image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
             grey [H, W], uint8 or floating in [0, 1]. RGB, not OpenCV's BGR.
           preprocess: "paper", "pyiqa", "even", or a `Preset` of your own; default the model's.
-          patches: how many to judge at most, or "all" of the grid; default the preset's fifteen.
+          crops: how many to judge at most, or "all" of the grid; default the preset's fifteen.
           allow_truncated: score what can be decoded of a cut file.
           name: for the result's `image`; default the path, or "<array>" and the like.
 
         Raises:
           ImageError: the image cannot be decoded.
           ModelError: the model predicts NaN.
-          UsageError: there is no such preset or number of patches.
+          UsageError: there is no such preset or number of crops.
         """
-        preset = self._chosen(preprocess).with_patches(patches)
+        preset = self._chosen(preprocess).with_crops(crops)
         ready = self._ready(image, _name_of(image) if name is None else name, preset, allow_truncated)
         (result,) = self._stream([ready], preset, len(self.devices))
         if isinstance(result, Failure):
             raise ModelError(result.error)
         return result
 
+    @patches_are_crops
     def score_many(
         self,
         images: Iterable[ImageSource],
         *,
         batch_size: int | None = None,
         preprocess: str | Preset | None = None,
-        patches: int | str | None = None,
+        crops: int | str | None = None,
         allow_truncated: bool = False,
         workers: int | None = None,
     ) -> Iterator[Score | Failure]:
@@ -169,14 +171,14 @@ class Model:
           images: each as in `score`; read lazily.
           batch_size: images per call, over all devices together, rounded up to a multiple of
             their number. Default: one per CPU device, sixteen per other device.
-          preprocess, patches, allow_truncated: as in `score`.
+          preprocess, crops, allow_truncated: as in `score`.
           workers: decoding threads; default the number of cores, at most eight.
 
         Raises:
-          UsageError: one image instead of many, no such preset, or no such number of patches, images or workers.
+          UsageError: one image instead of many, no such preset, or no such number of crops, images or workers.
         """
         refuse_one_image(images)
-        preset = self._chosen(preprocess).with_patches(patches)
+        preset = self._chosen(preprocess).with_crops(crops)
         batch_size = self.batch_size(batch_size)
         workers = min(os.cpu_count() or 1, 8) if workers is None else at_least_one("workers", workers)
 
@@ -203,7 +205,7 @@ class Model:
     def quality_map(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> QualityMap:
-        """Judges every patch of a dense grid by itself.
+        """Judges every crop of a dense grid by itself.
 
         The grid is the one that `paper` chooses its fifteen crops from (stride 32, or 48
         for large images), so a 1024x768 photograph has 204 of 224 pixels. `liqe_nano` takes larger crops, and fewer.

@@ -22,7 +22,7 @@ class Score:
       image: path, or what the caller named it.
       joint: the joint distribution, one axis per attribute; LIQE's is [5, 9, 11].
       logits: mean logits of the prompts, [K].
-      corners: (top, left) of the patches, in the image as resized.
+      corners: (top, left) of the crops, in the image as resized.
       width, height: of the image as decoded, in pixels.
       model, preprocess: names of what judged it.
       tasks: the attributes and their labels.
@@ -113,7 +113,7 @@ class Score:
             "image": self.image,
             **{name: self[name] for name in names},
             **{f"{name}_probs": probabilities[name] for name in names},
-            "patches": len(self.corners),
+            "crops": len(self.corners),
             "width": self.width,
             "height": self.height,
             "model": self.model,
@@ -136,16 +136,16 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QualityMap:
-    """Per-patch quality on a dense grid.
+    """Per-crop quality on a dense grid.
 
     Attributes:
       pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
-      grid: rows, columns and stride of the patches.
-      quality: expected quality of each patch, 1 to 5, [rows, cols].
-      patch: side of a patch, pixels.
+      grid: rows, columns and stride of the crops.
+      quality: expected quality of each crop, 1 to 5, [rows, cols].
+      crop_size: side of a crop, pixels.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
     grid: Grid
     quality: Float[np.ndarray, "rows cols"]
-    patch: int
+    crop_size: int

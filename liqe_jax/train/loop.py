@@ -213,7 +213,7 @@ def _batches(
         seed=config.seed,
         start_step=step,
         steps=steps - step,
-        crops=config.data.patches,
+        crops=config.data.crops,
         image_size=plan.encoder.image_size,
         host=jax.process_index(),
         hosts=jax.process_count(),

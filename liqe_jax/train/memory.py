@@ -20,7 +20,7 @@ def return_freed_memory() -> bool:
     """Makes glibc give arrays back to the system when they are freed; true if that was possible.
 
     Left alone, it keeps blocks of up to 32 MB in its heap, where they cannot be joined: a step of a
-    ViT-B/32 with 4 x 3 patches then takes 7.1 GB instead of 5.3. For whole processes (`train.py`), since
+    ViT-B/32 with 4 x 3 crops then takes 7.1 GB instead of 5.3. For whole processes (`train.py`), since
     it changes how everything in the process allocates.
     """
     if sys.platform != "linux":

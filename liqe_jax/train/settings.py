@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.preprocess import PATCH_COUNT, PRESETS
+from liqe_jax.images.preprocess import CROP_COUNT, PRESETS
 
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
 LIQE_SETS = (("LIVE", 4), ("CSIQ", 4), ("BID", 4), ("CLIVE", 4), ("KonIQ-10k", 16), ("KADID-10k", 16))
@@ -23,12 +23,12 @@ LOWEST = MappingProxyType(
         "micro_batches": 1,
         "validate_every_epochs": 1,
         "validation_batch": 1,
-        "validation_patches": 1,
+        "validation_crops": 1,
         "log_every_steps": 1,
         "devices": 0,
         "checkpoint.every_steps": 1,
         "checkpoint.keep": 1,
-        "data.patches": 1,
+        "data.crops": 1,
         "data.workers": 0,
         "data.feature_noise": 0,
         "optimizer.learning_rate": 0,
@@ -70,7 +70,7 @@ def default_config() -> ConfigDict:
                 "split": "1",  # a session, "official" or "all"
                 "validate": (),  # names; () takes the training sets
                 "test": (),  # names, or ("none",); () takes the training sets
-                "patches": 3,  # per image
+                "crops": 3,  # per image
                 "weights": (),  # of the sets in the losses; (): 1 each
                 "mos_scale": (),  # (lowest, highest): every set's scores are mapped to it; (): as they are
                 "frozen_features": False,  # train on what the frozen part of an encoder says, computed once
@@ -102,7 +102,7 @@ def default_config() -> ConfigDict:
             "checkpoint": {"every_steps": 200, "keep": 3},
             "validate_every_epochs": 1,
             "validation_batch": 8,  # images per device
-            "validation_patches": PATCH_COUNT,  # per image, at most; fewer where images have room for fewer
+            "validation_crops": CROP_COUNT,  # per image, at most; fewer where images have room for fewer
             "log_every_steps": 10,
             "devices": 0,  # local devices to use; 0: all
         }

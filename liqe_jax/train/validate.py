@@ -52,7 +52,7 @@ class Validation:
     ):
         self._config, self._plan, self._held, self._folder, self._logs = config, plan, held, folder, logs
         preset = PRESETS[config.preprocess or start.preprocess]
-        count = preset.count and min(preset.count, config.validation_patches)
+        count = preset.count and min(preset.count, config.validation_crops)
         self._preset = dataclasses.replace(preset, count=count)
         self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, devices)
         prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)

@@ -19,7 +19,7 @@ from liqe_jax.data.reading.decoding import random_crops
 from liqe_jax.data.reading.host import tensorflow_on_host
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError, UnreadableError
-from liqe_jax.images.grid import PATCH
+from liqe_jax.images.grid import CROP_SIZE
 
 # Number of consecutive broken images after which a data set counts as unreadable.
 MOST_REPLACEMENTS = 100
@@ -69,7 +69,7 @@ def training_batches(
     start_step: int = 0,
     steps: int | None = None,
     crops: int = 3,
-    image_size: int = PATCH,
+    image_size: int = CROP_SIZE,
     host: int = 0,
     hosts: int = 1,
     workers: int = 0,

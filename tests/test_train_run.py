@@ -199,7 +199,7 @@ def test_a_wrong_flag_is_an_error():
     assert "lr" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["liqe_mix", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke"])
+@pytest.mark.parametrize("name", ["liqe_mix", "liqe_clive", "liqe_koniq", "liqe_ablation", "folder_csv", "smoke"])
 def test_every_configuration_is_valid(name):
     module = __import__(f"configs.{name}", fromlist=["get_config"])
     check_config(module.get_config())

@@ -25,9 +25,9 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.evaluate.predictions import PredictionFile, row_of
-from liqe_jax.evaluate.predictor import predict_set
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.scoring.model import Model
+from liqe_jax.scoring.predict_set import predict_set
 from liqe_jax.taxonomy import JOINT, SCENE
 from liqe_jax.weights.provenance import Provenance
 

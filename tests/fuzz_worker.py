@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from liqe_jax.cli import output
-from liqe_jax.data.prepare.scorefiles import MOS_COLUMNS, numbers
-from liqe_jax.data.sets.liqe_labels import _read_file as read_liqe_labels
-from liqe_jax.data.sets.tables import read_csv
+from liqe_jax.data.score_tables import MOS_COLUMNS, numbers
+from liqe_jax.data.sets.liqe_labels import read_file as read_liqe_labels
+from liqe_jax.data.tables import read_csv
 from liqe_jax.errors import LiqeError
 from liqe_jax.evaluate.finished import FinishedEvaluation
 from liqe_jax.evaluate.predictions import PredictionFile, read_predictions

@@ -25,17 +25,17 @@ from PIL import Image
 from liqe_jax.cli.main import main
 from liqe_jax.data.labelled import SPLITS, UNKNOWN
 from liqe_jax.data.named import load_sets
-from liqe_jax.data.prepare import examine
+from liqe_jax.data.prepare import images
 from liqe_jax.data.prepare.gather import gather
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.evaluation import evaluation_images
-from liqe_jax.data.reading.sidecar import find_prepared
-from liqe_jax.data.reading.store import load_set
+from liqe_jax.data.reading.labels_json import find_prepared
+from liqe_jax.data.reading.prepared import load_set
 from liqe_jax.data.reading.training import Broken, training_batches
-from liqe_jax.data.sets import SPECS, docs, find_spec, kadid10k
+from liqe_jax.data.sets import SPECS, find_spec, kadid10k
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import read_labels
+from liqe_jax.data.sets.liqe_labels import read_labels, read_set
 from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.errors import DataError
 from liqe_jax.images.preprocess import PRESETS, resize_short_side
@@ -81,7 +81,7 @@ def prepared(originals, tmp_path_factory) -> tuple[Path, dict]:
 
 def rows_of(slug: str, folder: Path, **options):
     spec = SPECS[slug]
-    return spec.read(FileIndex(folder, spec.title, spec.tree), spec.complete(options))
+    return read_set(spec, FileIndex(folder, spec.title, spec.tree), spec.complete(options))
 
 
 @pytest.mark.parametrize("slug", COUNTS)
@@ -317,7 +317,7 @@ def test_tid_files_are_found_whatever_their_case(originals, prepared):
 
 def test_tid_archive_left_unpacked_is_named(tmp_path):
     (tmp_path / "tid2013.rar").write_bytes(b"Rar!")
-    with pytest.raises(DataError, match=r"tid2013\.rar has not been unpacked(?s:.*)unrar x tid2013\.rar"):
+    with pytest.raises(DataError, match=r"not unpacked: tid2013\.rar.*unrar x"):
         rows_of("tid2013", tmp_path)
 
 
@@ -436,7 +436,7 @@ def test_own_images_are_taken_by_their_path(tmp_path):
         ("Images/3.bmp\t1.0\tbokeh\thuman\tinvalid\tinvalid", "unknown distortion 'bokeh'"),
         ("Images/3.bmp\t1.0\trealistic blur\tsea\tinvalid\tinvalid", "unknown scene 'sea'"),
         ("Images/3.bmp\tx\trealistic blur\thuman\tinvalid\tinvalid", "expected a number"),
-        ("Images/4.bmp\t1.0\trealistic blur\thuman\tinvalid\tinvalid", r"other labels than in session 1|two parts"),
+        ("Images/4.bmp\t1.0\trealistic blur\thuman\tinvalid\tinvalid", r"other labels than in session 1|two splits"),
     ],
 )
 def test_a_faulty_liqe_file_is_refused(line, message, originals, tmp_path):
@@ -639,9 +639,9 @@ def test_bytes_are_kept_only_where_every_decoder_agrees(mode, form, kept, tmp_pa
 
     path = tmp_path / "image"
     Image.open(io.BytesIO(fakes.encoded(1, (40, 30), "PNG"))).convert(mode).save(path, form)
-    done, known = examine.examine(path, examine.Cache(tmp_path / "cache"))
+    done, known = images.prepare_image(path, images.Cache(tmp_path / "cache"))
     assert not known
-    assert done.change == (examine.KEPT if kept else examine.CONVERTED)
+    assert done.change == (images.KEPT if kept else images.CONVERTED)
     assert (done.width, done.height) == (40, 30)
     stored = Path(done.path).read_bytes()
     assert (stored == path.read_bytes()) == kept
@@ -651,18 +651,18 @@ def test_bytes_are_kept_only_where_every_decoder_agrees(mode, form, kept, tmp_pa
     if form != "JPEG":  # whose decoders round differently
         np.testing.assert_array_equal(other, expected)
     # A second look comes from the cache, and not if its file is gone.
-    cache = examine.Cache(tmp_path / "cache")
-    assert examine.examine(path, cache) == (done, True)
+    cache = images.Cache(tmp_path / "cache")
+    assert images.prepare_image(path, cache) == (done, True)
     if not kept:
         Path(done.path).unlink()
-        assert examine.examine(path, cache) == (done, False)
+        assert images.prepare_image(path, cache) == (done, False)
 
 
 # Interruptions.
 
 
 def test_an_interrupted_preparation_goes_on_where_it_was(originals, tmp_path, monkeypatch):
-    decode, calls = examine.decode, []
+    decode, calls = images.decode, []
     lock = threading.Lock()
 
     def dying(*arguments):
@@ -672,10 +672,10 @@ def test_an_interrupted_preparation_goes_on_where_it_was(originals, tmp_path, mo
                 raise KeyboardInterrupt
         return decode(*arguments)
 
-    monkeypatch.setattr(examine, "decode", dying)
+    monkeypatch.setattr(images, "decode", dying)
     with pytest.raises(KeyboardInterrupt):
         prepare("tid2013", originals / "tid2013", tmp_path, workers=2, quiet=True)
-    monkeypatch.setattr(examine, "decode", decode)
+    monkeypatch.setattr(images, "decode", decode)
     journal = tmp_path / ".liqe_prepare" / "tid2013" / "journal.jsonl"
     done = len(journal.read_text().splitlines())
     assert done >= 40
@@ -691,13 +691,13 @@ def test_killed_while_it_works(originals, tmp_path):
     """SIGKILL in the middle of examining; the second attempt reuses the first one's shrunk images."""
     script = (
         "import os, signal, sys\n"
-        "from liqe_jax.data.prepare import examine\n"
-        "decode, calls = examine.decode, []\n"
+        "from liqe_jax.data.prepare import images\n"
+        "decode, calls = images.decode, []\n"
         "def dying(*a):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return decode(*a)\n"
-        "examine.decode = dying\n"
+        "images.decode = dying\n"
         "from liqe_jax.cli.main import main\n"
         "main(sys.argv[1:])\n"
     )
@@ -757,7 +757,7 @@ def test_a_full_disk_is_said(originals, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(builders, "write_sidecar", full)
+    monkeypatch.setattr(builders, "write_labels", full)
     with pytest.raises(DataError, match=r"No space left on device.*finished images are kept"):
         prepare("clive", originals / "clive", tmp_path, quiet=True)
     monkeypatch.undo()
@@ -774,8 +774,8 @@ def test_records_in_any_order_from_threads_and_after_pickling(prepared):
     rng = np.random.default_rng(0)
 
     def check(positions) -> bool:
-        images = loaded.read(positions)
-        return [hashlib.sha256(b).hexdigest() for b in images] == [content["sha256"][p] for p in positions]
+        read = loaded.read(positions)
+        return [hashlib.sha256(b).hexdigest() for b in read] == [content["sha256"][p] for p in positions]
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(check, [rng.integers(0, len(loaded), 30).tolist() for _ in range(24)]))
@@ -790,7 +790,7 @@ def test_records_in_any_order_from_threads_and_after_pickling(prepared):
 def test_several_files_of_records_are_one_sequence(prepared, tmp_path):
     from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-    from liqe_jax.data.reading.store import Records
+    from liqe_jax.data.reading.prepared import Records
 
     path = next((prepared[0] / "tid2013" / "1.0.0").glob("*.array_record*"))
     records = ArrayRecordReader(str(path)).read_all()
@@ -841,7 +841,7 @@ def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     content[place : place + 8] = bytes(8)
     file.write_bytes(content)
     loaded = load_set("clive", tmp_path)
-    with pytest.raises(DataError, match=r"is damaged .*Prepare the set again"):
+    with pytest.raises(DataError, match=r"is corrupt .*Prepare the set again"):
         loaded.read(range(len(loaded)))
     indices = np.arange(len(loaded))
     with pytest.raises(DataError, match=r"CLIVE/\S+ cannot be decoded .*Prepare the data set again"):
@@ -880,7 +880,7 @@ def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
         with ThreadPoolExecutor(1) as pool, pytest.raises(DataError) as caught:
             pool.submit(read).result()  # a thread that has not opened the files
         assert "cannot be read" in str(caught.value)
-        assert "damaged" not in str(caught.value)
+        assert "corrupt" not in str(caught.value)
         assert "Prepare" not in str(caught.value)
 
 
@@ -889,14 +889,14 @@ def test_an_image_that_is_another_when_it_is_written_is_named(what, tmp_path, mo
     photos = tmp_path / "photos"
     fakes.picture(photos / "a.png", 0, (64, 64))
     (photos / "labels.csv").write_text("image,mos\na.png,3\n")
-    whole = examine.examine_all
+    whole = images.prepare_images
 
     def then_lose(*arguments, **options):
         found = whole(*arguments, **options)
         (photos / "a.png").unlink() if what == "vanishes" else (photos / "a.png").write_bytes(b"another")
         return found
 
-    monkeypatch.setattr("liqe_jax.data.prepare.gather.examine_all", then_lose)
+    monkeypatch.setattr("liqe_jax.data.prepare.gather.prepare_images", then_lose)
     with pytest.raises(DataError, match=r"a\.png (cannot be read any more|changed while)") as caught:
         prepare("folder_csv", photos, tmp_path / "data", own_name="mine", quiet=True)
     assert "Make room" not in str(caught.value)
@@ -949,7 +949,8 @@ def test_command_lists_and_describes(capsys):
     out = capsys.readouterr().out
     assert all(slug in out for slug in SPECS)
     assert main(["data", "list", "KADID-10k"]) == 0
-    assert capsys.readouterr().out == docs.page(SPECS["kadid10k"])
+    out = capsys.readouterr().out
+    assert all(fact in out for fact in (SPECS["kadid10k"].tree, SPECS["kadid10k"].url, "10,125", "--labels LIQE"))
     assert main(["data", "list", "nothing"]) == 2
 
 
@@ -963,11 +964,14 @@ def test_listing_needs_no_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
-def test_pages_in_the_repository_are_those_of_the_builders(tmp_path):
-    docs.write_pages(tmp_path)
-    committed = ROOT / "docs" / "datasets"
-    assert sorted(path.name for path in committed.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
-    for path in tmp_path.iterdir():
-        assert (committed / path.name).read_text("utf-8") == path.read_text("utf-8"), (
-            "run: python -m liqe_jax.data.sets.docs docs/datasets"
-        )
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_page_of_a_set_states_the_facts_of_its_builder(spec):
+    page = (ROOT / "docs" / "datasets" / f"{spec.slug}.md").read_text("utf-8")
+    low, high = spec.mos_range
+    facts = [f"- Images: {spec.count:,}.", f"Range {low:g} to {high:g}."] if spec.count else []
+    facts += [f"- Licence: {spec.licence}", f"```\n{spec.tree}\n```", spec.title, spec.url]
+    facts += [f"liqe data prepare {spec.slug} --manual-dir D --data-dir O {spec.command}".rstrip()]
+    facts += [f"IQA_Database/{spec.liqe.folder}/splits2"] if spec.liqe else []
+    assert [fact for fact in facts if fact not in page] == []
+    row = f"| [{spec.name}]({spec.slug}.md) | {spec.count:,} | {low:g} to {high:g} |" if spec.count else spec.slug
+    assert row in (ROOT / "docs" / "datasets" / "index.md").read_text("utf-8")

@@ -14,13 +14,13 @@ import pytest
 from scipy import stats
 
 from liqe_jax.errors import DataError, ModelError, UsageError
-from liqe_jax.evaluate import predictor
 from liqe_jax.evaluate.predictions import PredictionFile
 from liqe_jax.evaluate.protocol import SIX_SETS
 from liqe_jax.evaluate.published import leaderboard, session_results
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.run import evaluate
 from liqe_jax.evaluate.settings import check_eval_config, default_eval_config
+from liqe_jax.scoring import predict_set as predictor
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.weights.provenance import TrainingSet
 from tests.known import SESSIONS, expected_quality, known_model, known_set

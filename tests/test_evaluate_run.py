@@ -19,9 +19,10 @@ import pytest
 from configs import eval_liqe
 from liqe_jax import load
 from liqe_jax.data.generated import generated_set
-from liqe_jax.evaluate.predictor import find_preset, predict_set
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.metrics.correlation import srcc
+from liqe_jax.scoring.predict_set import predict_set
 
 ROOT = Path(__file__).parent.parent
 
@@ -170,7 +171,7 @@ def test_batches_and_devices_change_no_rank(model_folder):
     exact, ranked = set(), set()
     for count, per_device in ((1, 1), (8, 1), (3, 1), (2, 5)):
         scorer = load(model_folder, devices=jax.devices()[:count])
-        options = {"preset": find_preset("paper"), "images_per_device": per_device}
+        options = {"preset": PRESETS["paper"], "images_per_device": per_device}
         batches = list(predict_set(scorer.forward, scorer.weights, dataset, np.arange(23), **options))
         indices = np.concatenate([batch.indices for batch in batches])
         assert sorted(indices.tolist()) == list(range(23))

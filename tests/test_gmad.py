@@ -22,7 +22,7 @@ from liqe_jax.compare.gmad_ranking import (
     strengths_of,
     tally,
 )
-from liqe_jax.data.prepare.scorefiles import matched, numbers
+from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import DataError, UsageError
 
 from .conftest import photograph

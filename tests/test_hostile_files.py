@@ -17,10 +17,10 @@ from PIL import Image
 
 from liqe_jax import bounded_io
 from liqe_jax.cli.main import main
-from liqe_jax.data.prepare.examine import Cache, examine
-from liqe_jax.data.prepare.scorefiles import numbers, read_rows
+from liqe_jax.data.prepare.images import Cache, prepare_image
+from liqe_jax.data.score_tables import numbers, read_rows
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.tables import read_csv
+from liqe_jax.data.tables import read_csv
 from liqe_jax.errors import DataError, ImageError, LiqeError, ModelError, UsageError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.preprocess import MOST_CROPS, PRESETS
@@ -123,7 +123,7 @@ def test_data_preparation_refuses_them_one_by_one(photos, tmp_path):
     cache = Cache(tmp_path / "cache")
     for name, reason in (("pipe.jpg", "named pipe"), ("sparse.jpg", "60,000 MB")):
         with pytest.raises(ImageError, match=reason):
-            examine(photos / name, cache)
+            prepare_image(photos / name, cache)
 
 
 def test_the_limit_can_be_raised(photos, monkeypatch):

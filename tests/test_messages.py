@@ -10,7 +10,7 @@ import pytest
 
 from liqe_jax.cli.main import main
 from liqe_jax.cli.writers import JsonlWriter
-from liqe_jax.data.prepare.scorefiles import numbers
+from liqe_jax.data.score_tables import numbers
 from liqe_jax.errors import DataError, LiqeError, ModelError
 from liqe_jax.messages import LONGEST_MESSAGE, printable, quoted
 from liqe_jax.scoring.result import Failure

@@ -15,7 +15,7 @@ from liqe_jax.cli.main import main
 from liqe_jax.compare import overlap
 from liqe_jax.compare.overlap import compare_sets, opposite_share, overlap_coefficient, srcc_and_rmse, wasserstein
 from liqe_jax.compare.realign import METHODS, MonotoneMap, fit_isotonic, fit_monotone_logistic, stretch
-from liqe_jax.data.prepare.labelfiles import whole_file
+from liqe_jax.data.label_tables import whole_file
 from liqe_jax.errors import DataError, UsageError
 
 from .conftest import photograph
@@ -391,7 +391,7 @@ def test_wrong_commands(files, capsys):
         (("--labels", f"all={files}/lab.csv", "--scores", "x"), "'all' cannot be the name"),
         (("--labels", files / "lab.jsonl", "--scores", "x"), "Labels come as CSV"),
         (("--labels", files / "gap.csv", "--scores", "x"), "no finite mos"),
-        (("--labels", files / "wide.csv", "--scores", "x"), "more cells than its header"),
+        (("--labels", files / "wide.csv", "--scores", "x"), "expected 2 values, got 3"),
         ((*one, "--scores", files / "absent.jsonl"), "Cannot read"),
         ((*lab, "--range", "lab=1"), "NAME=LOW,HIGH"),
         ((*lab, "--range", "lab=0,1"), "lab: The MOS go from"),

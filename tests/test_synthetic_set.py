@@ -13,7 +13,7 @@ from liqe_jax.cli.main import main
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
-from liqe_jax.data.reading.store import load_set
+from liqe_jax.data.reading.prepared import load_set
 from liqe_jax.data.sets import SPECS
 from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.data.sets.synthetic import divide, name_of

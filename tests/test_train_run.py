@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from liqe_jax import UsageError, load
-from liqe_jax.evaluate.predictor import predict_set
+from liqe_jax.scoring.predict_set import predict_set
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.report import NotFinite

@@ -36,8 +36,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     actions = data.add_subparsers(metavar="ACTION", required=True)
 
-    listing = actions.add_parser("list", help="list the data sets, or show the page of one")
-    listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, to show its page")
+    listing = actions.add_parser("list", help="list the data sets, or describe one")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, to show its source, licence and files")
     listing.set_defaults(run=run_list)
 
     prepare = actions.add_parser("prepare", help="read, check and store the files of a data set")
@@ -106,16 +106,15 @@ def run_list(arguments: argparse.Namespace) -> int:
     """
     if arguments.name:
         from liqe_jax.data.sets import find_spec
-        from liqe_jax.data.sets.docs import page
 
-        print(page(find_spec(arguments.name)), end="")
+        print(find_spec(arguments.name).summary())
         return 0
 
     from liqe_jax.data.sets import SPECS
 
     for spec in SPECS.values():
         count = "" if spec.count is None else f"{spec.count:,} images"
-        labels = "LIQE's labels, ten sessions" if spec.liqe_folder else ""
+        labels = "LIQE's labels, ten sessions" if spec.liqe else ""
         print(f"{spec.slug:<12} {count:>15}  {labels:<28} {spec.url}".rstrip())
     return 0
 
@@ -166,7 +165,7 @@ def run_preview(arguments: argparse.Namespace) -> int:
       DataError: the set does not exist, or the sheet cannot be written.
     """
     from liqe_jax.data.prepare.preview import write_sheet
-    from liqe_jax.data.reading.store import load_set
+    from liqe_jax.data.reading.prepared import load_set
 
     prepared = load_set(arguments.name, arguments.data_dir)
     shown = write_sheet(prepared, arguments.output, arguments.count)

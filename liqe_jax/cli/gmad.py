@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from liqe_jax.compare.gmad import ROLES, check_settings, compete
     from liqe_jax.compare.gmad_page import page, write_pictures
-    from liqe_jax.data.prepare.scorefiles import read_rows
+    from liqe_jax.data.score_tables import read_rows
 
     # Before scoring, which is slow.
     check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
-from liqe_jax.data.prepare.labelfiles import (
+from liqe_jax.data.label_tables import (
     TOGETHER,
     LabelFile,
     read_labels,
@@ -215,7 +215,7 @@ def _known(names: Sequence[str], sets: Mapping[str, LabelFile]) -> None:
 def _scores(
     arguments: argparse.Namespace, sets: Mapping[str, LabelFile], output: Path
 ) -> tuple[str, dict[str, np.ndarray]]:
-    from liqe_jax.data.prepare.scorefiles import matched, numbers
+    from liqe_jax.data.score_tables import matched, numbers
 
     if arguments.scores:
         tables = zip(sets.items(), arguments.scores, strict=True)

@@ -142,7 +142,7 @@ def scores_by(
     Raises:
       LiqeError: the model or file cannot be read, or the file does not match the images.
     """
-    from liqe_jax.data.prepare.scorefiles import matched, numbers
+    from liqe_jax.data.score_tables import matched, numbers
 
     if is_score_file(argument):
         return Path(argument).stem, matched(numbers(argument, column), names, folder)

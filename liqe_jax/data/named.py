@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.sidecar import FILE
+from liqe_jax.data.reading.labels_json import FILE
 from liqe_jax.errors import DataError
 
 
@@ -43,7 +43,7 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
     Raises:
       DataError: a set is not prepared, or a prepared set has a reserved name.
     """
-    from liqe_jax.data.reading.store import load_set
+    from liqe_jax.data.reading.prepared import load_set
 
     sets = []
     for name in names:

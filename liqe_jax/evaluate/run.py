@@ -27,6 +27,7 @@ from liqe_jax.evaluate.predictions import PredictionFile, labels_digest, row_of
 from liqe_jax.evaluate.protocol import Unit
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.settings import check_eval_config
+from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.locks import in_use
 from liqe_jax.messages import LONGEST_MESSAGE, printable
 from liqe_jax.scoring.model import Model
@@ -177,12 +178,10 @@ def _predict_model(
     sets: Mapping[str, LabelledSet],
     folder: Path,
 ) -> dict[str, Any]:
-    from liqe_jax.evaluate.predictor import find_preset
-
     header = {
         "model": model.provenance.to_dict(),
         "digest": model.digest,
-        "preset": find_preset(config.preset or model.preprocess).name,
+        "preset": config.preset or model.preprocess,
         "dtype": model.dtype,
         "labels": {attribute.name: attribute.labels for attribute in model.tasks.attributes},
     }
@@ -207,7 +206,7 @@ def _predict_set(
     import jax
     from jax.experimental import multihost_utils
 
-    from liqe_jax.evaluate.predictor import Predicted, find_preset, predict_set
+    from liqe_jax.scoring.predict_set import Predicted, predict_set
 
     first = jax.process_index() == 0
     file = PredictionFile(path, header) if first else None
@@ -228,7 +227,7 @@ def _predict_set(
             model.weights,
             dataset,
             missing,
-            preset=find_preset(config.preset or model.preprocess),
+            preset=PRESETS[config.preset or model.preprocess],
             images_per_device=config.images_per_device,
             workers=config.workers,
             name=model.name,

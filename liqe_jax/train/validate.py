@@ -11,11 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.evaluate.predictor import Predicted, predict_set
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.metrics.accuracy import top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.scoring.forward import Forward, Weights
+from liqe_jax.scoring.predict_set import Predicted, predict_set
 from liqe_jax.train.best import export_best
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.logs import Logs, scatter_picture

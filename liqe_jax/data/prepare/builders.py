@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,12 +21,13 @@ from etils import epath
 from tqdm import tqdm
 
 from liqe_jax.bounded_io import read_bytes
-from liqe_jax.data.prepare.examine import Examined
+from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.prepare.gather import Gathered, gather
+from liqe_jax.data.prepare.images import PreparedImage
 from liqe_jax.data.prepare.report import Report
-from liqe_jax.data.prepare.sidecar import write_sidecar
+from liqe_jax.data.reading.labels_json import FILE, FORMAT
 from liqe_jax.data.sets import SPECS
-from liqe_jax.data.sets.spec import DataSetSpec, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -111,13 +113,13 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             disable=self._settings["quiet"] or None,
         )
         for position, (row, image) in enumerate(images):
-            yield position * step, {"image": _stored(image), **_features(self.SPEC, row)}
+            yield position * step, {"image": _content_of(image), **_features(self.SPEC, row)}
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
         assert self._gathered is not None
         # Written to the temporary folder, which becomes the data set if everything succeeds.
-        write_sidecar(Path(self.data_dir), self.SPEC, self._label(), self._gathered, self._options)
+        write_labels(Path(self.data_dir), self.SPEC, self._label(), self._gathered, self._options)
         shutil.rmtree(self.cache_dir, ignore_errors=True)
         for folder in (self.cache_dir.parent, self.cache_dir.parent.parent):
             if folder.name in (CACHE, self.name):
@@ -127,6 +129,31 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
     def _label(self) -> str:
         own = self.builder_config.name if self.builder_config else UNNAMED
         return self.SPEC.name if own == UNNAMED else own
+
+
+def write_labels(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
+    """Writes `labels.json`, the labels of a prepared set, which `labels_json.read_labels_json` reads."""
+    rows, images = gathered.rows, gathered.images
+    sessions = dict.fromkeys(session for row in rows for session in row.splits)
+    categories = [spec.category(row.raw_distortion) for row in rows]
+    content = {
+        "format": FORMAT,
+        "name": name,
+        "slug": spec.slug,
+        "mos_range": gathered.mos_range,
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
+        "names": [row.name for row in rows],
+        "mos": [row.mos for row in rows],
+        "raw_distortion": [row.raw_distortion for row in rows],
+        "distortion": [DISTORTION.labels.index(label) if label else UNKNOWN for label in categories],
+        "scenes": [[SCENE.labels.index(scene) for scene in row.scenes] for row in rows],
+        "reference": [row.reference for row in rows],
+        "splits": {session: [row.splits.get(session, "") for row in rows] for session in sessions},
+        "sizes": [(image.width, image.height) for image in images],
+        "sha256": [image.sha256 for image in images],
+        "report": gathered.report.to_dict(),
+    }
+    (folder / FILE).write_text(json.dumps(content, separators=(",", ":")), "utf-8")
 
 
 def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
@@ -142,18 +169,18 @@ def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
     }
 
 
-def _stored(image: Examined) -> bytes:
-    """What was examined, as long as it is still that."""
+def _content_of(image: PreparedImage) -> bytes:
+    """The encoded image, if its file has not changed since it was prepared."""
     try:
         content = read_bytes(image.path)
     except (OSError, ValueError) as error:
         reason = printable(getattr(error, "strerror", None) or error, 400)
         raise DataError(
-            f"{image.path} cannot be read any more ({reason}). Put it back, and run it again: what was examined is "
-            "kept."
+            f"{image.path} cannot be read any more ({reason}). Put it back and run the command again: finished images "
+            "are kept."
         ) from error
     if hashlib.sha256(content).hexdigest() != image.sha256:
-        raise DataError(f"{image.path} changed while the set was prepared. Run it again: what was examined is kept.")
+        raise DataError(f"{image.path} changed while the set was prepared. Run the command again.")
     return content
 
 

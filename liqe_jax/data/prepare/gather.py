@@ -1,4 +1,4 @@
-"""Reads label files and examines images: preparation up to writing."""
+"""Reads the labels and prepares the images of a data set, before anything is written."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from liqe_jax.data.prepare.examine import CONVERTED, MADE, RESIZED, Cache, Examined, Recipe, examine_all
+from liqe_jax.data.prepare.images import CONVERTED, MADE, RESIZED, Cache, PreparedImage, Recipe, prepare_images
 from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.liqe_labels import read_set
 from liqe_jax.data.sets.spec import DataSetSpec, Row, SetLabels
 from liqe_jax.errors import DataError, ImageError
 
@@ -23,7 +24,7 @@ class Gathered:
     """Rows with their images, in the order of the label files, and the report."""
 
     rows: Sequence[Row]
-    images: Sequence[Examined]
+    images: Sequence[PreparedImage]
     mos_range: tuple[float, float]
     report: Report
 
@@ -37,7 +38,7 @@ def gather(
     workers: int | None = None,
     quiet: bool = False,
 ) -> Gathered:
-    """Reads the labels, and finds and examines the images.
+    """Reads the labels, and finds and prepares the images.
 
     Args:
       spec: the data set.
@@ -54,7 +55,7 @@ def gather(
     """
     index = FileIndex(manual_dir, spec.title, spec.tree)
     options = spec.complete(options)
-    labels = spec.read(index, options)
+    labels = read_set(spec, index, options)
     repeated = [name for name, times in Counter(row.name for row in labels.rows).items() if times > 1]
     if repeated:
         raise DataError(
@@ -71,17 +72,12 @@ def gather(
         for row, path in present
     ]
     with tqdm(total=len(present), desc=spec.name, unit="image", disable=quiet or None) as bar:
-        results = examine_all([path for _, path in present], Cache(cache_dir), workers, bar.update, recipes)
-    done = [
-        (row, *result) for (row, _), result in zip(present, results, strict=True) if not isinstance(result, ImageError)
-    ]
-    unreadable = {
-        row.name: str(result)
-        for (row, _), result in zip(present, results, strict=True)
-        if isinstance(result, ImageError)
-    }
+        results = prepare_images([path for _, path in present], Cache(cache_dir), workers, bar.update, recipes)
+    pairs = [(row, result) for (row, _), result in zip(present, results, strict=True)]
+    done = [(row, *result) for row, result in pairs if not isinstance(result, ImageError)]
+    unreadable = {row.name: str(result) for row, result in pairs if isinstance(result, ImageError)}
     mos_range = labels.mos_range or spec.mos_range
-    changes = Counter(examined.change for _, examined, _ in done)
+    changes = Counter(image.change for _, image, _ in done)
     report = Report(
         name=spec.name,
         stored=len(done),
@@ -103,7 +99,7 @@ def gather(
             f"The full list is in {complete}. Fetch these files again, or exclude them with --allow-missing; "
             "finished images are kept."
         )
-    return Gathered([row for row, *_ in done], [examined for _, examined, _ in done], mos_range, report)
+    return Gathered([row for row, *_ in done], [image for _, image, _ in done], mos_range, report)
 
 
 def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: tuple[float, float]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.sidecar import find_prepared, read_sidecar
-from liqe_jax.data.reading.store import load_set
+from liqe_jax.data.reading.labels_json import find_prepared, read_labels_json
+from liqe_jax.data.reading.prepared import load_set
 from liqe_jax.errors import ImageError, LiqeError
 from liqe_jax.images.decode import DecodeOptions, decode
 
@@ -32,7 +32,7 @@ def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verif
       DataError: the set does not exist, or its records cannot be opened.
     """
     prepared = load_set(name, data_dir)
-    content = read_sidecar(find_prepared(name, Path(data_dir)))
+    content = read_labels_json(find_prepared(name, Path(data_dir)))
 
     def fault_of(position: int) -> str:
         return _fault(prepared, position, content["sha256"][position], tuple(content["sizes"][position]))

@@ -5,6 +5,7 @@ Letters: N images of a host's share of the batch, P crops, S side of a crop.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
@@ -16,7 +17,6 @@ from jaxtyping import Float, Int
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.decoding import random_crops
-from liqe_jax.data.reading.host import tensorflow_on_host
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.grid import CROP_SIZE
@@ -95,8 +95,11 @@ def training_batches(
       DataError: a train split is empty, the images cannot be divided among the hosts, or no image of a set
         can be decoded.
     """
-    tf = tensorflow_on_host()
+    import tensorflow as tf
 
+    for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
+        with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
+            tf.config.set_visible_devices([], kind)
     sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops)
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_csv
+from liqe_jax.data.tables import read_scores
 
 TREE = """\
 AGIQA-3K/
@@ -13,14 +13,9 @@ AGIQA-3K/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads the official MOS of perceptual quality.
-
-    Raises:
-      DataError: the label file is missing or malformed.
-    """
+    """Reads the official MOS of perceptual quality."""
     path = index.require("data.csv", "AGIQA-3K_data.csv")
-    table = read_csv(path, ("name", "mos_quality"))
-    return SetLabels([Row(row["name"], number(row["mos_quality"], f"{path}, {row['name']}")) for row in table])
+    return SetLabels([Row(name, mos) for name, mos in read_scores(path, "name", "mos_quality")])
 
 
 SPEC = DataSetSpec(
@@ -32,9 +27,6 @@ SPEC = DataSetSpec(
     licence="MIT (its repository).",
     tree=TREE,
     mos_range=(0.0, 5.0),
-    score="The column mos_quality; mos_align, how well an image fits its prompt, is not used.",
-    liqe="Cross-database test only. SRCC in its README: 0.7212.",
-    quirks=("Prompts are quoted and may hold commas.",),
     read=read,
     places=lambda name: (f"images/{name}", name),
 )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_xls, require_columns
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import number, read_sheet
 
-TOLERANCE = 1e-5
-
-# Tolerance of the stated mean, which is rounded.
+# Tolerance of the stated mean of the grades, which is rounded.
 GRADE_TOLERANCE = 1e-3
 
-COLUMNS = ("Image Number", "Average Subjective Grade", "Number of Grades")
+IMAGE, MEAN, COUNT = COLUMNS = ("Image Number", "Average Subjective Grade", "Number of Grades")
 
 TREE = """\
 BID/
@@ -21,42 +18,23 @@ BID/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS, and LIQE's labels if they are available.
-
-    Raises:
-      DataError: files are missing or malformed.
-    """
+    """Reads the official MOS; rows whose single grades disagree with their stated mean are anomalies."""
     path = index.first("DatabaseGrades.xls", "DatabaseGrades.xlsx")
-    official, notes = _official(path) if path else ([], [])
-    rows, more, _ = with_liqe("BID", "bid", official, index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing("DatabaseGrades.xls and no LIQE label files")
-    return SetLabels(rows, (*notes, *more))
-
-
-def _official(path) -> tuple[list[Row], list[str]]:
-    header, *table = read_xls(path)
-    names = [str(cell).strip() for cell in header]
-    require_columns(path, names, COLUMNS)
-    image, mean, count = (names.index(column) for column in COLUMNS)
     rows, odd = [], []
-    for position, cells in enumerate(table, start=2):
-        if cells[image] in ("", None):
-            continue
-        where = f"{path}, row {position}"
-        mos = number(cells[mean], where)
-        file = f"DatabaseImage{int(number(cells[image], where)):04d}.JPG"
+    for where, row in read_sheet(path, COLUMNS) if path else ():
+        file = f"DatabaseImage{int(number(row[IMAGE], where)):04d}.JPG"
+        mos = number(row[MEAN], where)
         rows.append(Row(f"ImageDatabase/{file}", mos))
-        grades = [number(cell, where) for cell in cells[count + 1 :] if cell not in ("", None)]
-        if grades and (
-            len(grades) != int(number(cells[count], where)) or abs(sum(grades) / len(grades) - mos) > GRADE_TOLERANCE
-        ):
+        given = (value for column, value in row.items() if column not in COLUMNS and value not in ("", None))
+        grades = [number(value, where) for value in given]
+        count = int(number(row[COUNT], where))
+        if grades and (len(grades) != count or abs(sum(grades) / len(grades) - mos) > GRADE_TOLERANCE):
             odd.append(file)
     note = (
-        f"Rows whose single grades disagree with their stated number or mean, of which the stated mean "
-        f"is used: {', '.join(odd)}."
+        "Rows whose single grades disagree with their stated number or mean, of which the stated mean is used: "
+        f"{', '.join(odd)}."
     )
-    return rows, [note] if odd else []
+    return SetLabels(rows, (note,) if odd else ())
 
 
 SPEC = DataSetSpec(
@@ -68,17 +46,9 @@ SPEC = DataSetSpec(
     licence="No licence was found.",
     tree=TREE,
     mos_range=(0.0, 5.0),
-    score="The column Average Subjective Grade.",
-    liqe="Training and test, ten random sessions (410 / 59 / 117 images). Four images a step.",
-    quirks=(
-        "Image numbers go up to 590; 2, 346, 413 and 439 do not exist.",
-        "In some rows the single grades disagree with their stated number or mean; preparation lists them and uses "
-        "the stated mean.",
-        "Large photographs: preparation downscales them like the reference.",
-    ),
     read=read,
-    liqe_folder="BID",
-    liqe_prefix="bid",
+    label_file="DatabaseGrades.xls",
+    liqe=LiqeFiles("BID", "bid", tolerance=1e-5),
     options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

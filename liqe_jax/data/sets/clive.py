@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import read_mat
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import read_mat
 from liqe_jax.errors import DataError
 
 # Practice images of the study; they come first in the arrays and are in a folder of their own.
 TRAINING_IMAGES = 7
-
-TOLERANCE = 1e-5
 
 TREE = """\
 ChallengeDB_release/
@@ -23,31 +20,17 @@ ChallengeDB_release/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS, and LIQE's labels if they are available.
-
-    Raises:
-      DataError: files are missing or malformed.
-    """
-    official = _official(index)
-    rows, notes, _ = with_liqe("ChallengeDB_release", "clive", official, index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing("AllImages_release.mat and no LIQE label files")
-    return SetLabels(rows, tuple(notes))
-
-
-def _official(index: FileIndex) -> list[Row]:
+    """Reads the official MOS, without the practice images."""
     path = index.first("AllImages_release.mat")
     if path is None:
-        return []
+        return SetLabels([])
     scores = index.require("AllMOS_release.mat")
     (names,) = read_mat(path, "AllImages_release")
     (mos,) = read_mat(scores, "AllMOS_release")
     if len(names) != len(mos):
         raise DataError(f"{path} has {len(names)} names but {scores} {len(mos)} scores. Fetch both again.")
-    return [
-        Row(f"Images/{name}", float(score))
-        for name, score in zip(names[TRAINING_IMAGES:], mos[TRAINING_IMAGES:], strict=True)
-    ]
+    pairs = list(zip(names, mos, strict=True))[TRAINING_IMAGES:]
+    return SetLabels([Row(f"Images/{name}", float(score)) for name, score in pairs])
 
 
 SPEC = DataSetSpec(
@@ -61,19 +44,9 @@ SPEC = DataSetSpec(
     "is requested with a form.",
     tree=TREE,
     mos_range=(0.0, 100.0),
-    score="`AllMOS_release`.",
-    liqe="Training and test, ten random sessions (813 / 116 / 233 images). Four images a step.",
-    quirks=(
-        f"The first {TRAINING_IMAGES} of the 1,169 entries are practice images, t1.bmp to t7.bmp in "
-        "Images/trainingImages; they are excluded.",
-        "535 files are .bmp and 627 .JPG; all are 500x500 except 1113.JPG and 1124.JPG.",
-        "Prepared from the archive of the University of Texas, with LIQE's label files, the command printed `CLIVE: "
-        "1162 images stored; the label files have 1162 rows (officially 1162).` Every image decodes and joins LIQE's "
-        "labels.",
-    ),
     read=read,
-    liqe_folder="ChallengeDB_release",
-    liqe_prefix="clive",
+    label_file="AllImages_release.mat",
+    liqe=LiqeFiles("ChallengeDB_release", "clive", tolerance=1e-5),
     options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_xlsx, require_columns
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import number, read_sheet
 from liqe_jax.errors import DataError
 
 # dst_type in the table -> folder, token in file names, LIQE's name.
@@ -20,11 +20,6 @@ TYPES = {
     "jpeg 2000": ("jpeg2000", "jpeg2000", "jpeg2000 compression"),
 }
 
-SHEET = "all_by_image"
-
-# LIQE's MOS are rounded to three decimals.
-TOLERANCE = 5.1e-4
-
 TREE = """\
 CSIQ/
   csiq.DMOS.xlsx
@@ -35,54 +30,29 @@ CSIQ/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS, and LIQE's labels if they are available.
-
-    Raises:
-      DataError: files are missing or malformed.
-    """
-    official = _official(index)
-    rows, notes, _ = with_liqe("CSIQ", "csiq", official, index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing("csiq.DMOS.xlsx and no LIQE label files")
-    return SetLabels([dataclasses.replace(row, reference=_reference(row.name)) for row in rows], tuple(notes))
-
-
-def _reference(name: str) -> str:
-    return name.rsplit("/", 1)[-1].partition(".")[0]
-
-
-def _official(index: FileIndex) -> list[Row]:
+    """Reads the official MOS: 1 minus DMOS."""
     path = index.first("csiq.DMOS.xlsx")
-    if path is None:
-        return []
-    cells = read_xlsx(path, SHEET)
-    header: list[str] = []
+    columns = ("image", "dst_type", "dst_lev", "dmos")
     rows = []
-    for position, values in enumerate(cells, start=1):
-        if not header:
-            if "dst_type" in values:
-                header = [str(value) for value in values]
-                require_columns(path, header, ("image", "dst_type", "dst_lev", "dmos"))
-            continue
-        cell = dict(zip(header, values, strict=False))
-        if cell["image"] is None:
-            continue
-        where = f"{path}, sheet {SHEET}, row {position}"
-        kind = str(cell["dst_type"]).strip().lower()
+    for where, row in read_sheet(path, columns, "all_by_image") if path else ():
+        kind = str(row["dst_type"]).strip().lower()
         if kind not in TYPES:
-            raise DataError(f"{where}: unknown dst_type {cell['dst_type']!r}; known are {', '.join(TYPES)}.")
+            raise DataError(f"{where}: unknown dst_type {row['dst_type']!r}; known are {', '.join(TYPES)}.")
         folder, token, raw = TYPES[kind]
         # The cells of image 1600 are integers.
-        image = str(cell["image"]).strip().removesuffix(".0")
-        level = int(number(cell["dst_lev"], where))
-        name = f"dst_imgs/{folder}/{image}.{token}.{level}.png"
-        rows.append(Row(name, 1 - number(cell["dmos"], where), raw, reference=image))
-    if not rows:
-        raise DataError(f"{path}: sheet {SHEET} has no row below a header with dst_type. Fetch the file again.")
-    return rows
+        image = str(row["image"]).strip().removesuffix(".0")
+        level = int(number(row["dst_lev"], where))
+        rows.append(Row(f"dst_imgs/{folder}/{image}.{token}.{level}.png", 1 - number(row["dmos"], where), raw))
+    return SetLabels(rows)
 
 
-def _places(name: str) -> tuple[str, ...]:
+def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
+    """Adds the originals, which names begin with."""
+    return [dataclasses.replace(row, reference=PurePosixPath(row.name).name.split(".")[0]) for row in rows], []
+
+
+def places(name: str) -> tuple[str, ...]:
+    """The folders of the official archive and of common mirrors."""
     _, folder, file = name.split("/")
     return (f"{folder}/{file}", f"dst_imgs/{file}", f"dst_imgs_all/{file}", file)
 
@@ -96,18 +66,11 @@ SPEC = DataSetSpec(
     licence="No licence is stated.",
     tree=TREE,
     mos_range=(0.0, 1.0),
-    score="1 minus DMOS; LIQE's files round it to three decimals.",
-    liqe="Training and test, ten sessions by original (about 606 / 87 / 173 images). Four images a step.",
-    quirks=(
-        "One original is called `1600`; its 29 rows have an integer in the image column.",
-        "The type is written `jpeg 2000` in the table and `jpeg2000` in file names. The mirror of the University of "
-        "Waterloo has folders in capitals, that of pyiqa one folder `dst_imgs_all`; both are found.",
-        "Contrast changes have three levels for four originals and four for the others; all other types have five.",
-    ),
     read=read,
-    places=_places,
-    liqe_folder="CSIQ",
-    liqe_prefix="csiq",
+    label_file="csiq.DMOS.xlsx",
+    places=places,
+    liqe=LiqeFiles("CSIQ", "csiq", tolerance=5.1e-4),  # LIQE's MOS are rounded to three decimals
+    finish=finish,
     options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

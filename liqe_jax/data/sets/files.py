@@ -109,6 +109,8 @@ class FileIndex:
         """The error for a missing file, with the expected and the existing files."""
         archives = [str(path.relative_to(self.root)) for path in self.with_suffix(*ARCHIVE_SUFFIXES)]
         hint = f"\nThere are archives that are not unpacked: {', '.join(archives[:6])}." if archives else ""
+        if any(name.lower().endswith(".rar") for name in archives):
+            hint += " For RAR archives use unrar x, 7z x or bsdtar -xf."
         return DataError(f"No {what} for {self._title} below {self.root}.{hint}{self._expected()}\n{self.describe()}")
 
     def _expected(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_csv, require_columns
+from liqe_jax.data.tables import read_csv, read_scores, require_columns
 
 TEST = "labels640.csv"
 PADDED = "labels=640_padded.csv"
@@ -21,38 +21,28 @@ FLIVE/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS and split.
-
-    Raises:
-      DataError: the label file is missing, or one is malformed.
-    """
-    path = index.require("labels_image.csv")
-    table = read_csv(path, ("name", "mos"))
+    """Reads official MOS and split."""
+    table = read_scores(index.require("labels_image.csv"), "name", "mos")
     test, validation = index.first(TEST), index.first(PADDED)
     splits: dict[str, str] = {}
     if test:
-        splits = {row["name"]: "train" for row in table}
+        splits = dict.fromkeys((name for name, _ in table), "train")
         if validation:
             splits |= {name: "val" for name, row in _images(validation).items() if _is_true(row["is_valid"])}
         splits |= dict.fromkeys(_images(test), "test")
-    rows = [
-        Row(row["name"], number(row["mos"], f"{path}, {row['name']}"), splits={"official": splits[row["name"]]})
-        if splits
-        else Row(row["name"], number(row["mos"], f"{path}, {row['name']}"))
-        for row in table
-    ]
+    rows = [Row(name, mos, splits={"official": splits[name]} if splits else {}) for name, mos in table]
     notes = []
     if not test:
         notes.append(f"The official split is not available: {TEST} was not found.")
     elif not validation:
         notes.append(f"The official session has no val split: {PADDED} was not found.")
-    if unknown := set(splits) - {row["name"] for row in table}:
+    if unknown := set(splits) - {row.name for row in rows}:
         notes.append(f"{len(unknown)} images of the split files have no label, for example {min(unknown)}.")
     return SetLabels(rows, tuple(notes))
 
 
 def _images(path: Path) -> dict[str, dict[str, str]]:
-    rows = read_csv(path, ())
+    rows = read_csv(path)
     header = list(rows[0]) if rows else []
     column = "name" if "name" in header and "name_image" not in header else "name_image"
     require_columns(path, header, (column, "is_valid") if path.name == PADDED else (column,))
@@ -60,7 +50,7 @@ def _images(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _is_true(text: str) -> bool:
-    return text.strip().lower() in ("true", "1", "1.0")
+    return text.lower() in ("true", "1", "1.0")
 
 
 SPEC = DataSetSpec(
@@ -72,15 +62,6 @@ SPEC = DataSetSpec(
     licence="Not stated; those of VOC 2012, EMOTIC, AVA and the blur data sets apply.",
     tree=TREE,
     mos_range=(0.0, 100.0),
-    score="The column mos of labels_image.csv.",
-    liqe="None in the paper; a test set here.",
-    quirks=(
-        "There is no archive of the images: a notebook in the repository collects them from four data sets. pyiqa's "
-        "mirror has all of them.",
-        "The official test split is labels640.csv of baidut/PaQ-2-PiQ (1,827 images of more than 640 pixels); "
-        "validation is `is_valid` in labels=640_padded.csv. They are the session `official`.",
-        "42 names end in .JPG. The labels of patches are not used.",
-    ),
     read=read,
     places=lambda name: (f"database/{name}",),
 )

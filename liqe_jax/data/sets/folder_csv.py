@@ -7,7 +7,7 @@ from pathlib import Path
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Option, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_csv
+from liqe_jax.data.tables import number, read_csv
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
@@ -25,7 +25,7 @@ CATEGORIES = {label: label for label in DISTORTION.labels}
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads the user's table.
+    """Reads the table of an image folder.
 
     Raises:
       DataError: there is no table or several, a column is missing, or a value is not allowed.
@@ -112,19 +112,9 @@ SPEC = DataSetSpec(
     slug="folder_csv",
     title="Your own images: a folder with a CSV file",
     count=None,
-    url="",
     licence="Yours.",
     tree=TREE,
     mos_range=(0.0, 0.0),
-    score="The column mos: higher is better, on any scale. `--mos-range LOW HIGH` states the scale; the default is the "
-    "lowest and highest MOS in the table.",
-    liqe="Not used; train and test on it as on any other set.",
-    quirks=(
-        "`image` is a path below the folder. `distortion` is one of LIQE's raw names or categories, `scenes` are "
-        "separated by `|`, and `reference` is an id of a pristine original. All three are optional.",
-        "`split` (train, val, test or nothing) is the session `own`; columns `split_NAME` are sessions NAME.",
-        "`--name NAME` names the set.",
-    ),
     read=read,
     # Paths in the table must be exact.
     places=lambda name: (),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_csv
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import read_scores
 from liqe_jax.errors import DataError
 
 # LIQE's names of the types 1 to 25 (zwx8981/LIQE, IQA_Database/kadid10k/splits2).
@@ -39,8 +39,6 @@ TYPES = (
     "contrast",
 )
 
-TOLERANCE = 1e-6
-
 TREE = """\
 kadid10k/
   dmos.csv
@@ -48,28 +46,15 @@ kadid10k/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS, and LIQE's labels if they are available.
-
-    Raises:
-      DataError: files are missing or malformed.
-    """
-    official = _official(index)
-    rows, notes, _ = with_liqe("kadid10k", "kadid10k", official, index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing("dmos.csv and no LIQE label files")
-    rows = [dataclasses.replace(row, reference=row.name.rsplit("/", 1)[-1].split("_")[0]) for row in rows]
-    return SetLabels(rows, tuple(notes))
-
-
-def _official(index: FileIndex) -> list[Row]:
+    """Reads the official MOS: the column dmos, which despite its name is higher for better images."""
     path = index.first("dmos.csv")
-    if path is None:
-        return []
-    rows = []
-    for row in read_csv(path, ("dist_img", "ref_img", "dmos")):
-        name = row["dist_img"]
-        rows.append(Row(f"images/{name}", number(row["dmos"], f"{path}, {name}"), distortion_of(name)))
-    return rows
+    table = read_scores(path, "dist_img", "dmos") if path else []
+    return SetLabels([Row(f"images/{name}", mos, distortion_of(name)) for name, mos in table])
+
+
+def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
+    """Adds the originals, which names begin with."""
+    return [dataclasses.replace(row, reference=PurePosixPath(row.name).name.split("_")[0]) for row in rows], []
 
 
 def distortion_of(name: str) -> str:
@@ -94,18 +79,10 @@ SPEC = DataSetSpec(
     licence='"Freely available to the research community"; no formal licence.',
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The column `dmos`, which despite its name is higher for better images.",
-    liqe="Training and test, ten sessions by original (57 / 8 / 16 originals; 7,125 / 1,000 / 2,000 images). Sixteen "
-    "images a step.",
-    quirks=(
-        "The column `var` contains standard deviations.",
-        "Types 07 and 08 are called oversaturation and desaturation, but the published operators do the reverse; "
-        "both have the category color. LIQE's names are kept.",
-        "LIQE's map assigns type 05, a shift of the colour channels, to blur (405 images). Kept.",
-    ),
     read=read,
-    liqe_folder="kadid10k",
-    liqe_prefix="kadid10k",
+    label_file="dmos.csv",
+    liqe=LiqeFiles("kadid10k", "kadid10k", tolerance=1e-6),
+    finish=finish,
     options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

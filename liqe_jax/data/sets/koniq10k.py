@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path, PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import number, read_csv
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import number, read_csv, read_scores
 from liqe_jax.errors import DataError
 
 SCORES = "koniq10k_scores_and_distributions.csv"
 SPLIT = "koniq10k_distributions_sets.csv"
 
 SPLIT_OF_SET = {"training": "train", "validation": "val", "test": "test"}
-
-TOLERANCE = 1e-5
+RATINGS = {"c1": 1, "c2": 2, "c3": 3, "c4": 4, "c5": 5}
 
 TREE = f"""\
 koniq10k/
@@ -25,57 +23,38 @@ koniq10k/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS and split, and LIQE's labels if they are available.
+    """Reads official MOS and split.
 
-    Raises:
-      DataError: files are missing or malformed.
+    MOS come from the score file, or from the rating counts of the split file, whose column MOS is a z-score.
     """
-    rows, notes, _ = with_liqe("koniq-10k", "koniq10k", _official(index), index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing(f"{SCORES} and no LIQE label files")
-    split = index.first(SPLIT)
-    if split is None:
-        notes.append(f"The official split is not available: {SPLIT} was not found.")
-    else:
-        official = {
-            f"1024x768/{row['image_name']}": _split(row, split) for row in read_csv(split, ("image_name", "set"))
-        }
-        if absent := [row.name for row in rows if row.name not in official]:
-            raise DataError(f"{split} lacks {len(absent)} images, for example {absent[0]}. Fetch the file again.")
-        rows = [dataclasses.replace(row, splits={**row.splits, "official": official[row.name]}) for row in rows]
-    return SetLabels(rows, tuple(notes))
+    scores, split = index.first(SCORES), index.first(SPLIT)
+    splits, means = _split_file(split) if split else ({}, {})
+    mos = dict(read_scores(scores, "image_name", "MOS")) if scores else means
+    if splits and (absent := [name for name in mos if name not in splits]):
+        raise DataError(f"{split} lacks {len(absent)} images, for example {absent[0]}. Fetch the file again.")
+    rows = [
+        Row(f"1024x768/{name}", value, splits={"official": splits[name]} if splits else {})
+        for name, value in mos.items()
+    ]
+    return SetLabels(rows, () if split else (f"The official split is not available: {SPLIT} was not found.",))
 
 
-def _split(row, path) -> str:
-    if row["set"] not in SPLIT_OF_SET:
-        raise DataError(
-            f"{path}, {row['image_name']}: unknown set {row['set']!r}; known are {', '.join(SPLIT_OF_SET)}."
-        )
-    return SPLIT_OF_SET[row["set"]]
+def _split_file(path: Path) -> tuple[dict[str, str], dict[str, float]]:
+    """Image name -> split, and image name -> mean rating."""
+    splits, means = {}, {}
+    for row in read_csv(path, ("image_name", "set", *RATINGS)):
+        name = row["image_name"]
+        if row["set"] not in SPLIT_OF_SET:
+            raise DataError(f"{path}, {name}: unknown set {row['set']!r}; known are {', '.join(SPLIT_OF_SET)}.")
+        splits[name] = SPLIT_OF_SET[row["set"]]
+        shares = {rating: number(row[column], f"{path}, {name}") for column, rating in RATINGS.items()}
+        means[name] = sum(rating * share for rating, share in shares.items()) / sum(shares.values())
+    return splits, means
 
 
-def _official(index: FileIndex) -> list[Row]:
-    """MOS from the score file, or from the rating counts of the split file, whose column MOS is a z-score."""
-    path = index.first(SCORES)
-    if path is not None:
-        table = read_csv(path, ("image_name", "MOS"))
-        return [
-            Row(f"1024x768/{row['image_name']}", number(row["MOS"], f"{path}, {row['image_name']}")) for row in table
-        ]
-    path = index.first(SPLIT)
-    if path is None:
-        return []
-    counts = ("c1", "c2", "c3", "c4", "c5")
-    rows = []
-    for row in read_csv(path, ("image_name", *counts)):
-        shares = [number(row[count], f"{path}, {row['image_name']}") for count in counts]
-        mos = sum(grade * share for grade, share in enumerate(shares, start=1)) / sum(shares)
-        rows.append(Row(f"1024x768/{row['image_name']}", mos))
-    return rows
-
-
-def _places(name: str) -> tuple[str, ...]:
-    file = name.rsplit("/", 1)[-1]
+def places(name: str) -> tuple[str, ...]:
+    """The folders of mirrors; not every folder, since images of 512x384 have the same names."""
+    file = PurePosixPath(name).name
     return (f"koniq10k_1024x768/{file}", f"images/{file}")
 
 
@@ -88,20 +67,10 @@ SPEC = DataSetSpec(
     licence="Free for research; no formal licence of the images. The code of subpic/koniq is MIT.",
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The column MOS of the score file, the mean of ratings from 1 to 5. If only the split file is available, "
-    "the mean of its rating shares, which is the same.",
-    liqe="Training and test, ten random sessions (7,051 / 1,007 / 2,015 images), which are not the official split. "
-    "Sixteen images a step.",
-    quirks=(
-        "The column MOS of the split file is another quantity, a z-score from 3.91 to 88.39. pyiqa uses that one, "
-        "LIQE the mean rating; rank correlation of the two is 0.992.",
-        "The official split (7,058 / 1,000 / 2,015) is the session `official`.",
-        "Images of 512x384 have the same names; only folders 1024x768, koniq10k_1024x768 and images are searched.",
-    ),
     read=read,
-    places=_places,
-    liqe_folder="koniq-10k",
-    liqe_prefix="koniq10k",
+    label_file=SCORES,
+    places=places,
+    liqe=LiqeFiles("koniq-10k", "koniq10k", tolerance=1e-5),
     options=(LIQE_LABELS,),
     command="--labels LIQE",
 )

@@ -8,15 +8,15 @@ fewer).
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from liqe_jax.bounded_io import read_text
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import SESSIONS, Row
-from liqe_jax.data.sets.tables import number
+from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.tables import number, read_lines
 from liqe_jax.errors import DataError
-from liqe_jax.messages import printable, quoted
+from liqe_jax.messages import quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, SCENE
 
 NO_SCENE = "invalid"
@@ -24,27 +24,54 @@ NO_SCENE = "invalid"
 HELP = "Give the root of a checkout of github.com/zwx8981/LIQE with --labels."
 
 
-def find_labels(folder: str, prefix: str, checkout: Path | None, index: FileIndex) -> Path | None:
+def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
+    """Reads all labels of a data set: LIQE's if the set has them and they are available, else the official ones.
+
+    Args:
+      spec: the data set.
+      index: files of the manual directory.
+      options: a value for every option of the set.
+
+    Raises:
+      DataError: label files are missing or malformed.
+    """
+    labels = spec.read(index, options)
+    if spec.liqe is None:
+        return labels
+    sessions = find_labels(spec.liqe, options["labels"], index)
+    rows, notes = list(labels.rows), list(labels.anomalies)
+    if sessions:
+        rows, more = join(rows, read_labels(sessions, spec.liqe.prefix), spec.liqe.tolerance)
+    else:
+        more = [f"LIQE's label files were not found: there are no scenes and no sessions. {HELP}"]
+    if not rows:
+        raise index.missing(f"{spec.label_file} and no LIQE label files")
+    if spec.finish:
+        rows, finished = spec.finish(rows, index, options)
+        more += finished
+    return SetLabels(rows, (*notes, *more))
+
+
+def find_labels(files: LiqeFiles, checkout: Path | None, index: FileIndex) -> Path | None:
     """Finds the folder with the sessions of one set, in `checkout` or else below the manual directory.
 
     Args:
-      folder: folder of the set in IQA_Database, such as "kadid10k".
-      prefix: prefix of the names of its label files.
+      files: names of the set's folder and label files.
       checkout: root of the checkout, its IQA_Database, or the set's folder.
       index: index of the manual directory, searched if `checkout` is None.
 
     Raises:
       DataError: `checkout` does not contain such files.
     """
-    last = f"splits2/1/{prefix}_train_clip.txt"
+    last = f"splits2/1/{files.prefix}_train_clip.txt"
     if checkout is None:
         found = index.find([last])
         return found.parent.parent if found else None
     root = Path(checkout).expanduser()
-    for base in (root / "IQA_Database" / folder, root / folder, root):
+    for base in (root / "IQA_Database" / files.folder, root / files.folder, root):
         if (base / last).is_file():
             return base / "splits2"
-    raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{folder}/{last}. {HELP}")
+    raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{files.folder}/{last}. {HELP}")
 
 
 def read_labels(sessions: Path, prefix: str) -> list[Row]:
@@ -58,7 +85,7 @@ def read_labels(sessions: Path, prefix: str) -> list[Row]:
     for session in SESSIONS:
         for split in SPLITS:
             path = sessions / session / f"{prefix}_{split}_clip.txt"
-            for row in _read_file(path):
+            for row in read_file(path):
                 known = rows.setdefault(row.name, row)
                 if known != row:
                     raise DataError(f"{path}: {row.name} has other labels than in session 1. Fetch the files again.")
@@ -72,15 +99,14 @@ def read_labels(sessions: Path, prefix: str) -> list[Row]:
     return [dataclasses.replace(row, splits=splits[name]) for name, row in rows.items()]
 
 
-def _read_file(path: Path) -> list[Row]:
-    try:
-        lines = read_text(path, "utf-8-sig").splitlines()
-    except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error)
-        raise DataError(f"Cannot read {path}: {reason}. {HELP}") from error
+def read_file(path: Path) -> list[Row]:
+    """Reads one label file.
+
+    Raises:
+      DataError: the file is missing or malformed.
+    """
     rows = []
-    for position, line in enumerate(lines, start=1):
-        where = f"{path}, line {position}"
+    for where, line in read_lines(path, "utf-8-sig", "strict"):
         fields = line.split("\t")
         if len(fields) != 6:
             raise DataError(f"{where}: expected 6 fields between tabs, got {len(fields)}. Is it the right file?")
@@ -96,7 +122,7 @@ def _read_file(path: Path) -> list[Row]:
     return rows
 
 
-def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
+def join(official: Sequence[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
     """Adds references and sessions of the official rows to LIQE's rows, and reports disagreements.
 
     Args:
@@ -127,22 +153,3 @@ def join(official: list[Row], liqe: list[Row], tolerance: float) -> tuple[list[R
         if names:
             notes.append(f"{len(names)} images {meaning}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     return joined, notes
-
-
-def with_liqe(
-    spec_folder: str, prefix: str, official: list[Row], index: FileIndex, checkout: Path | None, tolerance: float
-) -> tuple[list[Row], list[str], bool]:
-    """LIQE's labels if they are available, the official ones otherwise.
-
-    Returns:
-      Rows, notes about them, and whether LIQE's labels were used.
-
-    Raises:
-      DataError: LIQE's labels are missing in `checkout`, or malformed.
-    """
-    sessions = find_labels(spec_folder, prefix, checkout, index)
-    if sessions is None:
-        note = f"LIQE's label files were not found: there are no scenes and no sessions. {HELP}"
-        return official, [note], False
-    rows, notes = join(official, read_labels(sessions, prefix), tolerance)
-    return rows, notes, True

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.liqe_labels import with_liqe
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, Option, Options, Row, SetLabels
-from liqe_jax.data.sets.tables import read_mat
+from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Option, Options, Row, SetLabels
+from liqe_jax.data.tables import read_mat
 from liqe_jax.errors import DataError
 
 # Folder, images in it, LIQE's name of its distortion; in the order of the label arrays (readme.txt).
@@ -18,9 +17,6 @@ FOLDERS = (
     ("gblur", 174, "gaussian blur"),
     ("fastfading", 174, "fastfading"),
 )
-
-# Half a unit in the last place of LIQE's six decimals.
-TOLERANCE = 1e-5
 
 TREE = """\
 databaserelease2/
@@ -33,42 +29,22 @@ dmos_realigned.mat              a separate download on the same page"""
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS, and LIQE's labels if they are available.
-
-    Raises:
-      DataError: files are missing or malformed.
-    """
-    official = _official(index)
-    rows, notes, labelled = with_liqe("databaserelease2", "live", official, index, options["labels"], TOLERANCE)
-    if not rows:
-        raise index.missing("dmos_realigned.mat and no LIQE label files")
-    if labelled:
-        references = _references(index)
-        rows = [dataclasses.replace(row, reference=references.get(row.name, "")) for row in rows]
-        wrong = [row for row in rows if row.name.startswith("fastfading/") and row.raw_distortion != "fastfading"]
-        if options["fix_live_fastfading"]:
-            rows = _fixed(rows, index)
-            notes.append(f"{len(wrong)} fast-fading images were given their own distortion and scenes.")
-        elif wrong:
-            notes.append(
-                f"{len(wrong)} fast-fading images have the distortion and scenes of the white-noise image of the "
-                "same number, as in LIQE's label files; --fix-live-fastfading corrects them."
-            )
-    return SetLabels(rows, tuple(notes))
+    """Reads the official MOS: the largest DMOS of the distorted images minus DMOS."""
+    path = index.first("dmos_realigned.mat")
+    if path is None:
+        return SetLabels([])
+    dmos, copies = read_mat(path, "dmos_new", "orgs")
+    _check(path, "dmos_new", len(dmos))
+    _check(path, "orgs", len(copies))
+    # Only `orgs` identifies the 203 copies of originals; distorted images can have a DMOS of 0 too.
+    distorted = copies == 0
+    worst = float(dmos[distorted].max())
+    rows = zip(_names(), dmos, distorted, strict=True)
+    return SetLabels([Row(name, worst - float(score), raw) for (name, raw), score, used in rows if used])
 
 
 def _names() -> list[tuple[str, str]]:
     return [(f"{folder}/img{i}.bmp", raw) for folder, count, raw in FOLDERS for i in range(1, count + 1)]
-
-
-def _references(index: FileIndex) -> dict[str, str]:
-    path = index.first("refnames_all.mat")
-    if path is None:
-        return {}
-    (references,) = read_mat(path, "refnames_all")
-    names = _names()
-    _check(path, "refnames_all", len(references))
-    return {name: str(reference) for (name, _), reference in zip(names, references, strict=True)}
 
 
 def _check(path: object, variable: str, length: int) -> None:
@@ -77,22 +53,25 @@ def _check(path: object, variable: str, length: int) -> None:
         raise DataError(f"{path}: {variable} has {length} entries, expected {expected}. Fetch release 2's file.")
 
 
-def _official(index: FileIndex) -> list[Row]:
-    path = index.first("dmos_realigned.mat")
-    if path is None:
-        return []
-    dmos, copies = read_mat(path, "dmos_new", "orgs")
-    _check(path, "dmos_new", len(dmos))
-    _check(path, "orgs", len(copies))
-    references = _references(index)
-    # Only `orgs` identifies the 203 copies of originals; distorted images can have a DMOS of 0 too.
-    distorted = copies == 0
-    worst = float(dmos[distorted].max())
-    return [
-        Row(name, worst - float(score), raw, reference=references.get(name, ""))
-        for (name, raw), score, kept in zip(_names(), dmos, distorted, strict=True)
-        if kept
-    ]
+def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
+    """Adds the originals, and corrects LIQE's labels of the fast-fading images on request.
+
+    Raises:
+      DataError: the labels cannot be corrected, since the originals are not known.
+    """
+    if path := index.first("refnames_all.mat"):
+        (references,) = read_mat(path, "refnames_all")
+        _check(path, "refnames_all", len(references))
+        reference_of = {name: str(one) for (name, _), one in zip(_names(), references, strict=True)}
+        rows = [dataclasses.replace(row, reference=reference_of.get(row.name, "")) for row in rows]
+    wrong = [row for row in rows if row.name.startswith("fastfading/") and row.raw_distortion != "fastfading"]
+    if wrong and options["fix_live_fastfading"]:
+        return _fixed(rows, index), [f"{len(wrong)} fast-fading images were given their own distortion and scenes."]
+    note = (
+        f"{len(wrong)} fast-fading images have the distortion and scenes of the white-noise image of the "
+        "same number, as in LIQE's label files; --fix-live-fastfading corrects them."
+    )
+    return rows, [note] if wrong else []
 
 
 def _fixed(rows: list[Row], index: FileIndex) -> list[Row]:
@@ -105,11 +84,12 @@ def _fixed(rows: list[Row], index: FileIndex) -> list[Row]:
     scenes = {row.reference: row.scenes for row in rows if not row.name.startswith("fastfading/")}
     fixed = []
     for row in rows:
-        if row.name.startswith("fastfading/"):
-            if row.reference not in scenes:
-                raise DataError(f"No other image of {row.reference} to take the scenes of {row.name} from.")
-            row = dataclasses.replace(row, raw_distortion="fastfading", scenes=scenes[row.reference])  # noqa: PLW2901
-        fixed.append(row)
+        if not row.name.startswith("fastfading/"):
+            fixed.append(row)
+        elif row.reference in scenes:
+            fixed.append(dataclasses.replace(row, raw_distortion="fastfading", scenes=scenes[row.reference]))
+        else:
+            raise DataError(f"No other image of {row.reference} to take the scenes of {row.name} from.")
     return fixed
 
 
@@ -123,31 +103,15 @@ SPEC = DataSetSpec(
     "not be used outside the database. The archive needs a password from the laboratory.",
     tree=TREE,
     mos_range=(0.0, 114.42),
-    score="Largest `dmos_new` of the distorted images (111.774693) minus `dmos_new`. The scale is not clipped at 100: "
-    "77 images exceed it.",
-    liqe="Training and test, ten sessions by original (about 538 / 80 / 161 images). Four images a step.",
-    quirks=(
-        "982 images, of which 203 are copies of the 29 originals; `orgs` marks them, and they are excluded.",
-        "In LIQE's files all 145 fast-fading images have the distortion (white noise) and the scenes of the "
-        "white-noise image of the same number. Kept by default, since the released weights were trained with them; "
-        "`--fix-live-fastfading` sets `fastfading` (category jpeg2000 compression) and the scenes of their "
-        "original in the other folders. The MOS are correct.",
-        "`dmos.mat` in the archive has older DMOS; LIQE uses `dmos_realigned.mat`.",
-    ),
     read=read,
     # Five folders have the same file names, so the folder is required.
     places=lambda name: (),
-    liqe_folder="databaserelease2",
-    liqe_prefix="live",
+    label_file="dmos_realigned.mat",
+    liqe=LiqeFiles("databaserelease2", "live", tolerance=1e-5),  # LIQE's MOS have six decimals
+    finish=finish,
     options=(
         LIQE_LABELS,
-        Option(
-            "fix_live_fastfading",
-            "correct the distortion and scene labels of fast-fading images",
-            default=False,
-            parse=bool,
-            words=0,
-        ),
+        Option("fix_live_fastfading", "correct the labels of fast-fading images", default=False, parse=bool, words=0),
     ),
     command="--labels LIQE",
 )

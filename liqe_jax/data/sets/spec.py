@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -75,6 +75,20 @@ Options = Mapping[str, Any]
 LIQE_LABELS = Option("labels", "checkout of zwx8981/LIQE (default: look below D)", parse=Path, metavar="LIQE")
 
 
+class LiqeFiles(NamedTuple):
+    """LIQE's label files of a data set.
+
+    Attributes:
+      folder: folder of the set in IQA_Database.
+      prefix: prefix of the label files.
+      tolerance: largest difference from the official MOS that is due to rounding.
+    """
+
+    folder: str
+    prefix: str
+    tolerance: float
+
+
 @dataclasses.dataclass(frozen=True)
 class SetLabels:
     """All labels of a data set.
@@ -90,9 +104,9 @@ class SetLabels:
     mos_range: tuple[float, float] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSetSpec:
-    """Description of a data set; its page in docs/datasets is generated from it.
+    """Description of a data set; its page in docs/datasets has more about its labels and irregularities.
 
     Attributes:
       name: name in results and provenance, such as "KADID-10k".
@@ -102,14 +116,12 @@ class DataSetSpec:
       url: download page.
       licence: licence or terms of use, as far as they are known.
       tree: expected files, shown in errors about missing files.
-      mos_range: lowest and highest possible MOS, after `score` is applied.
-      score: how MOS is computed from the official label.
-      liqe: how LIQE uses the set.
-      quirks: irregularities and how they are handled.
-      read: (files, options) -> labels.
+      mos_range: lowest and highest possible MOS, higher is better.
+      read: (files, options) -> official labels. Without the official label file, sets with LIQE's labels give no rows.
+      label_file: official label file of a set with LIQE's labels, named in errors.
       places: image name -> relative paths to search after the name itself.
-      liqe_folder: folder of the set in LIQE's IQA_Database; "" if LIQE has no labels for it.
-      liqe_prefix: prefix of LIQE's label files.
+      liqe: LIQE's label files; None if LIQE has none for this set.
+      finish: (rows, files, options) -> rows and notes, after LIQE's labels have been added.
       maker: options -> function of a file and an image name that returns pixels, for images that are created from
         the files that `places` names; None for images that are read.
       categories: raw distortion -> category, in addition to LIQE's map.
@@ -121,21 +133,31 @@ class DataSetSpec:
     slug: str
     title: str
     count: int | None
-    url: str
+    url: str = ""
     licence: str
     tree: str
     mos_range: tuple[float, float]
-    score: str
-    liqe: str
-    quirks: tuple[str, ...]
     read: Callable[[FileIndex, Options], SetLabels]
-    places: Callable[[str], Sequence[str]] = lambda name: (name.rsplit("/", 1)[-1],)
+    label_file: str = ""
+    places: Callable[[str], Sequence[str]] = lambda name: (PurePosixPath(name).name,)
+    liqe: LiqeFiles | None = None
+    finish: Callable[[list[Row], FileIndex, Options], tuple[list[Row], list[str]]] | None = None
     maker: Callable[[Options], Maker] | None = None
-    liqe_folder: str = ""
-    liqe_prefix: str = ""
     categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     options: tuple[Option, ...] = ()
     command: str = ""
+
+    def summary(self) -> str:
+        """What `liqe data list NAME` prints: source, licence, expected files, and the command that prepares the set."""
+        low, high = self.mos_range
+        facts = [
+            f"Images: {self.count:,}. MOS: {low:g} to {high:g}, higher is better." if self.count else "",
+            f"Source: {self.url}" if self.url else "",
+            f"Licence: {self.licence}",
+            f"LIQE's labels: IQA_Database/{self.liqe.folder}/splits2" if self.liqe else "",
+        ]
+        command = f"liqe data prepare {self.slug} --manual-dir D --data-dir O {self.command}".rstrip()
+        return "\n".join([f"{self.name}: {self.title}.", *filter(None, facts), "", self.tree, "", command])
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The value of every option of this set: the given one, or else its default.

@@ -126,24 +126,9 @@ SPEC = DataSetSpec(
     slug="synthetic",
     title="Your own pristine photographs, distorted in the 125 ways of KADID-10k",
     count=None,
-    url="",
     licence="That of your photographs.",
     tree=TREE,
     mos_range=(1.0, 5.0),
-    score="The mean MOS of KADID-10k's 81 images of that kind and level, 1 to 5, higher is better. It does not depend "
-    "on the photograph: within a kind and level the MOS of KADID-10k's images have a standard deviation of about 0.34.",
-    liqe="Not used; a way to train without human scores.",
-    quirks=(
-        "Photographs are rotated by EXIF and downscaled to a longest side of 512 pixels, since the parameters of the "
-        "distortions are in pixels of KADID-10k's 512x384 images. Copies are stored as PNG.",
-        "Ten sessions split the photographs 7 : 1 : 2, with all copies of a photograph in one split; `--seed` seeds "
-        "them and noise, directions and positions.",
-        "`--kinds` and `--levels` select among the 25 kinds and 5 levels. `--name NAME` names the set.",
-        "`--varied N` makes N copies of each photograph for training: a fifth without a distortion, the others with "
-        "one by this package or another library, between two levels, of another size, and most of them re-encoded as "
-        "JPEG or WebP.",
-        "Kinds have LIQE's names, as in its KADID-10k label files. There are no scenes.",
-    ),
     read=read,
     places=places,
     maker=maker,

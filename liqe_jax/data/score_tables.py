@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.bounded_io import parse_json, read_text
+from liqe_jax.data.tables import read_csv
 from liqe_jax.errors import DataError
-from liqe_jax.messages import other_separator, printable, quoted
+from liqe_jax.messages import printable, quoted
 
 IMAGE_COLUMNS = ("image", "image_name", "filename", "name")
 SCORE_COLUMNS = ("quality", "score", "prediction")
@@ -28,32 +28,19 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     Raises:
       DataError: the file cannot be read, is malformed, or is empty.
     """
-    mark: str | None = None
-    try:
-        lines = io.StringIO(read_text(path, "utf-8-sig"), newline="")
-        if Path(path).suffix.lower() in (".jsonl", ".json"):
-            rows = [parse_json(line) for line in lines if line.strip()]
-        else:
-            table = csv.DictReader(lines, strict=True)
-            mark = other_separator(table.fieldnames or ())
-            rows = list(table)
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(
-            f"{path} is not a table: {printable(error)}. Expected CSV with a header, or one JSON object a line."
-        ) from error
-    if mark:
-        raise DataError(
-            f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
-            "points in its numbers."
-        )
+    if Path(path).suffix.lower() in (".jsonl", ".json"):
+        try:
+            rows = [parse_json(line) for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
+        except OSError as error:
+            raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
+        except ValueError as error:
+            raise DataError(f"{path} is not JSONL: {printable(error)}. Expected one JSON object per line.") from error
+    else:
+        rows = read_csv(Path(path), strip=False)
     if not rows:
-        raise DataError(f"{path} has no rows. Expected a header and at least one row.")
+        raise DataError(f"{path} has no rows. Expected at least one.")
     if not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} has lines that are not JSON objects. Expected a file written by `liqe score`.")
-    if any(None in row for row in rows):
-        raise DataError(f"{path} has rows with more cells than its header. Quote cells with commas.")
     return rows
 
 
@@ -148,10 +135,8 @@ def matched(
 
 def _unique(bases: Mapping[str, str]) -> dict[str, str]:
     """Base name -> name, for base names that only one name has."""
-    owners: dict[str, list[str]] = {}
-    for name, base in bases.items():
-        owners.setdefault(base, []).append(name)
-    return {base: found[0] for base, found in owners.items() if len(found) == 1}
+    counts = Counter(bases.values())
+    return {base: name for name, base in bases.items() if counts[base] == 1}
 
 
 def _some(values: Mapping[str, float]) -> str:

@@ -8,12 +8,12 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
+import numpy as np
+
+from liqe_jax.data.score_tables import MOS_COLUMNS, numbers, read_rows
 from liqe_jax.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TOGETHER = "all.csv"
 
@@ -36,10 +36,6 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
       UsageError: a name is repeated or is not a valid file name, or a file is not a CSV file.
       DataError: a file cannot be read, or an image has no MOS.
     """
-    import numpy as np
-
-    from liqe_jax.data.prepare.scorefiles import MOS_COLUMNS, numbers, read_rows
-
     sets: dict[str, LabelFile] = {}
     for argument in labels:
         name, equals, path = argument.partition("=")
@@ -52,7 +48,7 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
                 "'all': --labels NAME=CSV."
             )
         if Path(path).suffix.lower() != ".csv":
-            raise UsageError(f"SetLabels come as CSV; got {path}.")
+            raise UsageError(f"Labels come as CSV; got {path}.")
         found = numbers(path, column, MOS_COLUMNS, gaps=False)
         sets[name] = LabelFile(name, path, read_rows(path), list(found), np.array(list(found.values())))
     return sets

@@ -1,4 +1,4 @@
-"""Looking at every image once: decoded, shrunk where the reference shrinks, and remembered for the next attempt."""
+"""Decodes every image once, downscales it like the reference, and caches the result for the next run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEPT_MODES = frozenset({"RGB", "L"})
 # Measured on a 1024x768 photograph: the default, 6, takes four times as long for files 10% smaller.
 PNG_LEVEL = 3
 
-# Larger images are re-encoded unseen: Pillow warns of them by a limit that is global to the process.
+# Larger images are always re-encoded: Pillow warns of them by a limit that is global to the process.
 LARGEST_KEPT = 50_000_000
 
 KEPT, RESIZED, CONVERTED, MADE = "kept", "resized", "converted", "made"
@@ -38,11 +38,11 @@ KEPT, RESIZED, CONVERTED, MADE = "kept", "resized", "converted", "made"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How an image is made that no file holds.
+    """How an image is created from a file.
 
     Attributes:
-      key: tells it from other images that are made from the same file.
-      make: gives its pixels.
+      key: distinguishes the images that are created from the same file.
+      make: returns the pixels.
     """
 
     key: str
@@ -50,15 +50,15 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class Examined:
-    """What will be stored of one image.
+class PreparedImage:
+    """An image as it will be stored.
 
     Attributes:
-      path: of the bytes: the original, or a PNG in the cache.
-      change: `KEPT`, `RESIZED` (shrunk, PNG), `CONVERTED` (a format or mode that not every decoder reads; PNG) or
-        `MADE` (from another image; PNG).
-      width, height: of what is stored, in pixels.
-      sha256: of what is stored, hex.
+      path: file with the encoded image: the original, or a PNG in the cache.
+      change: `KEPT`, `RESIZED` (downscaled, PNG), `CONVERTED` (a format or mode that not every decoder reads; PNG) or
+        `MADE` (created from another image; PNG).
+      width, height: in pixels.
+      sha256: of the encoded image, hexadecimal.
     """
 
     path: str
@@ -69,14 +69,13 @@ class Examined:
 
 
 class Cache:
-    """Results of earlier attempts, keyed by an original's path, size and time of change.
+    """Results of earlier runs, keyed by an original's path, size and time of change.
 
-    One line of JSON for each image, appended as soon as it is done, so that an interruption costs
-    no more than what was under way.
+    The file has one line of JSON for each image, appended as soon as the image is done.
     """
 
     def __init__(self, folder: Path):
-        """Reads what there is in `folder`, which need not exist.
+        """Reads the results in `folder`, which need not exist.
 
         Raises:
           DataError: the folder cannot be written.
@@ -88,42 +87,42 @@ class Cache:
         self.folder = folder
         self._journal = folder / "journal.jsonl"
         self._lock = threading.Lock()
-        self._known: dict[str, Examined] = {}
+        self._known: dict[str, PreparedImage] = {}
         if self._journal.exists():
             for line in read_text(self._journal, errors="replace").splitlines():
                 try:
                     entry = parse_json(line)
                     key = entry.pop("key")
-                    self._known[key] = Examined(**entry)
+                    self._known[key] = PreparedImage(**entry)
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    continue  # cut off in the middle of a line; that image is examined again
-            # What is appended must not join a line that was cut off.
+                    continue  # a truncated line; that image is prepared again
+            # New lines must not be joined to a truncated one.
             with self._journal.open("a", encoding="utf-8") as journal:
                 journal.write("\n")
 
-    def get(self, key: str) -> Examined | None:
-        """An earlier result, if what it points to is still there."""
+    def get(self, key: str) -> PreparedImage | None:
+        """An earlier result, if its file still exists."""
         known = self._known.get(key)
         return known if known and os.path.exists(known.path) else None
 
-    def put(self, key: str, examined: Examined) -> None:
+    def put(self, key: str, image: PreparedImage) -> None:
         """Remembers a result."""
-        line = json.dumps({"key": key, **dataclasses.asdict(examined)})
+        line = json.dumps({"key": key, **dataclasses.asdict(image)})
         with self._lock:
-            self._known[key] = examined
+            self._known[key] = image
             with self._journal.open("a", encoding="utf-8") as journal:
                 journal.write(line + "\n")
 
 
 @memory_errors_are_of_the_image()
-def examine(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[Examined, bool]:
-    """Decodes one image, or makes one, and prepares what is stored of it.
+def prepare_image(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[PreparedImage, bool]:
+    """Decodes or creates one image, and downscales and re-encodes it if necessary.
 
     Returns:
-      The result, and whether it was known already.
+      The result, and whether it was in the cache.
 
     Raises:
-      ImageError: it cannot be read or decoded, or is cut off.
+      ImageError: the file cannot be read or decoded, or is truncated.
     """
     try:
         status = path.stat()
@@ -152,9 +151,9 @@ def examine(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[Exa
         partial.write_bytes(stored)
         partial.replace(target)
     height, width = resized.shape[:2]
-    examined = Examined(str(target), change, width, height, hashlib.sha256(stored).hexdigest())
-    cache.put(key, examined)
-    return examined, False
+    image = PreparedImage(str(target), change, width, height, hashlib.sha256(stored).hexdigest())
+    cache.put(key, image)
+    return image, False
 
 
 def _is_kept(encoded: bytes, pixel_count: int) -> bool:
@@ -164,28 +163,26 @@ def _is_kept(encoded: bytes, pixel_count: int) -> bool:
         return image.format in KEPT_FORMATS and image.mode in KEPT_MODES
 
 
-def examine_all(
+def prepare_images(
     paths: Sequence[Path],
     cache: Cache,
     workers: int | None,
     progress: Callable[[int], None],
     recipes: Sequence[Recipe | None] | None = None,
-) -> list[tuple[Examined, bool] | ImageError]:
-    """`examine` for every path, in parallel; errors are returned in place of results.
-
-    Threads: Pillow and zlib release the interpreter's lock while they work.
+) -> list[tuple[PreparedImage, bool] | ImageError]:
+    """Runs `prepare_image` for every path in threads; errors are returned in place of results.
 
     Args:
-      paths: of the originals.
-      cache: of earlier results.
-      workers: threads; None takes the number of cores.
-      progress: called with 1 as each image is done, from any thread.
-      recipes: for each path, how an image is made from it; None decodes the file itself.
+      paths: files of the originals.
+      cache: earlier results.
+      workers: number of threads; None takes the number of cores.
+      progress: called with 1 when an image is done, from any thread.
+      recipes: for each path, how an image is created from it; None decodes the file itself.
     """
 
-    def one(path: Path, recipe: Recipe | None) -> tuple[Examined, bool] | ImageError:
+    def one(path: Path, recipe: Recipe | None) -> tuple[PreparedImage, bool] | ImageError:
         try:
-            return examine(path, cache, recipe)
+            return prepare_image(path, cache, recipe)
         except ImageError as error:
             return error
         finally:
@@ -194,5 +191,5 @@ def examine_all(
     executor = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
         return list(executor.map(one, paths, recipes or [None] * len(paths)))
-    finally:  # after an interruption, what has not begun must not begin
+    finally:  # after an interruption, do not start the remaining images
         executor.shutdown(cancel_futures=True)

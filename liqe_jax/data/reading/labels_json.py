@@ -16,8 +16,8 @@ FORMAT = 1
 INCOMPLETE = "incomplete."
 
 
-def read_sidecar(folder: Path) -> dict[str, Any]:
-    """Reads the file that `liqe_jax.data.prepare.sidecar.write_sidecar` writes.
+def read_labels_json(folder: Path) -> dict[str, Any]:
+    """Reads the file that `liqe_jax.data.prepare.builders.write_labels` writes.
 
     Raises:
       DataError: the file is missing, corrupt or of another version.
@@ -52,7 +52,7 @@ def find_prepared(name: str, data_dir: Path) -> Path:
     for path in sorted([*root.glob(f"*/*/{FILE}"), *root.glob(f"*/*/*/{FILE}")]):
         if path.parent.name.startswith(INCOMPLETE):
             continue
-        content = read_sidecar(path.parent)
+        content = read_labels_json(path.parent)
         for key in {content["name"].lower(), content["slug"]}:
             known.setdefault(key, []).append(path.parent)
     found = known.get(name.lower(), [])

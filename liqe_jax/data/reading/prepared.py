@@ -12,28 +12,28 @@ from typing import Any
 import numpy as np
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.sidecar import find_prepared, read_sidecar
+from liqe_jax.data.reading.labels_json import find_prepared, read_labels_json
 from liqe_jax.errors import DataError, UnreadableError
 from liqe_jax.messages import printable
 from liqe_jax.taxonomy import SCENE
 
-# What array_record raises about files, with C++'s words; anything else is a fault of this program.
-_OF_FILES = (RuntimeError, ValueError, OSError)
-_SIGNS_OF_DAMAGE = ("Corrupted", "mismatch", "should be at least")
+# What array_record raises for unreadable files; other errors are bugs.
+_FILE_ERRORS = (RuntimeError, ValueError, OSError)
+_SIGNS_OF_CORRUPTION = ("Corrupted", "mismatch", "should be at least")
 
 
 def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
-    """A data set that `liqe data prepare` (or its tfds builder) has written.
+    """Loads a data set that `liqe data prepare` (or its tfds builder) has written.
 
     Args:
-      name: such as "KADID-10k" or "kadid10k", or the name given to your own set.
-      data_dir: the directory it was prepared in.
+      name: such as "KADID-10k" or "kadid10k", or the name of your own set.
+      data_dir: folder of prepared sets.
 
     Raises:
-      DataError: there is none, or files of it are missing or damaged.
+      DataError: there is no such set, or its files are missing or corrupt.
     """
     folder = find_prepared(name, Path(data_dir))
-    content = read_sidecar(folder)
+    content = read_labels_json(folder)
     count = len(content["names"])
     records = Records(sorted(str(path) for path in folder.glob("*.array_record*")))
     if len(records) != count:
@@ -58,21 +58,16 @@ def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
 
 
 class Records:
-    """Encoded images of array_record files by their position; call it with positions.
-
-    Safe to call from several threads, which get readers of their own, and to pickle: a copy
-    opens the files again.
-    """
+    """Encoded images of array_record files by position. Can be called from several threads, and pickled."""
 
     def __init__(self, paths: Sequence[str]):
         """Opens the files once to count their records.
 
         Raises:
-          DataError: array_record is missing, or a file is damaged.
+          DataError: array_record is missing, or a file is corrupt.
           UnreadableError: a file cannot be opened or read.
         """
-        # Here and not where threads read: TensorFlow Datasets replaces `__import__` while it is imported, and what
-        # another thread imports meanwhile is a stand-in that cannot be called.
+        # Not in the threads: while TensorFlow Datasets is imported, imports in other threads give unusable objects.
         try:
             from array_record.python.array_record_module import ArrayRecordReader
             from google.protobuf.message import DecodeError
@@ -88,23 +83,23 @@ class Records:
         for path, reader in zip(self._paths, self._readers(), strict=True):
             try:
                 counts.append(reader.num_records())
-            except _OF_FILES as error:
-                raise _of_file(path, error) from error
+            except _FILE_ERRORS as error:
+                raise _file_error(path, error) from error
         self._ends = np.cumsum(counts, dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __call__(self, positions: Sequence[int]) -> list[bytes]:
-        """Bytes of the images at `positions`, in their order; repetitions are allowed.
+        """Reads the images at `positions`, in this order; positions may repeat.
 
         Raises:
-          DataError: there is no such position, or a record is damaged.
+          DataError: there is no such position, or a record is corrupt.
           UnreadableError: a file cannot be opened or read.
         """
         wanted = np.asarray(positions, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
-            raise DataError(f"Positions from {wanted.min()} to {wanted.max()} asked for; there are {len(self)} images.")
+            raise DataError(f"Positions go from {wanted.min()} to {wanted.max()}, but there are {len(self)} images.")
         files = np.searchsorted(self._ends, wanted, side="right")
         images: list[bytes] = [b""] * len(wanted)
         for file in np.unique(files):
@@ -112,8 +107,8 @@ class Records:
             first = self._ends[file - 1] if file else 0
             try:
                 records = self._readers()[file].read((wanted[places] - first).tolist())
-            except _OF_FILES as error:
-                raise _of_file(self._paths[file], error) from error
+            except _FILE_ERRORS as error:
+                raise _file_error(self._paths[file], error) from error
             for place, record in zip(places, records, strict=True):
                 images[place] = self._image(record)
         return images
@@ -124,8 +119,8 @@ class Records:
             for path in self._paths:
                 try:
                     readers.append(self._open(path))
-                except _OF_FILES as error:
-                    raise _of_file(path, error) from error
+                except _FILE_ERRORS as error:
+                    raise _file_error(path, error) from error
             self._local.readers = readers
         return self._local.readers
 
@@ -133,7 +128,9 @@ class Records:
         try:
             return self._parse(record).features.feature["image"].bytes_list.value[0]
         except (self._not_parsed, IndexError) as error:
-            raise DataError(f"A record holds no image ({printable(error)}). Prepare the set again.") from error
+            raise DataError(
+                f"A record does not contain an image ({printable(error)}). Prepare the set again."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"paths": self._paths}
@@ -142,12 +139,11 @@ class Records:
         self.__init__(state["paths"])  # type: ignore[misc]
 
 
-def _of_file(path: str, error: Exception) -> DataError:
-    """What array_record's error means: only a checksum or a size that is wrong is a fault of the file's content."""
+def _file_error(path: str, error: Exception) -> DataError:
+    """The error for a file: only a wrong checksum or size means that its content is corrupt."""
     reason = printable(error)
-    if any(sign in reason for sign in _SIGNS_OF_DAMAGE):
-        return DataError(f"{path} is damaged ({reason}). Prepare the set again.")
+    if any(sign in reason for sign in _SIGNS_OF_CORRUPTION):
+        return DataError(f"{path} is corrupt ({reason}). Prepare the set again.")
     return UnreadableError(
-        f"{path} cannot be read ({reason}). Check that it is still there, its permissions, the disk and how many files "
-        "may be open; what is in it may be sound."
+        f"{path} cannot be read ({reason}). Check that it exists, its permissions, the disk and the open-file limit."
     )

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.images.preprocess import PRESETS, Preset
+from liqe_jax.images.preprocess import Preset
 from liqe_jax.scoring.forward import Forward, Weights
 
 
@@ -84,17 +84,6 @@ def predict_set(
             "quality": np.asarray(batch.prediction.values["quality"]),
         }
         yield _checked(_of_all_hosts(arrays), dataset, name)
-
-
-def find_preset(preset: str) -> Preset:
-    """Looks up a preset by its name.
-
-    Raises:
-      UsageError: the name is unknown.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"config.preset must be one of {', '.join(PRESETS)}; got {preset!r}.")
-    return PRESETS[preset]
 
 
 def _of_all_hosts(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

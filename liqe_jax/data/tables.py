@@ -1,4 +1,4 @@
-"""Readers for the file types of official labels: CSV, Excel, MATLAB."""
+"""Readers for tables of labels and scores: CSV, text, Excel, MATLAB."""
 
 from __future__ import annotations
 
@@ -32,15 +32,9 @@ def number(text: Any, where: str) -> float:
     return value
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Reads a CSV file with a header; keys and values are stripped.
-
-    Raises:
-      DataError: the file is not UTF-8, does not separate columns by commas, lacks a column, or has a row with too
-        few or too many values.
-    """
+def _text_of(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> str:
     try:
-        text = read_text(path, "utf-8-sig")
+        return read_text(path, encoding, errors)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not in UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}. Save it as UTF-8; "
@@ -48,34 +42,67 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         ) from error
     except (OSError, ValueError) as error:
         reason = printable(getattr(error, "strerror", None) or error, 400)
-        raise DataError(f"Cannot read {path}: {reason}. Give a CSV file.") from error
+        raise DataError(f"Cannot read {path}: {reason}. Check the path, or fetch the file again.") from error
+
+
+def read_csv(path: Path, columns: Sequence[str] = (), *, strip: bool = True) -> list[dict[str, str]]:
+    """Reads a CSV file with a header.
+
+    Args:
+      path: the file.
+      columns: names of columns that it must have.
+      strip: whether to remove white space around values; names of columns are always stripped.
+
+    Raises:
+      DataError: the file is not UTF-8, does not separate columns by commas, lacks a column, or has a row with too
+        few or too many values.
+    """
+    text = _text_of(path)
     try:
-        return _rows_of(text, path, columns)
+        with io.StringIO(text, newline="") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:  # a cell of more than 131,072 characters, such as after a quote that nothing closes
         raise DataError(f"{path} is not a CSV file: {printable(error)}. Correct it or fetch it again.") from error
-
-
-def _rows_of(text: str, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    with io.StringIO(text, newline="") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
-        if mark := other_separator(header):
+    if mark := other_separator(header):
+        raise DataError(
+            f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
+            "points in its numbers."
+        )
+    require_columns(path, header, columns)
+    rows = []
+    for line, cells in lines:
+        stripped = [cell.strip() for cell in cells]
+        if not any(stripped):
+            continue
+        if any(stripped[len(header) :]) or len(cells) < len(header):
             raise DataError(
-                f"{path} separates its columns with {mark!r}; expected commas. Export it again with commas, and with "
-                "points in its numbers."
+                f"{path}, line {line}: expected {len(header)} values, got {len(cells)}. Correct the file or fetch it "
+                "again; numbers have points, not commas, and text with commas is quoted."
             )
-        require_columns(path, header, columns)
-        rows = []
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if any(value.strip() for value in values[len(header) :]) or len(values) < len(header):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: expected {len(header)} values, got {len(values)}. "
-                    "Correct the file or fetch it again; numbers have points, not commas."
-                )
-            rows.append({key: value.strip() for key, value in zip(header, values, strict=False)})
-        return rows
+        rows.append(dict(zip(header, stripped if strip else cells, strict=False)))
+    return rows
+
+
+def read_scores(path: Path, name: str, score: str) -> list[tuple[str, float]]:
+    """Reads two columns of a CSV file: names of images, and finite numbers.
+
+    Raises:
+      DataError: as `read_csv`, or a score is not a finite number.
+    """
+    return [(row[name], number(row[score], f"{path}, {row[name]}")) for row in read_csv(path, (name, score))]
+
+
+def read_lines(path: Path, encoding: str = "ascii", errors: str = "replace") -> Iterator[tuple[str, str]]:
+    """Yields the lines of a text file that are not empty, each after its place for error messages.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
+    for position, line in enumerate(_text_of(path, encoding, errors).splitlines(), start=1):
+        if line.strip():
+            yield f"{path}, line {position}", line
 
 
 def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
@@ -91,12 +118,38 @@ def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -
         )
 
 
-def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]:
-    """Reads the rows of one sheet of an .xlsx file; None takes the first sheet.
+def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the rows of a sheet of an Excel file by column, each after its place for error messages.
+
+    The header is the first row that has the first of `columns`. Rows without a value there are skipped.
+
+    Args:
+      path: an .xlsx file, or an old .xls file.
+      columns: names of columns that the sheet must have.
+      sheet: name of the sheet; None takes the first.
 
     Raises:
-      DataError: openpyxl or the sheet is missing, or the file cannot be read.
+      DataError: openpyxl or xlrd is not installed, the file cannot be read, or it lacks the sheet or a column.
     """
+    cells = enumerate(_xls_cells(path) if path.suffix.lower() == ".xls" else _xlsx_cells(path, sheet), start=1)
+    first: list[str] = []
+    header: list[str] = []
+    for position, values in cells:
+        if header:
+            row = dict(zip(header, values, strict=False))
+            if row[columns[0]] not in ("", None):
+                yield f"{path}, row {position}", row
+            continue
+        names = [str(value).strip() for value in values]
+        first = first or names
+        header = names if columns[0] in names else []
+        if header:
+            require_columns(path, header, columns)
+    if not header:
+        require_columns(path, first, columns)
+
+
+def _xlsx_cells(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
     try:
         import openpyxl
     except ImportError as error:
@@ -113,14 +166,7 @@ def read_xlsx(path: Path, sheet: str | None = None) -> Iterator[tuple[Any, ...]]
         book.close()
 
 
-def read_xls(path: Path) -> list[list[Any]]:
-    """Reads the rows of the first sheet of an old .xls file, or of an .xlsx file.
-
-    Raises:
-      DataError: xlrd is missing, or the file cannot be read.
-    """
-    if path.suffix.lower() == ".xlsx":
-        return [list(row) for row in read_xlsx(path)]
+def _xls_cells(path: Path) -> list[list[Any]]:
     try:
         import xlrd
     except ImportError as error:

@@ -9,7 +9,7 @@ from scipy import stats
 from liqe_jax import LiqeError
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.metrics import accuracy as counting
-from liqe_jax.metrics.bootstrap import bootstrap, counts_of_draws, plcc_interval, srcc_interval, srcc_of_counts
+from liqe_jax.metrics.bootstrap import counts_of_draws, plcc_interval, srcc_interval, srcc_of_counts
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.metrics.significance import compare_models, paired_bootstrap, williams
 
@@ -86,51 +86,43 @@ def test_accuracies_that_make_no_sense(call, match):
 # Bootstrap
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize(("quick", "plain"), [(srcc_interval, srcc), (plcc_interval, plcc)])
-def test_quick_intervals_equal_plain_ones(quick, plain, method, ties):
-    mos, predicted = pair(40, ties=ties)
-    slow = bootstrap(plain, mos, predicted, resamples=60, method=method, seed=3)
-    np.testing.assert_allclose(quick(mos, predicted, resamples=60, method=method, seed=3), slow, atol=1e-12)
-    assert slow.low < slow.value < slow.high
-
-
-def skewed(count: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Two heavy-tailed samples, whose statistics have bias and acceleration that matter."""
-    mos = -(np.log(1 - (np.arange(count) + 0.5) / count) ** 3)
-    return -mos, mos + 4 * np.cos(5.0 * np.arange(count) ** 2)
-
-
-STATISTICS = {
-    "variance": lambda mos, predicted: float(np.var(mos)),
-    "share": lambda mos, predicted: float(np.mean(mos < -1)),  # draws often equal the value itself
-    "srcc": srcc,
-    "plcc": plcc,
-}
-
-
-@pytest.mark.parametrize("name", STATISTICS)
-@pytest.mark.parametrize("confidence", [0.5, 0.95])
-def test_bca_is_scipy_s(name, confidence):
-    """On the same draws, so that the intervals are the same to the last digits."""
-    mos, predicted = skewed()
-    statistic = STATISTICS[name]
-    found = bootstrap(statistic, mos, predicted, resamples=999, confidence=confidence, method="bca", seed=4)
-    wanted = stats.bootstrap(
-        (mos, predicted),
+def by_scipy(statistic, *arrays, resamples: int, method: str, seed: int, confidence: float = 0.95):
+    """SciPy's interval, on the same draws."""
+    found = stats.bootstrap(
+        arrays,
         statistic,
-        n_resamples=999,
+        n_resamples=resamples,
         paired=True,
         vectorized=False,
         confidence_level=confidence,
-        method="BCa",
-        rng=np.random.default_rng(np.random.SeedSequence([4, len(mos)])),
-    ).confidence_interval
-    np.testing.assert_allclose(found[1:], wanted, rtol=1e-9)
-    plain = bootstrap(statistic, mos, predicted, resamples=999, confidence=confidence, seed=4)
-    moved = np.abs(np.subtract(plain[1:], found[1:])).max()
-    assert moved > 0.04 * (plain.high - plain.low) or name == "share"  # else the correction would not matter here
+        method="BCa" if method == "bca" else method,
+        rng=np.random.default_rng(np.random.SeedSequence([seed, len(arrays[0])])),
+    )
+    return (statistic(*arrays), *found.confidence_interval)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("interval", "metric"), [(srcc_interval, srcc), (plcc_interval, plcc)])
+def test_intervals_are_those_of_scipy(interval, metric, method, ties):
+    mos, predicted = pair(40, ties=ties)
+    options = {"resamples": 60, "method": method, "seed": 3}
+    expected = by_scipy(metric, mos, predicted, **options)
+    np.testing.assert_allclose(interval(mos, predicted, **options), expected, atol=1e-12)
+    assert expected[1] < expected[0] < expected[2]
+
+
+@pytest.mark.parametrize(("interval", "metric"), [(srcc_interval, srcc), (plcc_interval, plcc)])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_bca_corrects_bias_and_acceleration(interval, metric, confidence):
+    """Two heavy-tailed samples, on which both corrections matter."""
+    mos = np.log(1 - (np.arange(30) + 0.5) / 30) ** 3
+    predicted = 4 * np.cos(5.0 * np.arange(30) ** 2) - mos
+    options = {"resamples": 999, "confidence": confidence, "seed": 4}
+    found = interval(mos, predicted, method="bca", **options)
+    np.testing.assert_allclose(found, by_scipy(metric, mos, predicted, method="bca", **options), rtol=1e-9)
+    plain = interval(mos, predicted, **options)
+    assert np.abs(np.subtract(plain[1:], found[1:])).max() > 0.04 * (plain.high - plain.low)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -254,7 +246,7 @@ def test_intervals_of_differences_equal_plain_ones(metric, method):
     second = mos + np.random.default_rng(4).normal(size=40)
     options = {"resamples": 80, "confidence": 0.8, "method": method, "seed": 2}
     correlation = {"srcc": srcc, "plcc": plcc}[metric]
-    slow = bootstrap(lambda m, a, b: correlation(m, a) - correlation(m, b), mos, first, second, **options)
+    slow = by_scipy(lambda m, a, b: correlation(m, a) - correlation(m, b), mos, first, second, **options)
     found = compare_models(mos, first, second, metric=metric, **options).bootstrap
     np.testing.assert_allclose(found[:3], slow, atol=1e-12)
 

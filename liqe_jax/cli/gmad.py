@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import html
 import json
 import math
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by
 from liqe_jax.errors import DataError
+from liqe_jax.markup import html_table, markdown_table
 from liqe_jax.messages import LONGEST_TABLE, printable
 
 if TYPE_CHECKING:
@@ -203,21 +205,14 @@ def _signs(result: dict[str, Any]) -> str:
 
 
 def _above_pairs(result: dict[str, Any]) -> str:
-    import html
-
     signs = f"<p>{html.escape(_signs(result))}</p>" if result["negated"] else ""
     if "ranking" not in result:
         return signs
-    head = "".join(f"<th>{name}</th>" for name in RANKING_HEADER)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in _ranking_rows(result)
-    )
-    return f"{signs}<table><tr>{head}</tr>{body}</table><p>{html.escape(_note(result))}</p>"
+    table = html_table(RANKING_HEADER, _ranking_rows(result))
+    return f"{signs}{table}<p>{html.escape(_note(result))}</p>"
 
 
 def _markdown(result: dict[str, Any]) -> str:
-    from liqe_jax.markdown import markdown_table
-
     rows = [
         (
             pair["pair"],

@@ -18,6 +18,7 @@ from liqe_jax.cli.output import cut_unfinished_line, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
+from liqe_jax.markup import markdown_table
 from liqe_jax.messages import LONGEST_TABLE, printable
 from liqe_jax.weights.embedded import EMBEDDED
 
@@ -200,8 +201,6 @@ def _write_kinds(report: dict[str, Any], path: Path) -> None:
 
 
 def _markdown(report: dict[str, Any]) -> str:
-    from liqe_jax.markdown import markdown_table
-
     d, l_, p, by_mos = (report[key] for key in ("d_test", "l_test", "p_test", "l_test_by_mos"))
     threshold = "" if d["threshold"] is None else f", threshold {d['threshold']:.3f}"
     tests = [

@@ -14,22 +14,11 @@ from PIL import Image
 from liqe_jax.compare.gmad import ROLES, Competition, Pair
 from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.markup import fill_page
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
 THUMBNAIL_SIDE = 560  # longest side of an image on the page, pixels
 GAP = 16  # pixels between the two
-
-STYLE = """
-body { font: 16px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: #1b1b1b; }
-table { border-collapse: collapse; } td, th { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
-td:first-child, th:first-child { text-align: left; }
-section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: .5rem; }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } figure { margin: 0; }
-.pair img { width: 100%; height: 26rem; object-fit: contain; background: #eee; } figcaption { text-align: center; }
-fieldset { border: 0; padding: .6rem 0; display: flex; gap: 1.4rem; justify-content: center; flex-wrap: wrap; }
-summary { cursor: pointer; color: #555; } .bar { position: sticky; top: 0; background: #fff; padding: .6rem 0; }
-button { font: inherit; padding: .3rem .9rem; }
-"""
 
 # Five answers with strengths 1, 0.5, 0, 0.5 and 1. Our choice; the paper asks for a degree of certainty.
 CHOICES = (
@@ -39,22 +28,6 @@ CHOICES = (
     ("right", 0.5, "right slightly better"),
     ("right", 1.0, "right clearly better"),
 )
-
-SCRIPT = """
-const quote = text => '"' + String(text).replaceAll('"', '""') + '"';
-const chosen = () => PAIRS.map(p => [p, document.querySelector('input[name="' + p.pair + '"]:checked')])
-  .filter(([, input]) => input);
-const count = document.getElementById('count');
-const show = () => { count.textContent = chosen().length + ' of ' + PAIRS.length + ' rated'; };
-document.addEventListener('change', show); show();
-document.getElementById('save').addEventListener('click', () => {
-  const rows = chosen().map(([p, input]) => [p.pair, p.left, p.right, ...input.value.split(' ')].map(quote).join(','));
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([['pair,left,right,better,strength', ...rows].join('\\n') + '\\n']));
-  link.download = 'ranking.csv';
-  link.click();
-});
-"""
 
 
 def open_small(path: str | os.PathLike, side: int) -> Image.Image:
@@ -110,30 +83,19 @@ def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str,
         {"pair": p.id, "left": competition.names[p.left], "right": competition.names[p.right]}
         for p in competition.pairs
     ]
-    # "</script>" in a file name must not end the script.
-    data = json.dumps(pairs).replace("<", "\\u003c")
-    sections = "\n".join(_section(competition, pair, folder, labels) for pair in competition.pairs)
     left_out = ""
     if competition.left_out:
         items = "".join(f"<li>{_text(name)}</li>" for name in competition.left_out)
         left_out = f"<details><summary>{len(competition.left_out)} images left out</summary><ul>{items}</ul></details>"
-    title = f"gMAD: {_text(labels[0])} and {_text(labels[1])}"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>{STYLE}</style>
-<h1>{title}</h1>
-<p>In every pair, one scorer gives both images about the same score and the other gives them very different scores.
-Which image looks better to you?</p>
-{summary_html}
-{left_out}
-<p class="bar"><button id="save">Save ranking.csv</button> <span id="count"></span></p>
-{sections}
-<script>const PAIRS = {data};{SCRIPT}</script>
-</html>
-"""
+    return fill_page(
+        "gmad.html",
+        title=f"gMAD: {_text(labels[0])} and {_text(labels[1])}",
+        summary=summary_html,
+        left_out=left_out,
+        sections="\n".join(_section(competition, pair, folder, labels) for pair in competition.pairs),
+        # "</script>" in a file name must not end the script.
+        pairs=json.dumps(pairs).replace("<", "\\u003c"),
+    )
 
 
 def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, labels: tuple[str, str]) -> str:

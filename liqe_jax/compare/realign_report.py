@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.compare.overlap import compare_sets, srcc_and_rmse
-from liqe_jax.markdown import markdown_table
+from liqe_jax.markup import markdown_table
 
 
 def report_of(

@@ -56,7 +56,7 @@ def differences_of(
     Args:
       finished, results: this evaluation.
       other: the other evaluation; its settings state the training data of its models if their provenance does not.
-      bootstrap: options of `bootstrap.bootstrap`.
+      bootstrap: options of `bootstrap.interval_of_counts`.
 
     Returns:
       Position of a result -> its comparison.

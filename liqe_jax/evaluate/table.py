@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from liqe_jax.markdown import markdown_table
+from liqe_jax.markup import html_table, markdown_table
 
 ABSENT = "\N{EN DASH}"
 
@@ -89,16 +89,12 @@ class Table(NamedTuple):
 
     def html(self) -> str:
         """HTML: a section with the title as its heading."""
-        classes = ["" if self._numeric(i) else ' class="text"' for i in range(len(self.header))]
-        head = "".join(f"<th{c}>{html.escape(cell)}</th>" for cell, c in zip(self.header, classes, strict=True))
-        body = "".join(
-            "<tr>" + "".join(f"<td{c}>{html.escape(str(x))}</td>" for x, c in zip(row, classes, strict=True)) + "</tr>"
-            for row in self.rows
-        )
+        classes = ["" if self._numeric(i) else "text" for i in range(len(self.header))]
+        table = html_table(self.header, [[str(cell) for cell in row] for row in self.rows], classes)
         notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
         return (
-            f'<section id="{self.name}"><h2>{html.escape(self.title)}</h2><div class="wide"><table><thead><tr>{head}'
-            f"</tr></thead><tbody>{body}</tbody></table></div>{notes}</section>"
+            f'<section id="{self.name}"><h2>{html.escape(self.title)}</h2><div class="wide">{table}</div>{notes}'
+            "</section>"
         )
 
     def _numeric(self, column: int) -> bool:

@@ -1,6 +1,8 @@
 """Accuracy of scene and distortion predictions, as functions of arrays.
 
 Letters: N images, S scenes (an image may have several), L labels of an attribute that has one.
+
+All functions raise `DataError` for probabilities that are not finite, and for shapes that do not match.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N 
     Among equal probabilities the earlier label ranks higher.
 
     Raises:
-      DataError: shapes differ, a probability is NaN, or an image has no scene.
+      DataError: there are no images, or an image has no scene.
     """
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
@@ -33,20 +35,13 @@ def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "
 
     This is how the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600). Its
     benchmark drops misses from the denominator instead.
-
-    Raises:
-      DataError: see `top_k_hits`.
     """
     hits = top_k_hits(p_NxS, scenes_NxS)
     return float(hits.sum() / np.asarray(scenes_NxS, bool).sum())
 
 
 def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Float[np.ndarray, " S"]:
-    """Recall of each scene; NaN for scenes that no image has.
-
-    Raises:
-      DataError: see `top_k_hits`.
-    """
+    """Recall of each scene; NaN for scenes that no image has."""
     return _share(top_k_hits(p_NxS, scenes_NxS).sum(0), np.asarray(scenes_NxS, bool).sum(0))
 
 
@@ -54,28 +49,20 @@ def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) ->
     """Share of images whose most probable label is correct; images with a negative label are ignored.
 
     Raises:
-      DataError: no label is known, a label is out of range, or a probability is NaN.
+      DataError: no label is known, or a label is out of range.
     """
     matrix = confusion(p_NxL, label_N)
     return float(np.trace(matrix) / matrix.sum())
 
 
 def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Float[np.ndarray, " L"]:
-    """Recall of each label; NaN for labels that no image has.
-
-    Raises:
-      DataError: see `accuracy`.
-    """
+    """Recall of each label; NaN for labels that no image has."""
     matrix = confusion(p_NxL, label_N)
     return _share(matrix.diagonal(), matrix.sum(1))
 
 
 def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Int[np.ndarray, "L L"]:
-    """Confusion matrix in images: rows are true labels, columns the most probable ones.
-
-    Raises:
-      DataError: see `accuracy`.
-    """
+    """Confusion matrix in images: rows are true labels, columns the most probable ones."""
     p_NxL, label_N = _checked(p_NxL), np.asarray(label_N)
     if label_N.shape != p_NxL.shape[:1]:
         raise DataError(f"Expected one label for each of {len(p_NxL)} images; got shape {label_N.shape}.")

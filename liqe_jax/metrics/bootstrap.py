@@ -1,8 +1,7 @@
-"""Bootstrap confidence intervals of any metric, with a fast path for correlations.
+"""Bootstrap confidence intervals of correlations: those of `scipy.stats.bootstrap`, but vectorized.
 
-Images are drawn with replacement, from an explicit seed. The correlation of a resample depends only on how
-often each image was drawn, so ranks become cumulative sums. Letters: N images, R resamples, K distinct
-values.
+Images are drawn with replacement, from an explicit seed. The correlation of a resample depends only on how often each
+image was drawn, so ranks become cumulative sums. Letters: N images, R resamples, K distinct values.
 """
 
 from __future__ import annotations
@@ -37,48 +36,19 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(
-    statistic: Callable[..., float],
-    *arrays: np.ndarray,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    method: str = "percentile",
-    seed: int = 0,
-) -> Interval:
-    """Confidence interval of `statistic(*arrays)`.
+def srcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
+    """Confidence interval of Spearman's correlation. Constant resamples count as 0.
 
     Args:
-      statistic: function of the arrays; it must be defined on every resample, even if all images are the same.
-      arrays: arrays of shape [N, ...], resampled together.
-      resamples: number of resamples.
-      confidence: between 0 and 1.
-      method: "percentile", or "bca" (bias corrected and accelerated: Efron, JASA 1987).
-      seed: of the draws, at least 0.
-
-    Raises:
-      UsageError: an argument is out of its range.
-    """
-    check_options(resamples, confidence, method, seed)
-    arrays = tuple(np.asarray(array) for array in arrays)
-    count = len(arrays[0])
-    drawn = [
-        statistic(*(array[index] for array in arrays)) for block in _draws(count, resamples, seed) for index in block
-    ]
-    without = None
-    if method == "bca":
-        groups = _groups(count)
-        without = np.array([statistic(*(array[groups != g] for array in arrays)) for g in range(groups.max() + 1)])
-    return _interval(float(statistic(*arrays)), np.array(drawn), without, confidence)
-
-
-def srcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
-    """Confidence interval of Spearman's correlation; options as in `bootstrap`. Constant resamples count as 0.
+      mos, predicted: MOS and predictions of the same images.
+      options: resamples, confidence, method and seed, as in `interval_of_counts`.
 
     Raises:
       DataError: see `correlation.check_pair`.
-      UsageError: see `bootstrap`.
+      UsageError: an option is out of its range.
     """
-    return _correlation_interval(mos, predicted, srcc_of_counts, **options)
+    mos, predicted = check_pair(mos, predicted)
+    return interval_of_counts(lambda counts: srcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 
 
 def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
@@ -86,15 +56,8 @@ def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N
 
     With predictions mapped by the logistic, this is the interval for a fixed curve.
     """
-    return _correlation_interval(mos, predicted, plcc_of_counts, **options)
-
-
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
-
-def _correlation_interval(mos: np.ndarray, predicted: np.ndarray, metric: Metric, **options: Any) -> Interval:
     mos, predicted = check_pair(mos, predicted)
-    return interval_of_counts(lambda counts: metric(mos, predicted, counts), len(mos), **options)[0]
+    return interval_of_counts(lambda counts: plcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 
 
 def interval_of_counts(
@@ -111,26 +74,32 @@ def interval_of_counts(
     Args:
       metric: maps counts [R, N], how often each resample holds each image, to R values.
       count: number of images, N.
-      resamples, confidence, method, seed: as in `bootstrap`.
+      resamples: number of resamples.
+      confidence: between 0 and 1.
+      method: "percentile", or "bca" (bias corrected and accelerated: Efron, JASA 1987).
+      seed: seed of the draws, at least 0.
 
     Raises:
-      UsageError: see `bootstrap`.
+      UsageError: an argument is out of its range.
     """
     check_options(resamples, confidence, method, seed)
     drawn = np.concatenate([metric(counts) for counts in counts_of_draws(count, resamples, seed)])
     without = None
     if method == "bca":
-        groups = _groups(count)
+        groups = np.arange(count) % min(count, JACKKNIFE_GROUPS)
         without = metric((groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64))
     whole = metric(np.ones((1, count), np.int64))
     return _interval(float(whole[0]), drawn, without, confidence), drawn
 
 
 def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
-    """Yields, in blocks, how often each resample holds each image; the draws are those of `bootstrap`."""
-    for index in _draws(count, resamples, seed):
-        rows = np.arange(len(index))[:, None] * count
-        yield np.bincount((index + rows).ravel(), minlength=index.size).reshape(len(index), count)
+    """Yields, in blocks, how often each resample holds each image; the draws are those of SciPy for the same seed."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, count]))
+    rows = max(BLOCK // count, 1)
+    for start in range(0, resamples, rows):
+        index = rng.integers(0, count, (min(rows, resamples - start), count))
+        cells = index + np.arange(len(index))[:, None] * count
+        yield np.bincount(cells.ravel(), minlength=index.size).reshape(len(index), count)
 
 
 def srcc_of_counts(
@@ -170,17 +139,6 @@ def _pearson(x: np.ndarray, y: np.ndarray, counts_RxN: np.ndarray) -> Float[np.n
         low = np.where(present, values, np.inf).min(1)
         constant |= low == np.where(present, values, -np.inf).max(1)
     return np.divide((counts_RxN * dx * dy).sum(1), spread, out=np.zeros(len(spread)), where=~constant & (spread > 0))
-
-
-def _draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
-    rng = np.random.default_rng(np.random.SeedSequence([seed, count]))
-    rows = max(BLOCK // count, 1)
-    for start in range(0, resamples, rows):
-        yield rng.integers(0, count, (min(rows, resamples - start), count))
-
-
-def _groups(count: int) -> Int[np.ndarray, " N"]:
-    return np.arange(count) % min(count, JACKKNIFE_GROUPS)
 
 
 def _interval(value: float, drawn: np.ndarray, without: np.ndarray | None, confidence: float) -> Interval:

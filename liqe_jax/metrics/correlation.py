@@ -2,12 +2,15 @@
 
 PLCC and RMSE are computed after fitting the four-parameter logistic of the Video Quality Experts Group. The
 fit starts where the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241), with a lower limit on evaluations.
+
+Functions of MOS and predictions raise `DataError` for arrays that `check_pair` refuses.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -73,42 +76,28 @@ def _constant(*arrays: np.ndarray) -> bool:
     return any(np.ptp(array) == 0 for array in arrays)
 
 
-def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Spearman's rank correlation with average ranks for ties; 0 if either side is constant.
-
-    Raises:
-      DataError: see `check_pair`.
-    """
+def _correlation(function: Callable[..., Any], mos: np.ndarray, predicted: np.ndarray) -> float:
     mos, predicted = check_pair(mos, predicted)
-    return 0.0 if _constant(mos, predicted) else float(stats.spearmanr(mos, predicted).statistic)
+    return 0.0 if _constant(mos, predicted) else float(function(mos, predicted).statistic)
+
+
+def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+    """Spearman's rank correlation with average ranks for ties; 0 if either side is constant."""
+    return _correlation(stats.spearmanr, mos, predicted)
 
 
 def krcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Kendall's tau-b; 0 if either side is constant.
-
-    Raises:
-      DataError: see `check_pair`.
-    """
-    mos, predicted = check_pair(mos, predicted)
-    return 0.0 if _constant(mos, predicted) else float(stats.kendalltau(mos, predicted).statistic)
+    """Kendall's tau-b; 0 if either side is constant."""
+    return _correlation(stats.kendalltau, mos, predicted)
 
 
 def plcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
-    """Pearson's correlation of the raw predictions; 0 if either side is constant.
-
-    Raises:
-      DataError: see `check_pair`.
-    """
-    mos, predicted = check_pair(mos, predicted)
-    return 0.0 if _constant(mos, predicted) else float(stats.pearsonr(mos, predicted).statistic)
+    """Pearson's correlation of the raw predictions; 0 if either side is constant."""
+    return _correlation(stats.pearsonr, mos, predicted)
 
 
 def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Logistic:
-    """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails.
-
-    Raises:
-      DataError: see `check_pair`.
-    """
+    """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails."""
     mos, predicted = check_pair(mos, predicted)
     if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
         # BIQA_benchmark.py:241; pyiqa starts at a quarter of this width.
@@ -150,11 +139,7 @@ class Metrics(NamedTuple):
 
 
 def compute_metrics(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Metrics:
-    """Computes every metric.
-
-    Raises:
-      DataError: see `check_pair`.
-    """
+    """Computes every metric."""
     mos, predicted = check_pair(mos, predicted)
     mapped = fit_logistic(mos, predicted)(predicted)
     return Metrics(

@@ -19,6 +19,7 @@ FEWEST = 4
 # scores by about 1e-16, which a test would otherwise report as a certain difference.
 EQUAL = 1e-12
 
+# A metric, and the same metric of resamples.
 METRICS = {"srcc": (srcc, srcc_of_counts), "plcc": (plcc, plcc_of_counts)}
 
 
@@ -99,7 +100,7 @@ def paired_bootstrap(
     Args:
       mos, first, second: MOS and each model's predictions.
       metric: "srcc" or "plcc".
-      options: resamples, confidence, method and seed, as in `bootstrap.bootstrap`.
+      options: resamples, confidence, method and seed, as in `bootstrap.interval_of_counts`.
 
     Raises:
       DataError: see `correlation.check_pair`.

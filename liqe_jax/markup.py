@@ -1,0 +1,36 @@
+"""Tables in Markdown and HTML, and HTML pages."""
+
+from __future__ import annotations
+
+import html
+import importlib.resources
+import string
+from collections.abc import Iterable, Sequence
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table; the first column is left-aligned, the others right-aligned."""
+    marks = ["---" if column == 0 else "---:" for column in range(len(header))]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (header, marks, *rows))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
+    """A table in HTML; `classes` are the columns' CSS classes, "" for none."""
+    marks = [f' class="{name}"' if name else "" for name in classes or [""] * len(header)]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        pairs = zip(cells, marks, strict=True)
+        return "<tr>" + "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for cell, mark in pairs) + "</tr>"
+
+    head, body = line("th", header), "".join(line("td", row) for row in rows)
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def fill_page(template: str, **parts: str) -> str:
+    """A page of `assets`; its $names are replaced by the HTML in `parts`."""
+    text = importlib.resources.files("liqe_jax.assets").joinpath(template).read_text("utf-8")
+    return string.Template(text).substitute(parts)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 import html
-import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by
+from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by, without_nan, write_report
+from liqe_jax.data.score_tables import read_rows
 from liqe_jax.errors import DataError
 from liqe_jax.markup import html_table, markdown_table
-from liqe_jax.messages import LONGEST_TABLE, printable
 
 if TYPE_CHECKING:
     from liqe_jax.compare.gmad import Competition
@@ -64,52 +62,37 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status.
-
-    Raises:
-      LiqeError: an argument is invalid, a model or file is missing, or too few images have both scores.
-    """
+    """Runs the command; returns the exit status: 1 if images have no score of both."""
     from liqe_jax.compare.gmad import ROLES, check_settings, compete
     from liqe_jax.compare.gmad_page import page, write_pictures
-    from liqe_jax.data.score_tables import read_rows
 
     # Before scoring, which is slow.
     check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)
     ratings = read_rows(arguments.ranking) if arguments.ranking else []
     names = images_in(arguments.folder, arguments.recursive)
     output = make_folder(arguments.output)
-    columns = arguments.columns or (None, None)
     labels, scores = [], []
-    for role, column in zip(ROLES, columns, strict=True):
+    for role, column in zip(ROLES, arguments.columns or (None, None), strict=True):
         destination = output / f"{role}.jsonl"
         label, values = scores_by(getattr(arguments, role), arguments.folder, names, destination, arguments, column)
         labels.append(label)
         scores.append(-values if role in arguments.lower_is_better else values)
     if labels[0] == labels[1]:
         labels = [f"{label} ({role})" for label, role in zip(labels, ROLES, strict=True)]
-    competition = compete(
-        names,
-        scores[0],
-        scores[1],
-        levels=arguments.levels,
-        tolerances=tuple(arguments.tolerance or (None, None)),
-        seed=arguments.seed,
-    )
+    tolerances = tuple(arguments.tolerance or (None, None))
+    competition = compete(names, *scores, levels=arguments.levels, tolerances=tolerances, seed=arguments.seed)
     result = describe(competition, labels)
     result["negated"] = [label for label, role in zip(labels, ROLES, strict=True) if role in arguments.lower_is_better]
     if ratings:
         result["ranking"] = rank(competition, ratings, labels)
-    summary = _markdown(result)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
-    (output / "index.html").write_text(
-        page(competition, arguments.folder, (labels[0], labels[1]), _above_pairs(result)), "utf-8"
-    )
-    (output / "gmad.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    (output / "gmad.md").write_text(summary, "utf-8", errors="replace")
-    print(printable(summary, LONGEST_TABLE, keep="\n"), end="")
+    above_pairs = _above_pairs(result)
+    index = output / "index.html"
+    index.write_text(page(competition, arguments.folder, (labels[0], labels[1]), above_pairs), "utf-8")
+    write_report(output, "gmad", result, _markdown(result))
     if not arguments.quiet:
-        print(f"{len(competition.pairs)} pairs: open {output / 'index.html'}", file=sys.stderr)
+        print(f"{len(competition.pairs)} pairs: open {index}", file=sys.stderr)
     return 1 if competition.left_out else 0
 
 
@@ -152,20 +135,19 @@ def rank(competition: Competition, ratings: list[dict[str, Any]], labels: list[s
     from liqe_jax.compare.gmad_ranking import global_ranking, rated_pairs, strengths_of, tally
 
     strengths = strengths_of(ratings, competition)
-    aggressive, resistant = tally(rated_pairs(competition, strengths), 2)
+    matrices = tally(rated_pairs(competition, strengths), 2)
     result: dict[str, Any] = {"rated": len(strengths), "ratings": sum(map(len, strengths.values()))}
-    for name, matrix in (("aggressiveness", aggressive), ("resistance", resistant)):
-        of_label = dict(zip(labels, (matrix[0, 1], matrix[1, 0]), strict=True))
-        result[name] = {label: None if math.isnan(value) else float(value) for label, value in of_label.items()}
+    for name, matrix in zip(("aggressiveness", "resistance"), matrices, strict=True):
         prior = None
         try:
             ranks = global_ranking(matrix)
         except DataError:  # one scorer was never beaten, so the likelihood has no maximum
             prior = 1.0
             ranks = global_ranking(matrix, prior)
+        result[name] = dict(zip(labels, matrix[[0, 1], [1, 0]].tolist(), strict=True))
         result[f"{name}_rank"] = dict(zip(labels, ranks.tolist(), strict=True))
         result[f"{name}_prior_sd"] = prior
-    return result
+    return without_nan(result)
 
 
 def _write_pairs(competition: Competition, path: Path) -> None:
@@ -177,25 +159,19 @@ def _write_pairs(competition: Competition, path: Path) -> None:
             rows.writerow((pair.id, competition.names[pair.left], competition.names[pair.right], "", ""))
 
 
-def _ranking_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    def cell(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    found = result["ranking"]
-    keys = ("aggressiveness", "aggressiveness_rank", "resistance", "resistance_rank")
-    return [(label, *(cell(found[key][label]) for key in keys)) for label in result["scorers"]]
-
-
 RANKING_HEADER = ("scorer", "aggressiveness", "global rank", "resistance", "global rank")
 
 
-def _note(result: dict[str, Any]) -> str:
+def _ranking(result: dict[str, Any]) -> tuple[list[list[str]], str]:
+    """Rows of the table of ranks, and a note below it."""
     found = result["ranking"]
-    priors = [name for name in ("aggressiveness", "resistance") if found[f"{name}_prior_sd"]]
-    prior = (
-        f" Rank of {' and '.join(priors)} with a normal prior of sd 1, without which none is finite." if priors else ""
-    )
-    return f"{found['rated']} of {len(result['pairs'])} pairs rated, {found['ratings']} ratings.{prior}"
+    keys = ("aggressiveness", "aggressiveness_rank", "resistance", "resistance_rank")
+    values = [[found[key][label] for key in keys] for label in result["scorers"]]
+    cells = [["-" if value is None else f"{value:.3f}" for value in row] for row in values]
+    note = f"{found['rated']} of {len(result['pairs'])} pairs rated, {found['ratings']} ratings."
+    if priors := [name for name in ("aggressiveness", "resistance") if found[f"{name}_prior_sd"]]:
+        note += f" Rank of {' and '.join(priors)} with a normal prior of sd 1, without which none is finite."
+    return [[label, *row] for label, row in zip(result["scorers"], cells, strict=True)], note
 
 
 def _signs(result: dict[str, Any]) -> str:
@@ -205,11 +181,11 @@ def _signs(result: dict[str, Any]) -> str:
 
 
 def _above_pairs(result: dict[str, Any]) -> str:
-    signs = f"<p>{html.escape(_signs(result))}</p>" if result["negated"] else ""
-    if "ranking" not in result:
-        return signs
-    table = html_table(RANKING_HEADER, _ranking_rows(result))
-    return f"{signs}{table}<p>{html.escape(_note(result))}</p>"
+    text = f"<p>{html.escape(_signs(result))}</p>" if result["negated"] else ""
+    if "ranking" in result:
+        rows, note = _ranking(result)
+        text += f"{html_table(RANKING_HEADER, rows)}<p>{html.escape(note)}</p>"
+    return text
 
 
 def _markdown(result: dict[str, Any]) -> str:
@@ -231,5 +207,6 @@ def _markdown(result: dict[str, Any]) -> str:
     if result["left_out"]:
         blocks.append("Ignored, without a score of both: " + ", ".join(result["left_out"]))
     if "ranking" in result:
-        blocks += [markdown_table(RANKING_HEADER, _ranking_rows(result)), _note(result)]
+        ranks, note = _ranking(result)
+        blocks += [markdown_table(RANKING_HEADER, ranks), note]
     return "\n\n".join(blocks) + "\n"

@@ -6,7 +6,6 @@ import argparse
 import csv
 import dataclasses
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import cut_unfinished_line, settings_of
-from liqe_jax.cli.scorers import add_scoring_options, images_in, load_model, make_folder
+from liqe_jax.cli.scorers import (
+    add_scoring_options,
+    images_in,
+    load_model,
+    make_folder,
+    progress,
+    without_nan,
+    write_report,
+)
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.markup import markdown_table
-from liqe_jax.messages import LONGEST_TABLE, printable
+from liqe_jax.messages import printable
 from liqe_jax.weights.embedded import EMBEDDED
 
 if TYPE_CHECKING:
@@ -68,11 +75,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status.
-
-    Raises:
-      LiqeError: an argument is invalid, the model is missing, or there are too few scores.
-    """
+    """Runs the command; returns the exit status: 1 if an image has no score."""
     from liqe_jax.compare.ranktest import check_margin
     from liqe_jax.compare.ranktest_run import check_seed, run_rank_tests
     from liqe_jax.synthetic import KINDS
@@ -98,12 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = {(name, kind) for name in names for kind in (0, *kinds)}
     rows = [row for row in _rows(scores) if (row["image"], row["kind"]) in chosen]
     tests = run_rank_tests(rows, mean_mos, margin=arguments.margin)
-    report = {"model": model.name, "preprocess": arguments.preprocess, "size": arguments.size, **_describe(tests)}
-    (output / "ranktest.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    _write_kinds(report, output / "ranktest.csv")
-    text = _markdown(report)
-    (output / "ranktest.md").write_text(text, "utf-8")
-    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
+    settings = {"model": model.name, "preprocess": arguments.preprocess, "size": arguments.size}
+    report = without_nan({**settings, **_describe(tests)})
+    with open(output / "ranktest.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["kind", "name", "d", "l"], lineterminator="\n")
+        table.writeheader()
+        table.writerows(report["kinds"])
+    write_report(output, "ranktest", report, _markdown(report))
     if tests.failed and not arguments.quiet:
         print(f"{tests.failed} images have no score; {scores} contains the errors.", file=sys.stderr)
     return 1 if tests.failed else 0
@@ -133,7 +137,6 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
 
 
 def _score(model: Model, names: list[str], kinds: list[int], scores: Path, arguments: argparse.Namespace) -> None:
-    from liqe_jax.cli.scorers import progress
     from liqe_jax.compare.ranktest_run import renderings, score_renderings, scorer_of
     from liqe_jax.synthetic import distort
 
@@ -171,33 +174,17 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _describe(tests: RankTests) -> dict[str, Any]:
     from liqe_jax.synthetic import KINDS
 
-    d, p = dataclasses.asdict(tests.d), dataclasses.asdict(tests.p) if tests.p else {}
-    d["threshold"] = d["threshold"] if math.isfinite(d["threshold"]) else None
-    columns = zip(tests.kinds, tests.d_by_kind, tests.l.srcc_by_kind, strict=True)
+    columns = zip(tests.kinds, tests.d_by_kind.tolist(), tests.l.srcc_by_kind.tolist(), strict=True)
     return {
         "photographs": tests.photographs,
         "failed": tests.failed,
-        "d_test": d,
+        "d_test": dataclasses.asdict(tests.d),
         "l_test": {key: getattr(tests.l, key) for key in ("srcc", "krcc", "lists", "incomplete")},
         "l_test_by_mos": {key: getattr(tests.l_by_mos, key) for key in ("srcc", "krcc")},
-        "p_test": {**p, "people": tests.people} if p else None,
+        "p_test": {**dataclasses.asdict(tests.p), "people": tests.people} if tests.p else None,
         "without_p": tests.without_p,
-        "kinds": [
-            {"kind": kind, "name": str(KINDS[kind]), "d": _number(accuracy), "l": _number(srcc)}
-            for kind, accuracy, srcc in columns
-        ],
+        "kinds": [{"kind": kind, "name": str(KINDS[kind]), "d": d, "l": srcc} for kind, d, srcc in columns],
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _write_kinds(report: dict[str, Any], path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        rows = csv.DictWriter(file, ["kind", "name", "d", "l"], lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(report["kinds"])
 
 
 def _markdown(report: dict[str, Any]) -> str:

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
-from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into
+from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
 from liqe_jax.data.label_tables import (
     TOGETHER,
     LabelFile,
     read_labels,
     refuse_to_overwrite,
-    whole_file,
     write_labels,
 )
+from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import DataError, LiqeError, UsageError
-from liqe_jax.messages import LONGEST_TABLE, printable, quoted
+from liqe_jax.messages import printable, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,11 +74,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; returns the exit status.
-
-    Raises:
-      LiqeError: an argument is invalid, a file or model is missing, or no map fits the labels.
-    """
+    """Runs the command; returns the exit status: 1 if an image has no score."""
     _check(arguments)
     sets = read_labels(arguments.labels, arguments.mos_column)
     _check_output(arguments, sets)
@@ -110,15 +104,11 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     mos = {name: labels.mos for name, labels in sets.items()}
     report = report_of(mos, before, after, scores, scorer)
     report["maps"] = {name: found.to_dict() for name, found in maps.items()}
-    with whole_file(output / "realign.json") as file:
-        file.write(json.dumps(_without_nan(report), indent=2) + "\n")
-    text = markdown_of(report, arguments.method)
-    (output / "realign.md").write_text(text, "utf-8")
+    write_report(output, "realign", without_nan(report), markdown_of(report, arguments.method))
     if not arguments.no_figure:
         from liqe_jax.compare.realign_figure import draw
 
         draw(output / "realign.png", before, after, scores, scorer)
-    print(printable(text, LONGEST_TABLE, keep="\n"), end="")
     if not arguments.quiet:
         print(f"{len(sets)} sets realigned: {output / 'all.csv'}", file=sys.stderr)
     return 1 if any(row["scored"] < row["images"] for row in report["sets"]) else 0
@@ -215,8 +205,6 @@ def _known(names: Sequence[str], sets: Mapping[str, LabelFile]) -> None:
 def _scores(
     arguments: argparse.Namespace, sets: Mapping[str, LabelFile], output: Path
 ) -> tuple[str, dict[str, np.ndarray]]:
-    from liqe_jax.data.score_tables import matched, numbers
-
     if arguments.scores:
         tables = zip(sets.items(), arguments.scores, strict=True)
         found = {name: matched(numbers(path, arguments.score_column), labels.images) for (name, labels), path in tables}
@@ -230,12 +218,3 @@ def _scores(
         score_into(model, [os.path.join(folder, image) for image in labels.images], destination, arguments)
         scores[name] = matched(numbers(destination), labels.images, folder)
     return model.name, scores
-
-
-def _without_nan(value: Any) -> Any:
-    """Replaces NaN, which JSON does not have, by None."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,22 +1,27 @@
-"""Scorers of the comparison commands: a model, or a file of scores."""
+"""What the comparison commands share: scorers, which are models or files of scores, and reports."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.cli.inputs import expand
 from liqe_jax.cli.settings import add_preprocess_option
+from liqe_jax.data.label_tables import whole_file
+from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
+from liqe_jax.messages import LONGEST_TABLE, printable
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
@@ -25,11 +30,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCORE_FILES = (".csv", ".jsonl")
-
-
-def is_score_file(argument: str) -> bool:
-    """Whether the argument is a file of scores rather than a model."""
-    return Path(argument).suffix.lower() in SCORE_FILES
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
@@ -142,11 +142,26 @@ def scores_by(
     Raises:
       LiqeError: the model or file cannot be read, or the file does not match the images.
     """
-    from liqe_jax.data.score_tables import matched, numbers
-
-    if is_score_file(argument):
+    if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)
     model = load_model(argument, arguments)
     paths = [os.path.join(folder, name) for name in names]
     score_into(model, paths, destination, arguments)
     return model.name, matched(numbers(destination), names, folder)
+
+
+def without_nan(value: Any) -> Any:
+    """A JSON-ready value with None in place of NaN and infinite numbers, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_report(output: Path, name: str, result: dict[str, Any], text: str) -> None:
+    """Writes OUTPUT/NAME.json and OUTPUT/NAME.md, and prints the text."""
+    with whole_file(output / f"{name}.json") as file:
+        file.write(json.dumps(result, indent=2) + "\n")
+    (output / f"{name}.md").write_text(text, "utf-8", errors="replace")
+    print(printable(text, LONGEST_TABLE, keep="\n"), end="")

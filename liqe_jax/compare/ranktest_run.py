@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -154,17 +155,11 @@ def score_renderings(scorer: Scorer, wanted: Iterable[Rendering]) -> Iterator[di
     Raises:
       DataError: the scorer does not return one score per image.
     """
-    taken: list[Rendering] = []
-
-    def recorded() -> Iterator[Rendering]:
-        for item in wanted:
-            taken.append(item)
-            yield item
-
-    for score in scorer(recorded()):
-        if not taken:
-            raise DataError("The scorer returned more scores than images. Expected one score per image, in order.")
-        item = taken.pop(0)
+    kept, given = itertools.tee(wanted)  # the scorer reads ahead
+    for item, score in itertools.zip_longest(kept, scorer(given)):
+        if item is None or score is None:
+            more = "more" if item is None else "fewer"
+            raise DataError(f"The scorer returned {more} scores than images. Expected one score per image, in order.")
         row: dict[str, Any] = {"image": item.name, "kind": item.kind, "level": item.level}
         if isinstance(score, Failure):
             yield row | {"error": score.error}
@@ -172,10 +167,6 @@ def score_renderings(scorer: Scorer, wanted: Iterable[Rendering]) -> Iterator[di
             yield row | {"error": f"The score is {score}."}
         else:
             yield row | {"quality": float(score)}
-    if taken:
-        raise DataError(
-            f"The scorer returned no score for {len(taken)} images. Expected one score per image, in order."
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,17 +198,13 @@ class RankTests:
 
 
 def run_rank_tests(
-    rows: Iterable[Mapping[str, Any]],
-    mos_of: Callable[[int, int], tuple[float, float]],
-    pristine_mos: tuple[float, float] | None = None,
-    margin: float = MARGIN,
+    rows: Iterable[Mapping[str, Any]], mos_of: Callable[[int, int], tuple[float, float]], margin: float = MARGIN
 ) -> RankTests:
     """Runs the three tests on the rows of `score_renderings`.
 
     Args:
       rows: rows in any order.
       mos_of: maps kind and level to the mean and standard deviation of MOS over images.
-      pristine_mos: mean and standard deviation for pristine photographs; None excludes them from the P-test.
       margin: margin of the P-test, in MOS units.
 
     Raises:
@@ -236,37 +223,28 @@ def run_rank_tests(
     cube = np.array(
         [[[scores.get((name, kind, level), np.nan) for level in LEVELS] for kind in kinds] for name in names]
     )
-    mos = np.array([[mos_of(kind, level) for level in LEVELS] for kind in kinds])
-    flat = np.concatenate([cube.ravel(), pristine if pristine_mos else []])
-    means, sds = (
-        np.concatenate(
-            [
-                np.broadcast_to(mos[..., moment], cube.shape).ravel(),
-                np.full(len(names), pristine_mos[moment]) if pristine_mos else [],
-            ]
-        )
-        for moment in (0, 1)
-    )
-    scored = np.isfinite(flat)
+    scored = np.isfinite(cube)
+    mos, sd = np.moveaxis(np.array([[mos_of(kind, level) for level in LEVELS] for kind in kinds]), -1, 0)
+    means, sds = np.broadcast_to(mos, cube.shape), np.broadcast_to(sd, cube.shape)
     p, people, without_p = None, None, ""
     try:
-        p = p_test(flat, means, margin)
+        p = p_test(cube.ravel(), means.ravel(), margin)
         people = expected_consistency(means[scored], sds[scored], margin)
     except DataError as error:
         # Kinds of nearly equal MOS have no such pairs; the other two tests do not need them.
         without_p = str(error)
-    falling = np.argsort(-mos[..., 0], axis=1, kind="stable")
+    falling = np.argsort(-mos, axis=1, kind="stable")
     return RankTests(
-        int((np.isfinite(cube).any((1, 2)) | np.isfinite(pristine)).sum()),
-        kinds,
-        d_test(pristine, cube),
-        l_test(cube),
-        p,
-        l_test(np.take_along_axis(cube, falling[None], axis=2)),
-        np.array([_d_or_nan(pristine, cube[:, index]) for index in range(len(kinds))]),
-        people,
-        without_p,
-        int(sum(not np.isfinite(score) for score in scores.values())),
+        photographs=int((scored.any((1, 2)) | np.isfinite(pristine)).sum()),
+        kinds=kinds,
+        d=d_test(pristine, cube),
+        l=l_test(cube),
+        p=p,
+        l_by_mos=l_test(np.take_along_axis(cube, falling[None], axis=2)),
+        d_by_kind=np.array([_d_or_nan(pristine, cube[:, index]) for index in range(len(kinds))]),
+        people=people,
+        without_p=without_p,
+        failed=int(sum(not np.isfinite(score) for score in scores.values())),
     )
 
 

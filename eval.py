@@ -1,7 +1,7 @@
 """Evaluates LIQE: `python eval.py --config=configs/eval_liqe.py --weights=M --workdir=W [--config.KEY=VALUE ...]`.
 
-M is a folder, a file or a name, as for `liqe score`; with {session} in it, ten models. Started again with
-the same workdir, a run goes on where it stopped. Several hosts: as train.py.
+M is a folder, a file or a name, as for `liqe score`; with {session} in it, ten models. An interrupted run continues
+when it is started again with the same workdir. Several hosts: as train.py.
 """
 
 import sys
@@ -23,7 +23,7 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 
 def main(_: list[str]) -> None:
-    """Flags, then the library."""
+    """Runs the evaluation that the flags describe."""
     if DISTRIBUTED.value or COORDINATOR.value:
         if jax.config.jax_platforms == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")

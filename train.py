@@ -1,9 +1,8 @@
 """Trains LIQE: `python train.py --config=configs/liqe_mix.py --workdir=W [--config.KEY=VALUE ...]`.
 
-Started again with the same workdir, a run goes on where it stopped. With {session} in it, ten models are trained one
-after the other, on LIQE's ten sessions. Several hosts: start the same
-command on each, with a workdir that they share; on TPU pods with --distributed they find each other,
-elsewhere give --coordinator, --processes and --process_id.
+An interrupted run continues when it is started again with the same workdir. With {session} in the workdir, ten models
+are trained one after the other, on LIQE's ten sessions. Several hosts: start the same command on each, with a shared
+workdir; give --distributed on TPU pods, elsewhere --coordinator, --processes and --process_id.
 """
 
 import sys
@@ -31,7 +30,7 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 
 def main(_: list[str]) -> None:
-    """Flags, then the library."""
+    """Runs the training that the flags describe."""
     return_freed_memory()
     logging.set_verbosity(logging.WARNING)  # Orbax logs every one of its steps
     if DISTRIBUTED.value or COORDINATOR.value:
@@ -49,7 +48,7 @@ def main(_: list[str]) -> None:
             workdir = WORKDIR.value.replace(SESSION, session)
             train_and_evaluate(CONFIG.value, workdir)
             if not (export_folder(workdir, CONFIG.value.name) / LAST).is_dir():
-                return  # told to stop
+                return  # stopped by a signal
     except LiqeError as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""Reading files that may be anything: regular files only, of bounded size, and JSON of bounded depth.
+"""Reads files that may be anything: regular files only, of bounded size, and JSON of bounded depth. Writes whole files.
 
 Opening a named pipe waits for a writer, and a device such as /dev/zero has no end. Both are refused before a byte is
 read.
@@ -6,13 +6,15 @@ read.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 # The largest image, table or JSON file that is read, and the environment variable that raises the limit. An 8-bit RGB
 # image of 179 megapixels, which the decoder's limit allows, has 537 million bytes where nothing is compressed.
@@ -116,3 +118,14 @@ def read_json(path: str | os.PathLike) -> Any:
       OSError, ValueError: as `read_text` and `parse_json`.
     """
     return parse_json(read_text(Path(path)))
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Opens a text file for writing that replaces `path` when it is complete, and not at all after an error."""
+    fresh = path.with_name(path.name + ".new")
+    with open(fresh, "w", encoding="utf-8", newline="") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)

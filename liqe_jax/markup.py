@@ -18,13 +18,18 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def escaped(text: str) -> str:
+    """Text as HTML; surrogates (in file names that are not UTF-8) become question marks."""
+    return html.escape(text.encode("utf-8", "replace").decode())
+
+
 def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], classes: Sequence[str] = ()) -> str:
     """A table in HTML; `classes` are the columns' CSS classes, "" for none."""
     marks = [f' class="{name}"' if name else "" for name in classes or [""] * len(header)]
 
     def line(tag: str, cells: Sequence[str]) -> str:
         pairs = zip(cells, marks, strict=True)
-        return "<tr>" + "".join(f"<{tag}{mark}>{html.escape(cell)}</{tag}>" for cell, mark in pairs) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}{mark}>{escaped(cell)}</{tag}>" for cell, mark in pairs) + "</tr>"
 
     head, body = line("th", header), "".join(line("td", row) for row in rows)
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"

@@ -83,7 +83,7 @@ class KnownEncoder(Encoder):
     """Reads the answer from a crop's mean colour; its feature is that colour, and it has no text.
 
     Attributes:
-      kind: "oracle", "reversed", "noise", "constant", or "damaged", which is NaN where red is 0.
+      kind: "oracle", "reversed", "noise", "constant", or "corrupt", which is NaN where red is 0.
     """
 
     name: ClassVar[str] = "known"
@@ -113,7 +113,7 @@ class KnownEncoder(Encoder):
             red = jnp.asarray(np.random.default_rng(5).permutation(256), jnp.float32)[red.astype(jnp.int32)]
         elif self.kind == "constant":
             red, green, blue = jnp.full_like(red, 127.5), 0 * green, 0 * blue
-        elif self.kind == "damaged":
+        elif self.kind == "corrupt":
             red = jnp.where(red == 0, jnp.nan, red)
         position = red[..., None] * (4 / 255)
         levels = jnp.maximum(0, 1 - jnp.abs(position - jnp.arange(5)))  # their expectation is the quality

@@ -56,7 +56,7 @@ COUNTS = {"live": 779, "csiq": 58, "kadid10k": 250, "bid": 6, "clive": 5, "koniq
 
 @pytest.fixture(scope="session")
 def originals(tmp_path_factory) -> Path:
-    """Fakes of all sets, a folder each, and LIQE's label files in LIQE/. Read-only: copy to damage."""
+    """Fakes of all sets, a folder each, and LIQE's label files in LIQE/. Read-only: copy before changing them."""
     root = tmp_path_factory.mktemp("originals")
     for slug, fake in fakes.WITH_LIQE.items():
         (root / slug).mkdir()
@@ -160,7 +160,7 @@ def test_a_builder_works_through_tfds_alone(originals, tmp_path):
 
     manual = tmp_path / "manual"
     shutil.copytree(originals / "clive", manual / "clive")
-    shutil.copytree(originals / "LIQE" / "IQA_Database", manual / "IQA_Database")  # found without being told
+    shutil.copytree(originals / "LIQE" / "IQA_Database", manual / "IQA_Database")  # found without an option
     builder = tfds.builder("clive", data_dir=str(tmp_path / "data"), quiet=True)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(manual)))
     assert builder.info.splits["full"].num_examples == 5
@@ -510,13 +510,13 @@ def test_official_files_of_bid_and_agiqa(goldens, tmp_path):
     assert max(row.mos for row in rows) == pytest.approx(4.489, abs=1e-3)
 
 
-# Missing, damaged, misplaced.
+# Missing, corrupt, misplaced.
 
 
 @pytest.fixture
-def damaged(originals, tmp_path) -> Path:
-    """AGIQA-3K with one image missing, one cut off, and one that is no image."""
-    folder = tmp_path / "damaged"
+def corrupted(originals, tmp_path) -> Path:
+    """AGIQA-3K with one image missing, one cut off, and one that is not an image."""
+    folder = tmp_path / "corrupted"
     shutil.copytree(originals / "agiqa3k", folder)
     (folder / "file" / "AttnGAN_normal_001.jpg").unlink()
     cut = folder / "file" / "AttnGAN_normal_002.jpg"
@@ -525,9 +525,9 @@ def damaged(originals, tmp_path) -> Path:
     return folder
 
 
-def test_missing_and_unreadable_images_are_an_error_by_name(damaged, tmp_path):
+def test_missing_and_unreadable_images_are_an_error_by_name(corrupted, tmp_path):
     with pytest.raises(DataError) as caught:
-        prepare("agiqa3k", damaged, tmp_path / "data", quiet=True)
+        prepare("agiqa3k", corrupted, tmp_path / "data", quiet=True)
     message = str(caught.value)
     assert "3 of 6 images are usable" in message
     assert "1 missing:\n  AttnGAN_normal_001.jpg" in message
@@ -538,14 +538,14 @@ def test_missing_and_unreadable_images_are_an_error_by_name(damaged, tmp_path):
         load_set("agiqa3k", tmp_path / "data")
 
 
-def test_missing_images_can_be_left_out(damaged, tmp_path):
-    folder, report = prepare("agiqa3k", damaged, tmp_path / "data", allow_missing=True, quiet=True)
+def test_missing_images_can_be_left_out(corrupted, tmp_path):
+    folder, report = prepare("agiqa3k", corrupted, tmp_path / "data", allow_missing=True, quiet=True)
     assert report.missing == ["AttnGAN_normal_001.jpg"]
     assert list(report.unreadable) == ["AttnGAN_normal_002.jpg", "sd1.5_lowcorr_000.jpg"]
     loaded = load_set("AGIQA-3K", tmp_path / "data")
     assert loaded.names == ("AttnGAN_normal_000.jpg", "sd1.5_lowcorr_001.jpg", "sd1.5_lowcorr_002.jpg")
     np.testing.assert_array_equal(loaded.mos, [0.5, 1.5, 2.5])
-    assert loaded.read([2]) == [(damaged / "file" / "sd1.5_lowcorr_002.jpg").read_bytes()]
+    assert loaded.read([2]) == [(corrupted / "file" / "sd1.5_lowcorr_002.jpg").read_bytes()]
     assert json.loads((folder / "labels.json").read_text())["report"]["missing"] == ["AttnGAN_normal_001.jpg"]
 
 
@@ -713,7 +713,7 @@ def test_killed_while_it_works(originals, tmp_path):
 
 
 def test_killed_while_it_writes(originals, prepared, tmp_path):
-    """What tfds leaves behind is no data set, and is gone after the next attempt."""
+    """What tfds leaves behind is not a data set, and is removed after the next attempt."""
     stale = tmp_path / "clive" / "incomplete.ABC123_1.0.0"
     shutil.copytree(prepared[0] / "clive" / "1.0.0", stale)
     with pytest.raises(DataError, match="there are: none"):
@@ -806,7 +806,7 @@ def test_several_files_of_records_are_one_sequence(prepared, tmp_path):
     assert Records(paths)(positions) == expected(positions)
 
 
-def test_several_sets_of_ones_own(originals, tmp_path):
+def test_several_sets_of_your_own(originals, tmp_path):
     for name in ("first", "second"):
         prepare("folder_csv", originals / "folder_csv", tmp_path, own_name=name, quiet=True)
     assert load_set("first", tmp_path).name == "first"
@@ -827,13 +827,13 @@ def test_names_that_stand_for_others_are_refused(name, originals, prepared, tmp_
 
 
 @pytest.mark.parametrize("name", ["generated_by_gan", "generated-gan", "cropsy", "crops_of_mine"])
-def test_names_that_only_begin_like_others_are_ones_own(name, originals, tmp_path):
+def test_names_that_only_begin_like_others_are_allowed(name, originals, tmp_path):
     prepare("folder_csv", originals / "folder_csv", tmp_path, own_name=name, quiet=True)
     (loaded,) = load_sets([name], tmp_path)
     assert (loaded.name, loaded.names[0]) == (name, "a.jpg")
 
 
-def test_a_damaged_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
+def test_a_corrupt_record_is_an_image_that_cannot_be_read(prepared, tmp_path):
     shutil.copytree(prepared[0] / "clive", tmp_path / "clive")
     (file,) = tmp_path.rglob("*.array_record*")
     content = bytearray(file.read_bytes())
@@ -867,7 +867,7 @@ def test_threads_that_read_import_nothing(part, prepared, monkeypatch):
     assert all(len(image) > 100 for (image,) in images)
 
 
-def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
+def test_a_set_that_vanished_is_not_called_corrupt(prepared, tmp_path):
     shutil.copytree(prepared[0] / "clive", tmp_path / "clive")
     loaded = load_set("clive", tmp_path)
     shutil.rmtree(tmp_path / "clive")
@@ -885,7 +885,7 @@ def test_a_set_that_vanished_is_not_called_damaged(prepared, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["vanishes", "changes"])
-def test_an_image_that_is_another_when_it_is_written_is_named(what, tmp_path, monkeypatch):
+def test_an_image_that_is_that_changed_is_named(what, tmp_path, monkeypatch):
     photos = tmp_path / "photos"
     fakes.picture(photos / "a.png", 0, (64, 64))
     (photos / "labels.csv").write_text("image,mos\na.png,3\n")
@@ -902,7 +902,7 @@ def test_an_image_that_is_another_when_it_is_written_is_named(what, tmp_path, mo
     assert "Make room" not in str(caught.value)
 
 
-def test_verify_finds_damage(prepared, tmp_path):
+def test_verify_finds_corrupt_images(prepared, tmp_path):
     shutil.copytree(prepared[0] / "clive", tmp_path / "clive")
     sidecar = tmp_path / "clive" / "1.0.0" / "labels.json"
     content = json.loads(sidecar.read_text())
@@ -970,7 +970,7 @@ def test_the_page_of_a_set_states_the_facts_of_its_builder(spec):
     low, high = spec.mos_range
     facts = [f"- Images: {spec.count:,}.", f"Range {low:g} to {high:g}."] if spec.count else []
     facts += [f"- Licence: {spec.licence}", f"```\n{spec.tree}\n```", spec.title, spec.url]
-    facts += [f"liqe data prepare {spec.slug} --manual-dir D --data-dir O {spec.command}".rstrip()]
+    facts.append(spec.summary().splitlines()[-1])
     facts += [f"IQA_Database/{spec.liqe.folder}/splits2"] if spec.liqe else []
     assert [fact for fact in facts if fact not in page] == []
     row = f"| [{spec.name}]({spec.slug}.md) | {spec.count:,} | {low:g} to {high:g} |" if spec.count else spec.slug

@@ -485,18 +485,18 @@ def test_an_evaluation_of_an_earlier_version_is_read(run, tmp_path):
     assert tables_from(folder)["results"] == content["results"]
 
 
-def test_damaged_predictions_are_refused(run, tmp_path):
+def test_corrupt_predictions_are_refused(run, tmp_path):
     folder, _ = run(folder=tmp_path / "a")
     path = folder / "predictions" / "model" / "spaq.jsonl"
     text = path.read_text()
-    for damaged in (text[:-40], text.replace('"quality":', '"q":', 1), text.split("\n", 1)[1], ""):
-        path.write_text(damaged)
+    for corrupt in (text[:-40], text.replace('"quality":', '"q":', 1), text.split("\n", 1)[1], ""):
+        path.write_text(corrupt)
         with pytest.raises(DataError, match=r"spaq\.jsonl"):
             tables_from(folder)
 
 
 @pytest.mark.parametrize("name", ["a\u2028b.png", "a\u0085b.png", "a\x1cb.png", "a\rb.png", "a\nb.png"])
-def test_a_name_with_an_end_of_line_damages_nothing(tmp_path, name):
+def test_a_name_with_an_end_of_line_is_read_back(tmp_path, name):
     header = {"model": "m"}
     kept = PredictionFile(tmp_path / "x.jsonl", header)
     with kept.append() as add:
@@ -561,7 +561,7 @@ def test_too_few_images_are_named(tmp_path):
 
 def test_nan_names_the_image(tmp_path):
     with pytest.raises(ModelError, match=r"known predicts NaN for LIVE/\d\d\d.png"):
-        evaluate(settings(), "m", tmp_path, lambda path: known_model(kind="damaged"), load_set)
+        evaluate(settings(), "m", tmp_path, lambda path: known_model(kind="corrupt"), load_set)
 
 
 @pytest.mark.parametrize(

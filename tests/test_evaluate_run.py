@@ -145,7 +145,7 @@ def test_two_hosts_predict_as_one(finished, model_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--weights=nowhere"], "No model"),
         ([], "No model is named"),
@@ -153,10 +153,10 @@ def test_two_hosts_predict_as_one(finished, model_folder, tmp_path):
         (["--weights=m", "--config.on_seen=hide"], "config.on_seen must be one of"),
     ],
 )
-def test_errors_are_one_line_and_status_2(tmp_path, options, told):
+def test_errors_are_one_line_and_status_2(tmp_path, options, message):
     result = start(command(tmp_path / "w", *options))
     assert result.returncode == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -214,7 +214,7 @@ def test_global_ranking_without_a_maximum():
             global_ranking(wrong)
 
 
-def test_strengths_of_judgements():
+def test_strengths_of_ratings():
     competition = compete(NAMES, QUALITY, -QUALITY, levels=2)
     pair = competition.pairs[0]
     good, bad = ("left", "right") if pair.better_is_left else ("right", "left")

@@ -10,12 +10,13 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import wasserstein_distance
 
+from liqe_jax.bounded_io import whole_file
 from liqe_jax.cli.main import main
 from liqe_jax.compare import overlap
-from liqe_jax.compare.overlap import compare_sets, opposite_share, overlap_coefficient, srcc_and_rmse, wasserstein
+from liqe_jax.compare.overlap import compare_sets, opposite_share, overlap_coefficient, srcc_and_rmse
 from liqe_jax.compare.realign import METHODS, MonotoneMap, fit_isotonic, fit_monotone_logistic, stretch
-from liqe_jax.data.label_tables import whole_file
 from liqe_jax.errors import DataError, UsageError
 
 from .conftest import photograph
@@ -173,13 +174,12 @@ def test_rescaling():
         stretch(np.full(3, 4.0))
 
 
-def test_overlap_and_distance_by_hand():
+def test_overlap_by_hand():
     low, high = np.array([1.1, 1.1, 1.1, 3.1]), np.array([4.9, 3.1])
     assert overlap_coefficient(low, high) == pytest.approx(0.25)
     assert overlap_coefficient(low, low) == pytest.approx(1)
     assert overlap_coefficient(np.array([1.1]), high) == 0
     assert overlap_coefficient(np.array([-5.0, 9]), np.array([1.0, 5])) == pytest.approx(1)
-    assert wasserstein(np.array([1.0, 2]), np.array([2.5, 3.5])) == pytest.approx(1.5)
 
 
 def test_opposite_share_against_loops(monkeypatch):
@@ -212,7 +212,7 @@ def test_realignment_by_an_oracle_ends_every_contradiction():
         assert pair.contradicted[1] == 0
         assert pair.order_changed == pytest.approx(pair.contradicted[0])
         a, b = pair.sets
-        assert pair.wasserstein[1] == pytest.approx(wasserstein(QUALITY[a], QUALITY[b]), abs=1e-6)
+        assert pair.wasserstein[1] == pytest.approx(wasserstein_distance(QUALITY[a], QUALITY[b]), abs=1e-6)
         assert pair.overlap[1] == pytest.approx(overlap_coefficient(QUALITY[a], QUALITY[b]), abs=1e-6)
     nobody = {name: np.full(len(mos), np.nan) for name, mos in MOS.items()}
     assert all(np.isnan(pair.contradicted).all() for pair in compare_sets(before, after, nobody))
@@ -274,7 +274,7 @@ def test_files_in_files_out(files, capsys):
 
 def test_logistic_maps_and_images_without_a_score(files, capsys):
     lines = (files / "lab.jsonl").read_text().splitlines(keepends=True)
-    (files / "lab.jsonl").write_text("".join(lines[:-30]) + '{"image": "some/where/299.png", "error": "damaged"}\n')
+    (files / "lab.jsonl").write_text("".join(lines[:-30]) + '{"image": "some/where/299.png", "error": "corrupt"}\n')
     out = files / "out"
     command = ("realign", *labels_and_scores(files, ["lab", "wild"]), "--output", out, "--no-figure", "--quiet")
     assert run(*command, "--method", "logistic") == 1

@@ -77,7 +77,7 @@ def _set_options() -> dict[Option, list[str]]:
 
     users: dict[Option, list[str]] = {}
     for spec in SPECS.values():
-        for option in spec.options:
+        for option in spec.all_options:
             users.setdefault(option, []).append(spec.slug)
     return users
 
@@ -99,11 +99,7 @@ def _positive(text: str) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Prints the list or a page; returns the exit status.
-
-    Raises:
-      DataError: the data set is unknown.
-    """
+    """Prints the list or a page; returns the exit status."""
     if arguments.name:
         from liqe_jax.data.sets import find_spec
 
@@ -120,11 +116,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_prepare(arguments: argparse.Namespace) -> int:
-    """Prepares a data set; returns the exit status.
-
-    Raises:
-      DataError: files are missing, malformed or corrupt, or the set is prepared already.
-    """
+    """Prepares a data set; returns the exit status."""
     from liqe_jax.data.prepare.run import prepare
 
     given = {option.name: value for option in _set_options() if (value := vars(arguments)[option.name]) is not None}
@@ -144,11 +136,7 @@ def run_prepare(arguments: argparse.Namespace) -> int:
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """Prints corrupt images; returns 1 if there are any.
-
-    Raises:
-      DataError: the set does not exist, or its records cannot be opened.
-    """
+    """Prints corrupt images; returns 1 if there are any."""
     from liqe_jax.data.prepare.verify import verify
 
     verified = verify(arguments.name, arguments.data_dir, arguments.quiet)
@@ -159,11 +147,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def run_preview(arguments: argparse.Namespace) -> int:
-    """Writes the sheet; returns the exit status.
-
-    Raises:
-      DataError: the set does not exist, or the sheet cannot be written.
-    """
+    """Writes the sheet; returns the exit status."""
     from liqe_jax.data.prepare.preview import write_sheet
     from liqe_jax.data.reading.prepared import load_set
 

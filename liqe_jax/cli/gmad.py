@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import html
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by, without_nan, write_report
 from liqe_jax.data.score_tables import read_rows
 from liqe_jax.errors import DataError
-from liqe_jax.markup import html_table, markdown_table
+from liqe_jax.markup import escaped, html_table, markdown_table
 
 if TYPE_CHECKING:
     from liqe_jax.compare.gmad import Competition
@@ -127,11 +126,7 @@ def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
 
 
 def rank(competition: Competition, ratings: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
-    """Aggressiveness, resistance and global ranks from the rows of a file of ratings.
-
-    Raises:
-      DataError: a row does not match the pairs.
-    """
+    """Aggressiveness, resistance and global ranks from the rows of a file of ratings."""
     from liqe_jax.compare.gmad_ranking import global_ranking, rated_pairs, strengths_of, tally
 
     strengths = strengths_of(ratings, competition)
@@ -181,10 +176,10 @@ def _signs(result: dict[str, Any]) -> str:
 
 
 def _above_pairs(result: dict[str, Any]) -> str:
-    text = f"<p>{html.escape(_signs(result))}</p>" if result["negated"] else ""
+    text = f"<p>{escaped(_signs(result))}</p>" if result["negated"] else ""
     if "ranking" in result:
         rows, note = _ranking(result)
-        text += f"{html_table(RANKING_HEADER, rows)}<p>{html.escape(note)}</p>"
+        text += f"{html_table(RANKING_HEADER, rows)}<p>{escaped(note)}</p>"
     return text
 
 

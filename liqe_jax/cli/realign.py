@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
+    from liqe_jax.compare.overlap import markdown_of, report_of
     from liqe_jax.compare.realign import METHODS, stretch
-    from liqe_jax.compare.realign_report import markdown_of, report_of
 
     ranges = _ranges(arguments.range)
     # Before scoring, which is slow.

@@ -1,4 +1,7 @@
-"""What the comparison commands share: scorers, which are models or files of scores, and reports."""
+"""What the comparison commands share: scorers, which are models or files of scores, and reports.
+
+Errors are `LiqeError`, which `main` prints.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jaxtyping import Float
 
+from liqe_jax.bounded_io import whole_file
 from liqe_jax.cli.inputs import expand
 from liqe_jax.cli.settings import add_preprocess_option
-from liqe_jax.data.label_tables import whole_file
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
@@ -46,11 +49,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def images_in(folder: str, recursive: bool) -> list[str]:
-    """Names of the images of a folder, relative to it, sorted.
-
-    Raises:
-      UsageError: the folder does not exist or contains no images.
-    """
+    """Names of the images of a folder, relative to it, sorted."""
     if not os.path.isdir(folder):
         raise UsageError(f"{folder} is not a folder. Expected a folder of images.")
     names = []
@@ -65,11 +64,7 @@ def images_in(folder: str, recursive: bool) -> list[str]:
 
 
 def make_folder(path: str) -> Path:
-    """Creates the folder of a command's results if it does not exist.
-
-    Raises:
-      UsageError: it cannot be created.
-    """
+    """Creates the folder of a command's results if it does not exist."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,11 +74,7 @@ def make_folder(path: str) -> Path:
 
 
 def load_model(name: str, arguments: argparse.Namespace) -> Model:
-    """Loads a model with the options of `add_scoring_options`.
-
-    Raises:
-      LiqeError: the model cannot be loaded.
-    """
+    """Loads a model with the options of `add_scoring_options`."""
     from liqe_jax.cli.settings import use_compilation_cache
     from liqe_jax.scoring.load import load
 
@@ -92,11 +83,7 @@ def load_model(name: str, arguments: argparse.Namespace) -> Model:
 
 
 def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
-    """Scores images into a JSONL file like `liqe score`, except those that the file already contains.
-
-    Raises:
-      UsageError: the file contains results of another model, preset or dtype, or another process writes it.
-    """
+    """Scores images into a JSONL file like `liqe score`, except those that the file already contains."""
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import JsonlWriter
 
@@ -138,9 +125,6 @@ def scores_by(
       destination: JSONL file for the results of a model.
       arguments: the options of `add_scoring_options`.
       column: score column of a file; None uses the default names.
-
-    Raises:
-      LiqeError: the model or file cannot be read, or the file does not match the images.
     """
     if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)

@@ -1,9 +1,11 @@
-"""gMAD pairs for raters: side-by-side pictures, and a page with buttons that saves their ratings."""
+"""gMAD pairs for raters: side-by-side pictures, and a page with buttons that saves their ratings.
+
+An image that cannot be decoded is an `ImageError`.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import os
@@ -14,7 +16,7 @@ from PIL import Image
 from liqe_jax.compare.gmad import ROLES, Competition, Pair
 from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodeOptions, decode
-from liqe_jax.markup import fill_page
+from liqe_jax.markup import escaped, fill_page, html_table
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
 THUMBNAIL_SIDE = 560  # longest side of an image on the page, pixels
@@ -31,11 +33,7 @@ CHOICES = (
 
 
 def open_small(path: str | os.PathLike, side: int) -> Image.Image:
-    """Decodes an image upright, with no side longer than `side`.
-
-    Raises:
-      ImageError: it cannot be decoded.
-    """
+    """Decodes an image upright, with no side longer than `side`."""
     picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     return picture
@@ -51,11 +49,7 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def write_pictures(competition: Competition, folder: str | os.PathLike, destination: Path) -> None:
-    """Writes one JPEG per pair to `destination`, named by the pair's id, and removes those of earlier runs.
-
-    Raises:
-      ImageError: an image cannot be decoded.
-    """
+    """Writes one JPEG per pair to `destination`, named by the pair's id, and removes those of earlier runs."""
     destination.mkdir(parents=True, exist_ok=True)
     for role in ROLES:
         for old in destination.glob(f"{role}-defends-*.jpg"):
@@ -75,9 +69,6 @@ def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str,
       folder: folder that the image names are relative to.
       labels: names of the two scorers.
       summary_html: HTML placed above the pairs, unescaped.
-
-    Raises:
-      ImageError: an image cannot be decoded.
     """
     pairs = [
         {"pair": p.id, "left": competition.names[p.left], "right": competition.names[p.right]}
@@ -85,11 +76,11 @@ def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str,
     ]
     left_out = ""
     if competition.left_out:
-        items = "".join(f"<li>{_text(name)}</li>" for name in competition.left_out)
+        items = "".join(f"<li>{escaped(name)}</li>" for name in competition.left_out)
         left_out = f"<details><summary>{len(competition.left_out)} images left out</summary><ul>{items}</ul></details>"
     return fill_page(
         "gmad.html",
-        title=f"gMAD: {_text(labels[0])} and {_text(labels[1])}",
+        title=f"gMAD: {escaped(labels[0])} and {escaped(labels[1])}",
         summary=summary_html,
         left_out=left_out,
         sections="\n".join(_section(competition, pair, folder, labels) for pair in competition.pairs),
@@ -110,19 +101,17 @@ def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, la
         f'<label><input type="radio" name="{pair.id}" value="{side} {strength:g}"> {text}</label>'
         for side, strength, text in CHOICES
     )
-    rows = "".join(
-        f"<tr><td>{side}: {_text(competition.names[index])}</td>"
-        + "".join(f"<td>{competition.scores[scorer, index]:.4g}</td>" for scorer in (0, 1))
-        + "</tr>"
+    rows = [
+        (f"{side}: {competition.names[index]}", *(f"{score:.4g}" for score in competition.scores[:, index]))
         for side, index in sides
-    )
+    ]
     chosen, preferred = pair.level_set, "left" if pair.better_is_left else "right"
     return f"""<section id="{pair.id}"><h2>{pair.id.split("-")[0]} defends, level {pair.level}</h2>
 <div class="pair">{figures}</div><fieldset>{choices}</fieldset>
 <details><summary>scores</summary>
-<p>{_text(labels[pair.defender])} defends: {len(chosen.members)} images within {chosen.center:.4g} &plusmn;
-{chosen.tolerance:.3g}. {_text(labels[pair.attacker])} attacks and prefers the {preferred} image.</p>
-<table><tr><th></th><th>{_text(labels[0])}</th><th>{_text(labels[1])}</th></tr>{rows}</table></details></section>"""
+<p>{escaped(labels[pair.defender])} defends: {len(chosen.members)} images within {chosen.center:.4g} &plusmn;
+{chosen.tolerance:.3g}. {escaped(labels[pair.attacker])} attacks and prefers the {preferred} image.</p>
+{html_table(("", *labels), rows)}</details></section>"""
 
 
 def _open(competition: Competition, index: int, folder: str | os.PathLike, side: int) -> Image.Image:
@@ -137,8 +126,3 @@ def _inline(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _text(text: str) -> str:
-    """Escapes a file name as HTML; surrogates (names that are not UTF-8) become question marks."""
-    return html.escape(text.encode("utf-8", "replace").decode())

@@ -8,10 +8,9 @@ are due to Ma et al. (TPAMI 2020); here they are the means over pairs of `max(st
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -23,14 +22,8 @@ from liqe_jax.extras import require
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class RatedPair:
-    """A pair with the mean rating of all raters.
-
-    Attributes:
-      defender, attacker: indices of the scorers.
-      strength: in [-1, 1], see above.
-    """
+class RatedPair(NamedTuple):
+    """Indices of two scorers, and the mean strength of a pair over all raters, in [-1, 1]."""
 
     defender: int
     attacker: int

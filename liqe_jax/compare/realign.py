@@ -66,15 +66,9 @@ class MonotoneMap:
             arrays = {key: np.asarray(value) for key, value in dict(description["parameters"]).items()}
             dimensions = 1 if method == "isotonic" else 0
             fits = set(arrays) == expected[method] and isinstance(falls, bool)
-            # Numbers in quotes are strings, which `to_dict` never writes.
-            fits = fits and all(a.dtype.kind in "iuf" and a.ndim == dimensions for a in arrays.values())
-            fits = fits and all(np.isfinite(a).all() for a in arrays.values())
-            if method == "isotonic" and fits:
-                knots, quality = arrays["mos"], arrays["quality"]
-                rises = bool((np.diff(knots) > 0).all() and (np.diff(quality) >= 0).all())
-                fits = knots.size > 1 and quality.shape == knots.shape and rises
-            elif fits:
-                fits = bool(arrays["low"] <= arrays["high"] and arrays["width"] > 0)
+            for array in arrays.values():  # numbers in quotes are strings, which `to_dict` never writes
+                fits = fits and array.dtype.kind in "iuf" and array.ndim == dimensions and np.isfinite(array).all()
+            fits = fits and _increases(method, arrays)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"Not the description of a monotone map ({error!r}). Expected a file written by `liqe realign`."
@@ -86,6 +80,15 @@ class MonotoneMap:
             )
         parameters = {key: np.asarray(value, np.float64).tolist() for key, value in arrays.items()}
         return cls(method, MappingProxyType(parameters), falls)
+
+
+def _increases(method: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    if method == "logistic":
+        return bool(arrays["low"] <= arrays["high"] and arrays["width"] > 0)
+    mos, quality = arrays["mos"], arrays["quality"]
+    return bool(
+        mos.size > 1 and quality.shape == mos.shape and (np.diff(mos) > 0).all() and (np.diff(quality) >= 0).all()
+    )
 
 
 def fit_isotonic(

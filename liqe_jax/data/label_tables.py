@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
+from liqe_jax.bounded_io import whole_file
 from liqe_jax.data.score_tables import MOS_COLUMNS, numbers, read_rows
 from liqe_jax.errors import UsageError
 
@@ -65,15 +65,6 @@ def refuse_to_overwrite(written: Iterable[Path], inputs: Iterable[str]) -> None:
         for path in inputs:
             if target.exists() and os.path.samefile(target, path):
                 raise UsageError(f"The input {path} would be overwritten. Give another folder as --output.")
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Opens a text file for writing that replaces `path` atomically when it is complete."""
-    fresh = path.with_name(path.name + ".new")
-    with open(fresh, "w", encoding="utf-8", newline="") as file:
-        yield file
-    os.replace(fresh, path)
 
 
 def write_labels(sets: Mapping[str, LabelFile], after: Mapping[str, np.ndarray], output: Path) -> None:

@@ -1,4 +1,7 @@
-"""Reads scores and labels from CSV and JSONL files, such as those of `liqe score`."""
+"""Reads scores and labels from CSV and JSONL files, such as those of `liqe score`.
+
+Missing and malformed files, columns and values are a `DataError`.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,7 @@ MOS_COLUMNS = ("mos", "MOS")
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads the rows of a CSV file with a header, or of a JSONL file (by suffix).
-
-    Raises:
-      DataError: the file cannot be read, is malformed, or is empty.
-    """
+    """Reads the rows of a CSV file with a header, or of a JSONL file (by suffix)."""
     if Path(path).suffix.lower() in (".jsonl", ".json"):
         try:
             rows = [parse_json(line) for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
@@ -45,11 +44,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Sequence[str], path: object) -> str:
-    """The column `wanted`, or the first of the usual columns that exists.
-
-    Raises:
-      DataError: the column does not exist.
-    """
+    """The column `wanted`, or the first of the usual columns that exists."""
     present = list(dict.fromkeys(str(key) for row in rows for key in row))
     found = next((name for name in ([wanted] if wanted else usual) if name in present), None)
     if found is None:
@@ -69,9 +64,6 @@ def numbers(
       column: name of the column; None uses the first of `usual` that exists.
       usual: default column names.
       gaps: whether rows without a number (failed images) are allowed; they become NaN.
-
-    Raises:
-      DataError: the column does not exist, a value is not a number, or an image is repeated.
     """
     rows = read_rows(path)
     image_column = find_column(rows, None, IMAGE_COLUMNS, path)
@@ -105,9 +97,6 @@ def matched(
 
     A row's image may be the name, a path to the image (relative to the working folder or absolute), or a
     file name that is unique among images and rows.
-
-    Raises:
-      DataError: no name matches.
     """
     by_path = {os.path.abspath(row): value for row, value in values.items()}
     by_base = _unique({row: os.path.basename(row) for row in values})

@@ -1,10 +1,15 @@
-"""Readers for tables of labels and scores: CSV, text, Excel, MATLAB."""
+"""Readers for tables of labels and scores: CSV, text, Excel, MATLAB.
+
+They raise `DataError`, which names the place, if a file is missing, has another format or lacks a column, if a cell
+does not hold what is expected, and if the package that reads the format is not installed.
+"""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +19,9 @@ from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import DataError
 from liqe_jax.messages import other_separator, printable, quoted
 
-INSTALL = "Install what reads it: pip install 'liqe_jax[data]'."
-
 
 def number(text: Any, where: str) -> float:
-    """Converts text to a finite number.
-
-    Raises:
-      DataError: it is not a finite number; `where` locates it.
-    """
+    """Converts text to a finite number."""
     try:
         value = float(text)
     except (TypeError, ValueError):
@@ -52,10 +51,6 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, strip: bool = True) -> 
       path: the file.
       columns: names of columns that it must have.
       strip: whether to remove white space around values; names of columns are always stripped.
-
-    Raises:
-      DataError: the file is not UTF-8, does not separate columns by commas, lacks a column, or has a row with too
-        few or too many values.
     """
     text = _text_of(path)
     try:
@@ -86,31 +81,19 @@ def read_csv(path: Path, columns: Sequence[str] = (), *, strip: bool = True) -> 
 
 
 def read_scores(path: Path, name: str, score: str) -> list[tuple[str, float]]:
-    """Reads two columns of a CSV file: names of images, and finite numbers.
-
-    Raises:
-      DataError: as `read_csv`, or a score is not a finite number.
-    """
+    """Reads two columns of a CSV file: names of images, and finite numbers."""
     return [(row[name], number(row[score], f"{path}, {row[name]}")) for row in read_csv(path, (name, score))]
 
 
 def read_lines(path: Path, encoding: str = "ascii", errors: str = "replace") -> Iterator[tuple[str, str]]:
-    """Yields the lines of a text file that are not empty, each after its place for error messages.
-
-    Raises:
-      DataError: the file cannot be read.
-    """
+    """Yields the lines of a text file that are not empty, each after its place for error messages."""
     for position, line in enumerate(_text_of(path, encoding, errors).splitlines(), start=1):
         if line.strip():
             yield f"{path}, line {position}", line
 
 
 def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    """Checks a header.
-
-    Raises:
-      DataError: a column is missing.
-    """
+    """Checks a header."""
     if absent := [column for column in columns if column not in header]:
         raise DataError(
             f"{path} has no column {', '.join(absent)}; it has {printable(', '.join(map(str, header))) or 'nothing'}. "
@@ -127,9 +110,6 @@ def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> 
       path: an .xlsx file, or an old .xls file.
       columns: names of columns that the sheet must have.
       sheet: name of the sheet; None takes the first.
-
-    Raises:
-      DataError: openpyxl or xlrd is not installed, the file cannot be read, or it lacks the sheet or a column.
     """
     cells = enumerate(_xls_cells(path) if path.suffix.lower() == ".xls" else _xlsx_cells(path, sheet), start=1)
     first: list[str] = []
@@ -150,14 +130,7 @@ def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> 
 
 
 def _xlsx_cells(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
-    try:
-        import openpyxl
-    except ImportError as error:
-        raise DataError(f"{path} is an Excel file. {INSTALL}") from error
-    try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except Exception as error:  # zip and XML errors of many kinds
-        raise DataError(f"{path} is not a readable .xlsx file: {printable(error)}. Fetch it again.") from error
+    book = _opened(path, "openpyxl", lambda openpyxl: openpyxl.load_workbook(path, read_only=True, data_only=True))
     try:
         if sheet is not None and sheet not in book.sheetnames:
             raise DataError(f"{path} has no sheet {sheet!r}; it has {printable(', '.join(book.sheetnames))}.")
@@ -167,31 +140,25 @@ def _xlsx_cells(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
 
 
 def _xls_cells(path: Path) -> list[list[Any]]:
-    try:
-        import xlrd
-    except ImportError as error:
-        raise DataError(f"{path} is an old Excel file. {INSTALL}") from error
-    try:
-        sheet = xlrd.open_workbook(path).sheet_by_index(0)
-    except Exception as error:  # of many kinds
-        raise DataError(f"{path} is not a readable .xls file: {printable(error)}. Fetch it again.") from error
+    sheet = _opened(path, "xlrd", lambda xlrd: xlrd.open_workbook(path).sheet_by_index(0))
     return [sheet.row_values(row) for row in range(sheet.nrows)]
 
 
-def read_mat(path: Path, *names: str) -> list[np.ndarray]:
-    """Reads variables of a MATLAB file, flattened; cells of strings become arrays of str.
-
-    Raises:
-      DataError: SciPy or a variable is missing, or the file cannot be read.
-    """
+def _opened(path: Path, package: str, read: Callable[[Any], Any]) -> Any:
+    """What `read` returns for an optional package."""
     try:
-        from scipy.io import loadmat
+        module = importlib.import_module(package)
     except ImportError as error:
-        raise DataError(f"{path} is a MATLAB file. {INSTALL}") from error
+        raise DataError(f"{path} is read with {package}: pip install 'liqe_jax[data]'") from error
     try:
-        variables = loadmat(path, variable_names=names)
-    except Exception as error:  # of many kinds
-        raise DataError(f"{path} is not a readable .mat file: {printable(error)}. Fetch it again.") from error
+        return read(module)
+    except Exception as error:  # of many kinds, such as zip and XML errors
+        raise DataError(f"{path} is not a readable {path.suffix} file: {printable(error)}. Fetch it again.") from error
+
+
+def read_mat(path: Path, *names: str) -> list[np.ndarray]:
+    """Reads variables of a MATLAB file, flattened; cells of strings become arrays of str."""
+    variables = _opened(path, "scipy.io", lambda scipy_io: scipy_io.loadmat(path, variable_names=names))
     if absent := [name for name in names if name not in variables]:
         raise DataError(f"{path} has no variable {', '.join(absent)}. Is it the right file?")
     arrays = [_flat(variables[name]) for name in names]

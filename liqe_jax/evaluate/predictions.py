@@ -12,14 +12,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from liqe_jax.bounded_io import parse_json, read_text
+from liqe_jax.bounded_io import parse_json, read_text, whole_file
 from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable
@@ -124,9 +124,7 @@ class PredictionFile:
                 try:
                     self.rows |= {row["image"]: row for row in rows}
                 except (LookupError, TypeError) as error:
-                    raise DataError(
-                        f"{source} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
-                    ) from error
+                    raise _corrupt(source, error) from error
             else:
                 self.put_aside = source.with_name(source.name + ".old")
                 os.replace(source, self.put_aside)
@@ -136,7 +134,7 @@ class PredictionFile:
         """Yields a function that appends rows to the file and flushes it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Rewritten first: a kill may have truncated the last line.
-        _write_whole(self.partial, self.header, list(self.rows.values()))
+        self._write_whole(self.partial, self.rows.values())
         with self.partial.open("a", encoding="utf-8") as file:
 
             def add(rows: Sequence[dict[str, Any]]) -> None:
@@ -148,21 +146,16 @@ class PredictionFile:
 
     def finish(self, order: Sequence[str]) -> None:
         """Replaces the file atomically with all rows, in the order of the data set."""
-        _write_whole(self.path, self.header, [self.rows[name] for name in order if name in self.rows])
+        self._write_whole(self.path, [self.rows[name] for name in order if name in self.rows])
         self.partial.unlink(missing_ok=True)
+
+    def _write_whole(self, path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+        with whole_file(path) as file:
+            _write(file, [self.header, *rows])
 
 
 def _write(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
     file.writelines(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
-
-
-def _write_whole(path: Path, header: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    fresh = path.with_name(path.name + ".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        _write(file, [header, *rows])
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
 
 
 def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -185,7 +178,7 @@ def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict
     try:
         parsed = [parse_json(line) for line in lines]
     except ValueError as error:
-        raise DataError(f"{path} is corrupt ({printable(error)}). Remove it and run the evaluation again.") from error
+        raise _corrupt(path, error) from error
     if cut and not parsed:
         return {}, []
     if not parsed or not isinstance(parsed[0], dict) or parsed[0].get("format") != FORMAT:
@@ -205,16 +198,15 @@ def read_predictions(path: Path) -> SetPredictions:
         scenes = np.zeros((len(rows), len(SCENE.labels)), bool)
         for position, row in enumerate(rows):
             scenes[position, [SCENE.labels.index(scene) for scene in row["scenes"]]] = True
+        codes: dict[str | None, int] = {label: index for index, label in enumerate(DISTORTION.labels)}
+        codes[None] = UNKNOWN
         labels = {name: tuple(of) for name, of in header["labels"].items()}
         return SetPredictions(
             dataset=header["dataset"],
             header=header,
             names=tuple(row["image"] for row in rows),
             mos=np.array([row["mos"] for row in rows], np.float64),
-            distortion=np.array(
-                [UNKNOWN if row["distortion"] is None else DISTORTION.labels.index(row["distortion"]) for row in rows],
-                np.int64,
-            ),
+            distortion=np.array([codes[row["distortion"]] for row in rows], np.int64),
             scenes=scenes,
             splits={session: tuple(row["parts"].get(session, "") for row in rows) for session in sessions},
             quality=np.array([row["quality"] for row in rows], np.float32),
@@ -225,6 +217,8 @@ def read_predictions(path: Path) -> SetPredictions:
             labels=labels,
         )
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again."
-        ) from error
+        raise _corrupt(path, error) from error
+
+
+def _corrupt(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is corrupt ({printable(repr(error))}). Remove it and run the evaluation again.")

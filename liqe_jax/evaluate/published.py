@@ -42,8 +42,6 @@ class Published(NamedTuple):
 
 RELIQS = "ReLIQS, Table 2 (arXiv 2608.01730)"
 RELIQS_AND_LODA = f"{RELIQS}; LoDa, Table 1 (CVPR 2024)"
-LEADERBOARD_SOURCE = "public leaderboard"
-KADID_SOURCE = "arXiv 2505.14460, Table 2"
 
 _SESSION_RESULTS = {
     ("LIQE", "srcc"): (0.970, 0.936, 0.930, 0.875, 0.904, 0.919),
@@ -95,24 +93,20 @@ def leaderboard() -> tuple[Published, ...]:
         ("AGIQA-3K", NO_PROTOCOL, 0.708, f"{UNKNOWN}; the split is not stated", "AGIQA-3K (test)"),
     )
     return tuple(
-        Published("LIQE", dataset, protocol, "srcc", value, LEADERBOARD_SOURCE, training, label)
+        Published("LIQE", dataset, protocol, "srcc", value, "public leaderboard", training, label)
         for dataset, protocol, value, training, label in rows
     )
 
 
-def trained_on_kadid() -> tuple[Published, ...]:
-    """SRCC of LIQE trained on KADID-10k alone, on other whole sets."""
-    results = {"BID": 0.677, "CLIVE": 0.719, "KonIQ-10k": 0.684, "SPAQ": 0.815, "AGIQA-3K": 0.653}
-    return tuple(
-        Published("LIQE", dataset, WHOLE_PROTOCOL, "srcc", value, KADID_SOURCE, "KADID-10k alone")
-        for dataset, value in results.items()
-    )
-
-
 def beside_whole_sets() -> tuple[Published, ...]:
-    """All published results on whole sets, including the README of the reference."""
-    readme = Published(
-        "LIQE", "AGIQA-3K", WHOLE_PROTOCOL, "srcc", 0.7212, "README of zwx8981/LIQE", f"{UNKNOWN}; probably {SIX}"
+    """All published SRCC of LIQE on whole sets: leaderboard, training on KADID-10k alone, README of the reference."""
+    on_kadid = {"BID": 0.677, "CLIVE": 0.719, "KonIQ-10k": 0.684, "SPAQ": 0.815, "AGIQA-3K": 0.653}
+    rows = [(name, value, "arXiv 2505.14460, Table 2", "KADID-10k alone") for name, value in on_kadid.items()]
+    rows.append(("AGIQA-3K", 0.7212, "README of zwx8981/LIQE", f"{UNKNOWN}; probably {SIX}"))
+    return (
+        *(row for row in leaderboard() if row.protocol == WHOLE_PROTOCOL),
+        *(
+            Published("LIQE", name, WHOLE_PROTOCOL, "srcc", value, source, training)
+            for name, value, source, training in rows
+        ),
     )
-    whole = tuple(row for row in leaderboard() if row.protocol == WHOLE_PROTOCOL)
-    return (*whole, *trained_on_kadid(), readme)

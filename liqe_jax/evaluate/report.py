@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +16,12 @@ from ml_collections import ConfigDict
 from liqe_jax.evaluate.differences import differences_of
 from liqe_jax.evaluate.finished import FinishedEvaluation
 from liqe_jax.evaluate.guard import TEST, require_test
-from liqe_jax.evaluate.page import page
 from liqe_jax.evaluate.plots import confusion_picture, scatter
 from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, datasets_of, describe, stated
 from liqe_jax.evaluate.results import Result, counted, evaluate_unit
 from liqe_jax.evaluate.sections import all_tables
 from liqe_jax.evaluate.table import Table
+from liqe_jax.markup import fill_page
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 
@@ -84,7 +86,7 @@ def tables_from(
     warnings = _warnings(finished, results)
     facts = _facts(finished, options)
     title = f"Evaluation of {finished.name}"
-    _write(finished.folder / "report.html", page(title, facts, warnings, tables, scatters, matrices, options))
+    _write(finished.folder / "report.html", _page(title, facts, warnings, tables, scatters, matrices, options))
     _write(finished.folder / "results.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     for warning in warnings:
         say(warning)
@@ -167,3 +169,41 @@ def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
+
+
+def _page(
+    title: str,
+    facts: Mapping[str, str],
+    warnings: Sequence[str],
+    tables: Sequence[Table],
+    scatters: Mapping[str, bytes],
+    matrices: Mapping[str, bytes],
+    settings: Mapping[str, Any],
+) -> str:
+    """The report as one HTML page; the last table comes after the plots, which are PNGs by caption."""
+    links = [(table.name, table.title) for table in tables]
+    links += [("scatters", "Scatter plots")] if scatters else []
+    links += [("matrices", "Confusion matrices")] if matrices else []
+    return fill_page(
+        "evaluation.html",
+        title=html.escape(title),
+        facts="".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items()),
+        warnings="".join(f'<p class="warning">{html.escape(text)}</p>' for text in warnings),
+        navigation="".join(f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links),
+        tables="".join(table.html() for table in tables[:-1]),
+        scatters=_figures("scatters", "Scatter plots", "pictures", scatters),
+        matrices=_figures("matrices", "Confusion matrices", "matrices", matrices),
+        last_table=tables[-1].html(),
+        settings=html.escape(json.dumps(settings, indent=2, ensure_ascii=False)),
+    )
+
+
+def _figures(name: str, title: str, kind: str, pictures: Mapping[str, bytes]) -> str:
+    if not pictures:
+        return ""
+    figures = "".join(
+        f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        "</figure>"
+        for caption, png in pictures.items()
+    )
+    return f'<section id="{name}"><h2>{title}</h2><div class="{kind}">{figures}</div></section>'

@@ -8,6 +8,7 @@ workdir/tables, plots, report.html, results.json    computed from the two above
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -15,10 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from liqe_jax.bounded_io import whole_file
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.named import load_sets
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.evaluate import protocol
 from liqe_jax.evaluate.finished import FILE, prediction_path
@@ -30,7 +35,9 @@ from liqe_jax.evaluate.settings import check_eval_config
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.locks import in_use
 from liqe_jax.messages import LONGEST_MESSAGE, printable
+from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
+from liqe_jax.scoring.predict_set import Predicted, predict_set
 
 # Seconds between progress messages.
 EVERY = 10
@@ -63,8 +70,6 @@ def evaluate(
       ModelError: weights are missing or corrupt.
       DataError: a set is missing or corrupt, or `on_seen` refuses an evaluation.
     """
-    import jax
-
     check_eval_config(config)
     folder = Path(workdir)
     if not config.from_predictions and not weights:
@@ -73,8 +78,17 @@ def evaluate(
     # A file in the folder's name, since the folder itself may not be there yet.
     with in_use(folder / "evaluation") if first else contextlib.nullcontext():
         if not config.from_predictions:
-            loaders = load_model or _loader(config, folder), load_set or _set_loader(config)
-            _predict_all(config, weights, folder, *loaders)
+            load_model = load_model or functools.partial(
+                load,
+                tasks=config.tasks or None,
+                dtype=config.dtype,
+                devices=jax.local_devices()[: config.devices or None],
+                # Text features are cached with the predictions. If computed again, they may differ in the last bits,
+                # and the rows of an interrupted run would not match the model's digest.
+                text_cache_folder=folder / "text_features",
+            )
+            load_set = load_set or (lambda name: load_sets([name], config.data.folder)[0])
+            _predict_all(config, weights, folder, load_model, load_set)
         return tables_from(folder, config, say) if first else {}
 
 
@@ -83,32 +97,7 @@ def say(text: str) -> None:
     print(printable(text, LONGEST_MESSAGE, keep="\n"), file=sys.stderr, flush=True)
 
 
-def _loader(config: ConfigDict, folder: Path) -> LoadModel:
-    import jax
-
-    from liqe_jax.scoring.load import load
-
-    devices = jax.local_devices()[: config.devices or None]
-    # Text features are cached with the predictions. If computed again, they may differ in the last bits, and the
-    # rows of an interrupted run would not match the model's digest.
-    return lambda name: load(
-        name,
-        tasks=config.tasks or None,
-        dtype=config.dtype,
-        devices=devices,
-        text_cache_folder=folder / "text_features",
-    )
-
-
-def _set_loader(config: ConfigDict) -> LoadSet:
-    from liqe_jax.data.named import load_sets
-
-    return lambda name: load_sets([name], config.data.folder)[0]
-
-
 def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: LoadModel, load_set: LoadSet) -> None:
-    import jax
-
     keys = protocol.model_keys(weights, [str(session) for session in config.sessions])
     wanted = protocol.units(config, list(keys))
     sets, wanted, skipped = _open_sets(config, wanted, load_set)
@@ -134,9 +123,8 @@ def _predict_all(config: ConfigDict, weights: str, folder: Path, load_model: Loa
             "units": [vars(unit) for unit in wanted],
             "skipped": skipped,
         }
-        fresh = folder / f"{FILE}.new"
-        fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        fresh.replace(folder / FILE)
+        with whole_file(folder / FILE) as file:
+            file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _open_sets(
@@ -203,11 +191,6 @@ def _predict_set(
     path: Path,
     header: Mapping[str, Any],
 ) -> None:
-    import jax
-    from jax.experimental import multihost_utils
-
-    from liqe_jax.scoring.predict_set import Predicted, predict_set
-
     first = jax.process_index() == 0
     file = PredictionFile(path, header) if first else None
     done = np.array([file is not None and dataset.names[i] in file.rows for i in indices])

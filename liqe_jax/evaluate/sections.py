@@ -199,8 +199,8 @@ def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]
     rows: Rows = []
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
-        unit = result.unit
         # The sessions of a set share a row; official splits and whole sets have a row per model.
+        unit = result.unit
         model = "" if unit.protocol == SESSION_PROTOCOL else unit.model
         groups.setdefault((unit.dataset, unit.protocol, model), []).append(result)
     for (dataset, protocol, _), group in groups.items():
@@ -248,10 +248,7 @@ def difference_table(results: Sequence[Result], differences: Mapping[int, Agains
         *_notes([seen.status for result, against in pairs for seen in (result.seen, against.seen)]),
     ]
     if several:
-        notes.insert(
-            1,
-            "Rows with two models: the other evaluation lacks a model of that name; its first one is used.",
-        )
+        notes.insert(1, "Rows with two models: the other evaluation lacks a model of that name; its first one is used.")
     header = ["set", *(["model"] if several else []), *columns]
     return Table("differences", f"SRCC of {name} and {other}", header, rows, notes)
 

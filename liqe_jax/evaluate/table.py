@@ -58,23 +58,9 @@ class Table(NamedTuple):
         columns = "l" + "".join("r" if self._numeric(i) else "l" for i in range(1, len(self.header)))
         lines = [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in (self.header, *self.rows)]
         caption = " ".join([f"{self.title.rstrip('.')}.", *self.notes])
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{_latex(caption)}}}",
-                rf"\label{{tab:{self.name}}}",
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\toprule",
-                lines[0],
-                r"\midrule",
-                *lines[1:],
-                r"\bottomrule",
-                r"\end{tabular}",
-                r"\end{table}",
-                "",
-            ]
-        )
+        head = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(caption)}}}", rf"\label{{tab:{self.name}}}"]
+        body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+        return "\n".join([*head, *body, r"\end{tabular}", r"\end{table}", ""])
 
     def csv(self) -> str:
         """CSV: numbers with ten digits and without marks; empty cells for NaN.

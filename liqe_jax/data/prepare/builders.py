@@ -7,6 +7,7 @@ files: record i is row i of `labels.json`, which contains the labels at full pre
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -24,7 +25,6 @@ from liqe_jax.bounded_io import read_bytes
 from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.images import PreparedImage
-from liqe_jax.data.prepare.report import Report
 from liqe_jax.data.reading.labels_json import FILE, FORMAT
 from liqe_jax.data.sets import SPECS
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
@@ -65,14 +65,9 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         """Takes the arguments of `gather` and of tfds."""
         self._options = self.SPEC.complete(options or {})
         self._settings: dict[str, Any] = {"allow_missing": allow_missing, "workers": workers, "quiet": quiet}
-        self._gathered: Gathered | None = None
+        self.gathered: Gathered | None = None  # after the preparation
         kwargs.setdefault("file_format", "array_record")
         super().__init__(**kwargs)
-
-    @property
-    def report(self) -> Report | None:
-        """The report of the preparation; None before."""
-        return self._gathered.report if self._gathered else None
 
     @property
     def cache_dir(self) -> Path:
@@ -99,8 +94,8 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        self._gathered = gather(self.SPEC, Path(dl_manager.manual_dir), self.cache_dir, self._options, **self._settings)
-        return {SPLIT: self._generate_examples(self._gathered)}
+        self.gathered = gather(self.SPEC, Path(dl_manager.manual_dir), self.cache_dir, self._options, **self._settings)
+        return {SPLIT: self._generate_examples(self.gathered)}
 
     def _generate_examples(self, gathered: Gathered) -> Iterator[tuple[int, dict[str, Any]]]:
         # Spread over the range of keys; otherwise tfds sorts the whole data set in one bucket in memory.
@@ -117,9 +112,9 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        assert self._gathered is not None
+        assert self.gathered is not None
         # Written to the temporary folder, which becomes the data set if everything succeeds.
-        write_labels(Path(self.data_dir), self.SPEC, self._label(), self._gathered, self._options)
+        write_labels(Path(self.data_dir), self.SPEC, self._label(), self.gathered, self._options)
         shutil.rmtree(self.cache_dir, ignore_errors=True)
         for folder in (self.cache_dir.parent, self.cache_dir.parent.parent):
             if folder.name in (CACHE, self.name):
@@ -151,7 +146,7 @@ def write_labels(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered,
         "splits": {session: [row.splits.get(session, "") for row in rows] for session in sessions},
         "sizes": [(image.width, image.height) for image in images],
         "sha256": [image.sha256 for image in images],
-        "report": gathered.report.to_dict(),
+        "report": dataclasses.asdict(gathered.report),
     }
     (folder / FILE).write_text(json.dumps(content, separators=(",", ":")), "utf-8")
 

@@ -126,17 +126,13 @@ def prepare_image(path: Path, cache: Cache, recipe: Recipe | None = None) -> tup
     """
     try:
         status = path.stat()
-    except OSError as error:
-        raise ImageError(f"Cannot read the file: {error.strerror}.") from error
-    key = f"{path}|{status.st_size}|{status.st_mtime_ns}" + (f"|{recipe.key}" if recipe else "")
-    if known := cache.get(key):
-        return known, True
-    try:
+        key = f"{path}|{status.st_size}|{status.st_mtime_ns}" + (f"|{recipe.key}" if recipe else "")
+        if known := cache.get(key):
+            return known, True
         encoded = b"" if recipe else read_bytes(path)
     except (OSError, ValueError) as error:
-        raise ImageError(
-            f"Cannot read the file: {printable(getattr(error, 'strerror', None) or error, 400)}."
-        ) from error
+        reason = printable(getattr(error, "strerror", None) or error, 400)
+        raise ImageError(f"Cannot read the file: {reason}.") from error
     # As the reference opens images: no EXIF rotation, the alpha channel dropped.
     pixels = recipe.make() if recipe else decode(encoded, DecodeOptions()).pixels
     resized = resize_short_side(pixels)

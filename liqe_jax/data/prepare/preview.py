@@ -67,11 +67,9 @@ def write_sheet(prepared: LabelledSet, path: Path, count: int = 20) -> int:
 
 
 def _caption(prepared: LabelledSet, position: int, size: tuple[int, int]) -> list[str]:
-    category = prepared.distortion[position]
-    raw = prepared.raw_distortion[position]
-    mapped = raw
-    if category >= 0 and raw != DISTORTION.labels[category]:
-        mapped = f"{raw} -> {DISTORTION.labels[category]}"
+    index = prepared.distortion[position]
+    names = [prepared.raw_distortion[position], DISTORTION.labels[index] if index >= 0 else ""]
+    mapped = " -> ".join(dict.fromkeys(filter(None, names)))
     scenes = [label for label, present in zip(SCENE.labels, prepared.scenes[position], strict=True) if present]
     return [
         f"MOS {prepared.mos[position]:.4g} of {prepared.mos_range[0]:g} to {prepared.mos_range[1]:g}",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from liqe_jax.data.named import check_own_name
-from liqe_jax.data.prepare.report import Report
+from liqe_jax.data.prepare.gather import Report
 from liqe_jax.data.reading.labels_json import INCOMPLETE
 from liqe_jax.data.sets import find_spec
 from liqe_jax.errors import DataError
@@ -67,8 +67,8 @@ def prepare(
     config = tfds.download.DownloadConfig(manual_dir=str(manual))
     with in_use(folder):
         _write(builder, config, folder, data_dir)
-    assert builder.report is not None
-    return folder, builder.report
+    assert builder.gathered is not None
+    return folder, builder.gathered.report
 
 
 def _write(builder: Any, config: Any, folder: Path, data_dir: str | os.PathLike) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +18,7 @@ from liqe_jax.errors import DataError, UnreadableError
 from liqe_jax.messages import printable
 from liqe_jax.taxonomy import SCENE
 
-# What array_record raises for unreadable files; other errors are bugs.
-_FILE_ERRORS = (RuntimeError, ValueError, OSError)
+# In messages of array_record.
 _SIGNS_OF_CORRUPTION = ("Corrupted", "mismatch", "should be at least")
 
 
@@ -81,10 +81,8 @@ class Records:
         self._local = threading.local()
         counts = []
         for path, reader in zip(self._paths, self._readers(), strict=True):
-            try:
+            with _errors_of(path):
                 counts.append(reader.num_records())
-            except _FILE_ERRORS as error:
-                raise _file_error(path, error) from error
         self._ends = np.cumsum(counts, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -105,10 +103,9 @@ class Records:
         for file in np.unique(files):
             places = np.flatnonzero(files == file)
             first = self._ends[file - 1] if file else 0
-            try:
-                records = self._readers()[file].read((wanted[places] - first).tolist())
-            except _FILE_ERRORS as error:
-                raise _file_error(self._paths[file], error) from error
+            readers = self._readers()
+            with _errors_of(self._paths[file]):
+                records = readers[file].read((wanted[places] - first).tolist())
             for place, record in zip(places, records, strict=True):
                 images[place] = self._image(record)
         return images
@@ -117,10 +114,8 @@ class Records:
         if not hasattr(self._local, "readers"):
             readers = []
             for path in self._paths:
-                try:
+                with _errors_of(path):
                     readers.append(self._open(path))
-                except _FILE_ERRORS as error:
-                    raise _file_error(path, error) from error
             self._local.readers = readers
         return self._local.readers
 
@@ -139,11 +134,15 @@ class Records:
         self.__init__(state["paths"])  # type: ignore[misc]
 
 
-def _file_error(path: str, error: Exception) -> DataError:
-    """The error for a file: only a wrong checksum or size means that its content is corrupt."""
-    reason = printable(error)
-    if any(sign in reason for sign in _SIGNS_OF_CORRUPTION):
-        return DataError(f"{path} is corrupt ({reason}). Prepare the set again.")
-    return UnreadableError(
-        f"{path} cannot be read ({reason}). Check that it exists, its permissions, the disk and the open-file limit."
-    )
+@contextlib.contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    """Converts errors of array_record: only a wrong checksum or size means that the content of a file is corrupt."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = printable(error)
+        if any(sign in reason for sign in _SIGNS_OF_CORRUPTION):
+            raise DataError(f"{path} is corrupt ({reason}). Prepare the set again.") from error
+        raise UnreadableError(
+            f"{path} cannot be read ({reason}). Check the path, its permissions, the disk and the open-file limit."
+        ) from error

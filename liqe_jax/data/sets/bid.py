@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Options, Row, SetLabels
 from liqe_jax.data.tables import number, read_sheet
 
 # Tolerance of the stated mean of the grades, which is rounded.
@@ -49,6 +49,4 @@ SPEC = DataSetSpec(
     read=read,
     label_file="DatabaseGrades.xls",
     liqe=LiqeFiles("BID", "bid", tolerance=1e-5),
-    options=(LIQE_LABELS,),
-    command="--labels LIQE",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Options, Row, SetLabels
 from liqe_jax.data.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -47,6 +47,4 @@ SPEC = DataSetSpec(
     read=read,
     label_file="AllImages_release.mat",
     liqe=LiqeFiles("ChallengeDB_release", "clive", tolerance=1e-5),
-    options=(LIQE_LABELS,),
-    command="--labels LIQE",
 )

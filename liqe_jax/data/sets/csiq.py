@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Options, Row, SetLabels
 from liqe_jax.data.tables import number, read_sheet
 from liqe_jax.errors import DataError
 
@@ -46,11 +45,6 @@ def read(index: FileIndex, options: Options) -> SetLabels:
     return SetLabels(rows)
 
 
-def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
-    """Adds the originals, which names begin with."""
-    return [dataclasses.replace(row, reference=PurePosixPath(row.name).name.split(".")[0]) for row in rows], []
-
-
 def places(name: str) -> tuple[str, ...]:
     """The folders of the official archive and of common mirrors."""
     _, folder, file = name.split("/")
@@ -70,7 +64,5 @@ SPEC = DataSetSpec(
     label_file="csiq.DMOS.xlsx",
     places=places,
     liqe=LiqeFiles("CSIQ", "csiq", tolerance=5.1e-4),  # LIQE's MOS are rounded to three decimals
-    finish=finish,
-    options=(LIQE_LABELS,),
-    command="--labels LIQE",
+    original_of=lambda name: PurePosixPath(name).name.split(".")[0],
 )

@@ -1,4 +1,7 @@
-"""Finds the files of a data set below a folder, ignoring the case of names and the folders above."""
+"""Finds the files of a data set below a folder, ignoring the case of names and the folders above.
+
+Missing and ambiguous files are a `DataError`, which shows the expected and the existing files.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,7 @@ class FileIndex:
     """
 
     def __init__(self, root: str | os.PathLike, title: str = "the data set", tree: str = ""):
-        """Walks through `root`; `title` and `tree` appear in errors.
-
-        Raises:
-          DataError: the folder does not exist.
-        """
+        """Walks through `root`; `title` and `tree` appear in errors."""
         self.root = Path(root).expanduser().absolute()
         self._title, self._tree = title, tree
         if not self.root.is_dir():
@@ -74,11 +73,7 @@ class FileIndex:
         return None
 
     def first(self, *ends: str) -> Path | None:
-        """The label file that ends with one of `ends`, or None.
-
-        Raises:
-          DataError: several files with different contents do.
-        """
+        """The label file that ends with one of `ends`, or None."""
         for end in ends:
             found = self.all(end)
             if len({read_bytes(path) for path in found}) > 1:
@@ -91,11 +86,7 @@ class FileIndex:
         return None
 
     def require(self, *ends: str) -> Path:
-        """Like `first`, but raises if there is no such file.
-
-        Raises:
-          DataError: there is no such file, or several with different contents.
-        """
+        """Like `first`, but raises if there is no such file."""
         found = self.first(*ends)
         if found is None:
             raise self.missing(" or ".join(ends))

@@ -25,11 +25,7 @@ CATEGORIES = {label: label for label in DISTORTION.labels}
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Reads the table of an image folder.
-
-    Raises:
-      DataError: there is no table or several, a column is missing, or a value is not allowed.
-    """
+    """Reads the table of an image folder."""
     path = _table(index, options)
     rows = []
     seen: dict[str, int] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Options, Row, SetLabels
 from liqe_jax.data.tables import read_scores
 from liqe_jax.errors import DataError
 
@@ -52,17 +51,8 @@ def read(index: FileIndex, options: Options) -> SetLabels:
     return SetLabels([Row(f"images/{name}", mos, distortion_of(name)) for name, mos in table])
 
 
-def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
-    """Adds the originals, which names begin with."""
-    return [dataclasses.replace(row, reference=PurePosixPath(row.name).name.split("_")[0]) for row in rows], []
-
-
 def distortion_of(name: str) -> str:
-    """LIQE's name of the distortion of an image named <original>_<type>_<level>.<suffix>.
-
-    Raises:
-      DataError: the name has another form.
-    """
+    """LIQE's name of the distortion of an image named <original>_<type>_<level>.<suffix>."""
     parts = name.rsplit(".", 1)[0].split("_")
     kind = int(parts[-2]) if len(parts) > 2 and parts[-2].isdigit() else 0
     if not 1 <= kind <= len(TYPES):
@@ -82,7 +72,5 @@ SPEC = DataSetSpec(
     read=read,
     label_file="dmos.csv",
     liqe=LiqeFiles("kadid10k", "kadid10k", tolerance=1e-6),
-    finish=finish,
-    options=(LIQE_LABELS,),
-    command="--labels LIQE",
+    original_of=lambda name: PurePosixPath(name).name.split("_")[0],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Options, Row, SetLabels
 from liqe_jax.data.tables import number, read_csv, read_scores
 from liqe_jax.errors import DataError
 
@@ -52,12 +52,6 @@ def _split_file(path: Path) -> tuple[dict[str, str], dict[str, float]]:
     return splits, means
 
 
-def places(name: str) -> tuple[str, ...]:
-    """The folders of mirrors; not every folder, since images of 512x384 have the same names."""
-    file = PurePosixPath(name).name
-    return (f"koniq10k_1024x768/{file}", f"images/{file}")
-
-
 SPEC = DataSetSpec(
     name="KonIQ-10k",
     slug="koniq10k",
@@ -69,8 +63,7 @@ SPEC = DataSetSpec(
     mos_range=(1.0, 5.0),
     read=read,
     label_file=SCORES,
-    places=places,
+    # Not any folder, since images of 512x384 have the same names.
+    places=lambda name: [f"{folder}/{PurePosixPath(name).name}" for folder in ("koniq10k_1024x768", "images")],
     liqe=LiqeFiles("koniq-10k", "koniq10k", tolerance=1e-5),
-    options=(LIQE_LABELS,),
-    command="--labels LIQE",
 )

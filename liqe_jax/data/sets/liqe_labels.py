@@ -2,7 +2,7 @@
 
 A checkout of zwx8981/LIQE has them in IQA_Database/<set>/splits2/<session>/<set>_<split>_clip.txt:
 tab-separated image name, MOS (higher is better), raw distortion and three scenes ("invalid" if there are
-fewer).
+fewer). Missing and malformed files are a `DataError`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels
       spec: the data set.
       index: files of the manual directory.
       options: a value for every option of the set.
-
-    Raises:
-      DataError: label files are missing or malformed.
     """
     labels = spec.read(index, options)
     if spec.liqe is None:
@@ -46,6 +43,8 @@ def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels
         more = [f"LIQE's label files were not found: there are no scenes and no sessions. {HELP}"]
     if not rows:
         raise index.missing(f"{spec.label_file} and no LIQE label files")
+    if spec.original_of:
+        rows = [dataclasses.replace(row, reference=spec.original_of(row.name)) for row in rows]
     if spec.finish:
         rows, finished = spec.finish(rows, index, options)
         more += finished
@@ -59,9 +58,6 @@ def find_labels(files: LiqeFiles, checkout: Path | None, index: FileIndex) -> Pa
       files: names of the set's folder and label files.
       checkout: root of the checkout, its IQA_Database, or the set's folder.
       index: index of the manual directory, searched if `checkout` is None.
-
-    Raises:
-      DataError: `checkout` does not contain such files.
     """
     last = f"splits2/1/{files.prefix}_train_clip.txt"
     if checkout is None:
@@ -75,11 +71,7 @@ def find_labels(files: LiqeFiles, checkout: Path | None, index: FileIndex) -> Pa
 
 
 def read_labels(sessions: Path, prefix: str) -> list[Row]:
-    """Reads all images of one set, in the order of session 1 (train, val, test).
-
-    Raises:
-      DataError: a file is missing or malformed, or sessions contradict each other.
-    """
+    """Reads all images of one set, in the order of session 1 (train, val, test)."""
     rows: dict[str, Row] = {}
     splits: dict[str, dict[str, str]] = {}
     for session in SESSIONS:
@@ -100,11 +92,7 @@ def read_labels(sessions: Path, prefix: str) -> list[Row]:
 
 
 def read_file(path: Path) -> list[Row]:
-    """Reads one label file.
-
-    Raises:
-      DataError: the file is missing or malformed.
-    """
+    """Reads one label file."""
     rows = []
     for where, line in read_lines(path, "utf-8-sig", "strict"):
         fields = line.split("\t")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import LIQE_LABELS, DataSetSpec, LiqeFiles, Option, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Option, Options, Row, SetLabels
 from liqe_jax.data.tables import read_mat
 from liqe_jax.errors import DataError
 
@@ -54,11 +54,7 @@ def _check(path: object, variable: str, length: int) -> None:
 
 
 def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
-    """Adds the originals, and corrects LIQE's labels of the fast-fading images on request.
-
-    Raises:
-      DataError: the labels cannot be corrected, since the originals are not known.
-    """
+    """Adds the originals, and corrects LIQE's labels of the fast-fading images on request."""
     if path := index.first("refnames_all.mat"):
         (references,) = read_mat(path, "refnames_all")
         _check(path, "refnames_all", len(references))
@@ -110,8 +106,6 @@ SPEC = DataSetSpec(
     liqe=LiqeFiles("databaserelease2", "live", tolerance=1e-5),  # LIQE's MOS have six decimals
     finish=finish,
     options=(
-        LIQE_LABELS,
         Option("fix_live_fastfading", "correct the labels of fast-fading images", default=False, parse=bool, words=0),
     ),
-    command="--labels LIQE",
 )

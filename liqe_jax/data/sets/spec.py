@@ -117,15 +117,17 @@ class DataSetSpec:
       licence: licence or terms of use, as far as they are known.
       tree: expected files, shown in errors about missing files.
       mos_range: lowest and highest possible MOS, higher is better.
-      read: (files, options) -> official labels. Without the official label file, sets with LIQE's labels give no rows.
+      read: (files, options) -> official labels; missing and malformed files are a `DataError`. If the official file is
+        missing, sets with LIQE's labels give no rows.
       label_file: official label file of a set with LIQE's labels, named in errors.
       places: image name -> relative paths to search after the name itself.
       liqe: LIQE's label files; None if LIQE has none for this set.
+      original_of: image name -> id of the pristine original, if names contain it.
       finish: (rows, files, options) -> rows and notes, after LIQE's labels have been added.
       maker: options -> function of a file and an image name that returns pixels, for images that are created from
         the files that `places` names; None for images that are read.
       categories: raw distortion -> category, in addition to LIQE's map.
-      options: settings that `liqe data prepare` takes for this set.
+      options: settings that `liqe data prepare` takes for this set; sets with LIQE's labels have `LIQE_LABELS` too.
       command: options in the example of the set's page.
     """
 
@@ -141,6 +143,7 @@ class DataSetSpec:
     label_file: str = ""
     places: Callable[[str], Sequence[str]] = lambda name: (PurePosixPath(name).name,)
     liqe: LiqeFiles | None = None
+    original_of: Callable[[str], str] | None = None
     finish: Callable[[list[Row], FileIndex, Options], tuple[list[Row], list[str]]] | None = None
     maker: Callable[[Options], Maker] | None = None
     categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
@@ -156,8 +159,14 @@ class DataSetSpec:
             f"Licence: {self.licence}",
             f"LIQE's labels: IQA_Database/{self.liqe.folder}/splits2" if self.liqe else "",
         ]
-        command = f"liqe data prepare {self.slug} --manual-dir D --data-dir O {self.command}".rstrip()
+        own = "--labels LIQE" if self.liqe else self.command
+        command = f"liqe data prepare {self.slug} --manual-dir D --data-dir O {own}".rstrip()
         return "\n".join([f"{self.name}: {self.title}.", *filter(None, facts), "", self.tree, "", command])
+
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        """All settings that `liqe data prepare` takes for this set."""
+        return (LIQE_LABELS, *self.options) if self.liqe else self.options
 
     def complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The value of every option of this set: the given one, or else its default.
@@ -165,9 +174,9 @@ class DataSetSpec:
         Raises:
           DataError: the set does not have one of the given options.
         """
-        own = {option.name: option for option in self.options}
+        own = {option.name: option for option in self.all_options}
         if unknown := [name for name in given if name not in own]:
-            has = ", ".join(option.flag for option in self.options) or "no options of its own"
+            has = ", ".join(option.flag for option in self.all_options) or "no options of its own"
             raise DataError(f"{self.name} does not take {Option(unknown[0], '').flag}. It takes {has}.")
         return {name: given.get(name, option.default) for name, option in own.items()}
 

@@ -33,11 +33,7 @@ photos/
 
 
 def read(index: FileIndex, options: Options) -> SetLabels:
-    """Lists a row for each photograph, kind and level.
-
-    Raises:
-      DataError: there are no photographs, or a kind, level or seed is out of its range.
-    """
+    """Lists a row for each photograph, kind and level."""
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.mos import mean_mos
     from liqe_jax.synthetic.varied import PRISTINE_MOS, copies_of
@@ -116,11 +112,6 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
     return make
 
 
-def places(name: str) -> tuple[str]:
-    """The photograph that a copy is created from."""
-    return (str(PurePosixPath(name).parent),)
-
-
 SPEC = DataSetSpec(
     name="synthetic",
     slug="synthetic",
@@ -130,7 +121,7 @@ SPEC = DataSetSpec(
     tree=TREE,
     mos_range=(1.0, 5.0),
     read=read,
-    places=places,
+    places=lambda name: (str(PurePosixPath(name).parent),),  # the photograph that a copy is created from
     maker=maker,
     options=(
         Option("kinds", "kinds of distortion, 1 to 25 (default: all)", parse=int, words="+", metavar="K"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row, SetLabels
@@ -11,48 +10,34 @@ from liqe_jax.data.tables import number, read_lines
 from liqe_jax.errors import DataError
 from liqe_jax.messages import quoted
 
-# Types 1 to 24 (Ponomarenko et al., Signal Processing: Image Communication 30, 2015, table 1).
-TYPES = (
-    "additive gaussian noise",
-    "additive noise in color components",
-    "spatially correlated noise",
-    "masked noise",
-    "high frequency noise",
-    "impulse noise",
-    "quantization noise",
-    "gaussian blur",
-    "image denoising",
-    "jpeg compression",
-    "jpeg2000 compression",
-    "jpeg transmission errors",
-    "jpeg2000 transmission errors",
-    "non eccentricity pattern noise",
-    "local block-wise distortions",
-    "mean shift",
-    "contrast change",
-    "change of color saturation",
-    "multiplicative gaussian noise",
-    "comfort noise",
-    "lossy compression of noisy images",
-    "image color quantization with dither",
-    "chromatic aberrations",
-    "sparse sampling and reconstruction",
-)
-
-# Our choice, for types with an unambiguous category; LIQE does not map the types of this set.
-CATEGORIES = MappingProxyType(
-    {
-        "additive gaussian noise": "noise",
-        "additive noise in color components": "noise",
-        "spatially correlated noise": "noise",
-        "high frequency noise": "noise",
-        "impulse noise": "noise",
-        "contrast change": "contrast",
-        "change of color saturation": "color",
-        "multiplicative gaussian noise": "noise",
-        "image color quantization with dither": "quantization",
-    }
-)
+# Types 1 to 24 (Ponomarenko et al., Signal Processing: Image Communication 30, 2015, table 1) -> category.
+# The categories are our choice, for types with an unambiguous one; LIQE does not map the types of this set.
+TYPES = {
+    "additive gaussian noise": "noise",
+    "additive noise in color components": "noise",
+    "spatially correlated noise": "noise",
+    "masked noise": "",
+    "high frequency noise": "noise",
+    "impulse noise": "noise",
+    "quantization noise": "",
+    "gaussian blur": "",
+    "image denoising": "",
+    "jpeg compression": "",
+    "jpeg2000 compression": "",
+    "jpeg transmission errors": "",
+    "jpeg2000 transmission errors": "",
+    "non eccentricity pattern noise": "",
+    "local block-wise distortions": "",
+    "mean shift": "",
+    "contrast change": "contrast",
+    "change of color saturation": "color",
+    "multiplicative gaussian noise": "noise",
+    "comfort noise": "",
+    "lossy compression of noisy images": "",
+    "image color quantization with dither": "quantization",
+    "chromatic aberrations": "",
+    "sparse sampling and reconstruction": "",
+}
 
 LINE = re.compile(r"(?P<mos>\S+)\s+(?P<original>[^_\s]+)_(?P<type>\d+)_(?P<level>[^_.\s]+)\.bmp", re.IGNORECASE)
 
@@ -75,7 +60,7 @@ def read(index: FileIndex, options: Options) -> SetLabels:
             raise DataError(f"{where}: expected a score and a name such as I01_01_1.bmp, got {quoted(line)}.")
         original = found["original"].upper()
         name = f"distorted_images/{original}_{found['type']}_{found['level']}.bmp"
-        rows.append(Row(name, number(found["mos"], where), TYPES[int(found["type"]) - 1], reference=original))
+        rows.append(Row(name, number(found["mos"], where), list(TYPES)[int(found["type"]) - 1], reference=original))
     return SetLabels(rows)
 
 
@@ -89,5 +74,5 @@ SPEC = DataSetSpec(
     tree=TREE,
     mos_range=(0.0, 9.0),
     read=read,
-    categories=CATEGORIES,
+    categories=TYPES,
 )

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.special import expit
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import pixels_of
+from liqe_jax.data.reading.training import pixels_of
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.images.grid import cut
 from liqe_jax.scoring.model import Model

@@ -30,8 +30,7 @@ from liqe_jax.data.prepare.gather import gather
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.evaluation import evaluation_images
-from liqe_jax.data.reading.labels_json import find_prepared
-from liqe_jax.data.reading.prepared import load_set
+from liqe_jax.data.reading.prepared import find_prepared, load_set
 from liqe_jax.data.reading.training import Broken, training_batches
 from liqe_jax.data.sets import SPECS, find_spec, kadid10k
 from liqe_jax.data.sets.files import FileIndex

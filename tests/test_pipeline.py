@@ -16,10 +16,9 @@ from PIL import Image
 
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import pixels_of, random_crops
 from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
-from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, training_batches
+from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, pixels_of, random_crops, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
 from liqe_jax.images.preprocess import PRESETS

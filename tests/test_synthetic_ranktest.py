@@ -66,7 +66,7 @@ def test_wrong_use(photos, model_folder, tmp_path, capsys):
     command = ["ranktest", str(photos), "--model", str(model_folder), "--output", str(tmp_path / "out")]
     for wrong, words in (
         (("--kinds", "26"), "kinds from 1 to 25"),
-        (("--seed", "-1"), "seed must be at least 0; got -1"),
+        (("--seed", "-1"), "seed -1"),
         (("--margin", "-1"), "margin must be a number of at least 0"),
         (("--margin", "nan"), "margin must be a number of at least 0"),
     ):

@@ -77,19 +77,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status: 1 if an image has no score."""
     from liqe_jax.compare.ranktest import check_margin
-    from liqe_jax.compare.ranktest_run import check_seed, run_rank_tests
+    from liqe_jax.compare.ranktest_run import run_rank_tests
     from liqe_jax.synthetic import KINDS
     from liqe_jax.synthetic.mos import mean_mos
 
     kinds = sorted(set(arguments.kinds or KINDS))
-    wrong = [kind for kind in kinds if kind not in KINDS]
-    if wrong or arguments.size < 0 or (arguments.limit is not None and arguments.limit < 1):
+    wrong = not set(kinds) <= set(KINDS) or (arguments.limit is not None and arguments.limit < 1)
+    if wrong or min(arguments.size, arguments.seed) < 0:
         raise UsageError(
-            f"Expected kinds from 1 to {len(KINDS)}, a size of at least 0 and a limit of at least 1; got kinds "
-            f"{arguments.kinds}, size {arguments.size}, limit {arguments.limit}."
+            f"Expected kinds from 1 to {len(KINDS)}, a size and a seed of at least 0, and a limit of at least 1; got "
+            f"kinds {arguments.kinds}, size {arguments.size}, seed {arguments.seed}, limit {arguments.limit}."
         )
     check_margin(arguments.margin)
-    check_seed(arguments.seed)
     names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
     output = make_folder(arguments.output)
     model = load_model(arguments.model, arguments)
@@ -130,8 +129,8 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
         if earlier != settings:
             differing = {key: (earlier.get(key), ours) for key, ours in settings.items() if earlier.get(key) != ours}
             raise UsageError(
-                f"{scores} was written with other settings (then, now): {differing}. Write to another folder, or use "
-                "the same settings."
+                f"{scores} was written with other settings (then, now): {printable(differing, 1000)}. Write to another "
+                "folder, or use the same settings."
             )
     path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 

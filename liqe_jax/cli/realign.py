@@ -16,7 +16,6 @@ from liqe_jax.data.label_tables import (
     TOGETHER,
     LabelFile,
     read_labels,
-    refuse_to_overwrite,
     write_labels,
 )
 from liqe_jax.data.score_tables import matched, numbers
@@ -78,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     sets = read_labels(arguments.labels, arguments.mos_column)
     _check_output(arguments, sets)
-    _known([*arguments.lower_is_better, *_ranges(arguments.range)], sets)
+    for name in (*arguments.lower_is_better, *_ranges(arguments.range)):
+        if name not in sets:
+            raise UsageError(f"There is no set {name!r}; the sets are {', '.join(sets)}.")
     return _apply(arguments, sets) if arguments.maps else _fit(arguments, sets)
 
 
@@ -181,7 +182,10 @@ def _check_output(arguments: argparse.Namespace, sets: Mapping[str, LabelFile]) 
         )
     names = [TOGETHER, "realign.json", "realign.md", "realign.png", *(f"{name}.csv" for name in sets)]
     inputs = [*(labels.path for labels in sets.values()), *(arguments.scores or ()), *filter(None, [arguments.maps])]
-    refuse_to_overwrite([output / name for name in names], inputs)
+    for target in (output / name for name in names):
+        for path in filter(os.path.exists, inputs):
+            if target.exists() and os.path.samefile(target, path):  # also through links
+                raise UsageError(f"The input {path} would be overwritten. Give another folder as --output.")
 
 
 def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -194,12 +198,6 @@ def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
             raise UsageError(f"Expected --range NAME=LOW,HIGH; got {argument!r}.") from None
         ranges[name] = (low, high)
     return ranges
-
-
-def _known(names: Sequence[str], sets: Mapping[str, LabelFile]) -> None:
-    for name in names:
-        if name not in sets:
-            raise UsageError(f"There is no set {name!r}; the sets are {', '.join(sets)}.")
 
 
 def _scores(

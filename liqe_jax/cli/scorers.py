@@ -6,7 +6,6 @@ Errors are `LiqeError`, which `main` prints.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import os
@@ -88,15 +87,14 @@ def score_into(model: Model, paths: Sequence[str], destination: Path, arguments:
     from liqe_jax.cli.writers import JsonlWriter
 
     preprocess = arguments.preprocess or model.preprocess
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(in_use(destination))
+    with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
         missing = [path for path in paths if output.stored_name(path) not in done]
-        stream = stack.enter_context(open(destination, "a", encoding="utf-8", errors="backslashreplace", newline=""))
-        writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
-        for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
-            writer.write(result)
+        with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
+            for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
+                writer.write(result)
 
 
 def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:

@@ -32,13 +32,6 @@ CHOICES = (
 )
 
 
-def open_small(path: str | os.PathLike, side: int) -> Image.Image:
-    """Decodes an image upright, with no side longer than `side`."""
-    picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
-
-
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
     """Places two images next to each other on white."""
     height = max(left.height, right.height)
@@ -115,11 +108,15 @@ def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, la
 
 
 def _open(competition: Competition, index: int, folder: str | os.PathLike, side: int) -> Image.Image:
+    """Decodes an image upright, with no side longer than `side`."""
     name = competition.names[index]
     try:
-        return open_small(os.path.join(folder, name), side)
+        pixels = decode(os.path.join(folder, name), DecodeOptions(apply_exif=True, white_background=True)).pixels
     except ImageError as error:
         raise ImageError(f"{name} has a score but cannot be decoded: {error}") from error
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _inline(picture: Image.Image) -> str:

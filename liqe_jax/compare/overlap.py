@@ -84,14 +84,13 @@ def compare_sets(
     distance = require("scipy.stats").wasserstein_distance
     results = []
     for a, b in itertools.combinations(before, 2):
-        scored_a, scored_b = np.isfinite(scores[a]), np.isfinite(scores[b])
-        some = scored_a.any() and scored_b.any()
-        contradicted = [
-            opposite_share(labels[a][scored_a], scores[a][scored_a], labels[b][scored_b], scores[b][scored_b])
-            if some
-            else float("nan")
-            for labels in (before, after)
-        ]
+        in_a, in_b = np.isfinite(scores[a]), np.isfinite(scores[b])
+        contradicted = [float("nan")] * 2
+        if in_a.any() and in_b.any():
+            contradicted = [
+                opposite_share(labels[a][in_a], scores[a][in_a], labels[b][in_b], scores[b][in_b])
+                for labels in (before, after)
+            ]
         results.append(
             PairOverlap(
                 (a, b),

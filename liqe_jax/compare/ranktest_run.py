@@ -59,10 +59,9 @@ class Photo:
           ImageError: it cannot be decoded.
         """
         pixels = decode(self.path, DecodeOptions(apply_exif=True, white_background=True)).pixels
-        if not self.side or max(pixels.shape[:2]) <= self.side:
-            return pixels
         picture = Image.fromarray(pixels)
-        picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+        if self.side:
+            picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         return np.asarray(picture)
 
 
@@ -97,16 +96,6 @@ class Rendering:
         return self.name, self.kind, self.level
 
 
-def check_seed(seed: int) -> None:
-    """Checks the seed of the distortions.
-
-    Raises:
-      UsageError: the seed is negative.
-    """
-    if seed < 0:
-        raise UsageError(f"seed must be at least 0; got {seed}.")
-
-
 def renderings(
     folder: str | os.PathLike,
     names: Sequence[str],
@@ -129,7 +118,8 @@ def renderings(
     Raises:
       UsageError: the seed is negative.
     """
-    check_seed(seed)
+    if seed < 0:
+        raise UsageError(f"seed must be at least 0; got {seed}.")
     for name in names:
         photo = Photo(os.path.join(folder, name), side)
         yield Rendering(name, *PRISTINE, photo, distort, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,6 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
         found = numbers(path, column, MOS_COLUMNS, gaps=False)
         sets[name] = LabelFile(name, path, read_rows(path), list(found), np.array(list(found.values())))
     return sets
-
-
-def refuse_to_overwrite(written: Iterable[Path], inputs: Iterable[str]) -> None:
-    """Checks that no input would be overwritten, also through links.
-
-    Raises:
-      UsageError: an input would be overwritten.
-    """
-    inputs = [path for path in inputs if os.path.exists(path)]
-    for target in written:
-        for path in inputs:
-            if target.exists() and os.path.samefile(target, path):
-                raise UsageError(f"The input {path} would be overwritten. Give another folder as --output.")
 
 
 def write_labels(sets: Mapping[str, LabelFile], after: Mapping[str, np.ndarray], output: Path) -> None:

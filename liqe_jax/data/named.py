@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.labels_json import FILE
+from liqe_jax.data.reading.prepared import FILE
 from liqe_jax.errors import DataError
 
 

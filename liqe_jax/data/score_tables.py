@@ -29,7 +29,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Reads the rows of a CSV file with a header, or of a JSONL file (by suffix)."""
     if Path(path).suffix.lower() in (".jsonl", ".json"):
         try:
-            rows = [parse_json(line) for line in read_text(path, "utf-8-sig").splitlines() if line.strip()]
+            rows = [parse_json(line) for line in read_text(path, "utf-8-sig").split("\n") if line.strip()]
         except OSError as error:
             raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
         except ValueError as error:
@@ -116,7 +116,8 @@ def matched(
         hits += 1
     if len(names) and not hits:
         raise DataError(
-            f"None of the {len(names)} images (such as {names[0]}) has a row; there are rows for {_some(values)}. "
+            f"None of the {len(names)} images (such as {names[0]}) has a row; there are rows such as "
+            f"{printable(', '.join(list(values)[:2])) or 'none'}. "
             "Expected the same file names."
         )
     return found
@@ -126,8 +127,3 @@ def _unique(bases: Mapping[str, str]) -> dict[str, str]:
     """Base name -> name, for base names that only one name has."""
     counts = Counter(bases.values())
     return {base: name for name, base in bases.items() if counts[base] == 1}
-
-
-def _some(values: Mapping[str, float]) -> str:
-    few = ", ".join(list(values)[:2])
-    return printable(f"{few}, ..." if len(values) > 2 else few)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from liqe_jax.data.generated import GENERATED
+from liqe_jax.data.named import is_generated
 from liqe_jax.data.sets import SPECS
 from liqe_jax.errors import DataError
 from liqe_jax.weights.provenance import TrainingSet
@@ -67,15 +67,6 @@ def slug(dataset: str) -> str:
     return _ALIASES.get(plain, plain)
 
 
-def known_set(name: str) -> bool:
-    """Whether the name is that of a set with a builder here, or of generated images.
-
-    The images of any other set are unknown; the name may be another name of the evaluated set.
-    """
-    made = re.fullmatch(rf"{GENERATED}(-.*)?", name)
-    return bool(made) or slug(name) in {slug(spec.name) for spec in SPECS.values()}
-
-
 def session_key(description: str) -> str | None:
     """The session that a provenance describes: "1" to "10", "official", "all"; None for anything else."""
     if found := re.match(r"session (\d+)\b", description):
@@ -119,8 +110,9 @@ def check_seen(
             if train or val:
                 reason = f"of {len(indices)} images, {train} are training and {val} validation images of {entry.split}"
                 return SeenCheck(SEEN, reason, train + val)
-    named = {slug(dataset), *map(slug, others)}
-    unlisted = [e.dataset for e in trained_on if slug(e.dataset) not in named and not known_set(e.dataset)]
+    # The images of a set of any other name are unknown; it may be another name of the evaluated set.
+    known = {slug(name) for name in (dataset, *others, *(spec.name for spec in SPECS.values()))}
+    unlisted = [e.dataset for e in trained_on if slug(e.dataset) not in known and not is_generated(e.dataset)]
     if unlisted and not unknown:
         unknown = (
             f"trained on {', '.join(map(repr, unlisted))}, which is not a known data set and may contain images of "

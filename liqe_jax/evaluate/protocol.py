@@ -10,7 +10,6 @@ from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 # The data sets of LIQE's Table 1, in the order of its columns.
 SIX_SETS = ("LIVE", "CSIQ", "KADID-10k", "BID", "CLIVE", "KonIQ-10k")
-SESSIONS = tuple(str(session) for session in range(1, 11))
 WHOLE_SETS = ("TID2013", "SPAQ", "PIPAL", "AGIQA-3K", "FLIVE", "KADID-10k", "CSIQ", "KonIQ-10k")
 
 SESSION_PROTOCOL, OFFICIAL_PROTOCOL, WHOLE_PROTOCOL = "sessions", "official", "whole"

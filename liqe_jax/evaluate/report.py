@@ -70,7 +70,10 @@ def tables_from(
     if options["on_seen"] == "refuse":
         for against in differences.values():
             require_test(against.seen, f"{describe(against.unit)}, for the other evaluation in {options['against']},")
-    tables = all_tables(results, finished.name, differences, _other_name(finished, other))
+    other_name = other.name if other else ""
+    if other and other_name == finished.name:
+        other_name += f" ({other.folder.name})"
+    tables = all_tables(results, finished.name, differences, other_name)
     scatters, matrices = _pictures(finished, results) if options["pictures"] else ({}, {})
     content = {
         "model": finished.name,
@@ -92,12 +95,6 @@ def tables_from(
         say(warning)
     say(f"Wrote {finished.folder / 'report.html'}, tables/, plots/ and results.json")
     return content
-
-
-def _other_name(finished: FinishedEvaluation, other: FinishedEvaluation | None) -> str:
-    if other is None:
-        return ""
-    return f"{other.name} ({other.folder.name})" if other.name == finished.name else other.name
 
 
 def _pictures(finished: FinishedEvaluation, results: Sequence[Result]) -> tuple[dict[str, bytes], dict[str, bytes]]:

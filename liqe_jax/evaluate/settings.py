@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import SPLITS
+from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.protocol import SESSIONS, SIX_SETS, WHOLE_SETS
+from liqe_jax.evaluate.protocol import SIX_SETS, WHOLE_SETS
 from liqe_jax.images.preprocess import PRESETS
 
 

@@ -106,7 +106,7 @@ def paired_bootstrap(
       DataError: see `correlation.check_pair`.
       UsageError: unknown metric, or an option out of its range.
     """
-    mos, first, second = _three(mos, first, second)
+    (mos, first), (_, second) = check_pair(mos, first), check_pair(mos, second)
     _, of_counts = _functions(metric)
 
     def difference(counts_RxN: np.ndarray) -> np.ndarray:
@@ -135,16 +135,11 @@ def compare_models(
       DataError: fewer than four images; see `correlation.check_pair`.
       UsageError: unknown metric, or an option out of its range.
     """
-    mos, first, second = _three(mos, first, second)
+    (mos, first), (_, second) = check_pair(mos, first), check_pair(mos, second)
     correlation, _ = _functions(metric)
     one, other = correlation(mos, first), correlation(mos, second)
     test = williams(one, other, correlation(first, second), len(mos))
     return Comparison(one, other, test, paired_bootstrap(mos, first, second, metric=metric, **options))
-
-
-def _three(mos: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    mos, first = check_pair(mos, first)
-    return mos, first, check_pair(mos, second)[1]
 
 
 def _functions(name: str):

@@ -25,7 +25,7 @@ from liqe_jax.bounded_io import read_bytes
 from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.images import PreparedImage
-from liqe_jax.data.reading.labels_json import FILE, FORMAT
+from liqe_jax.data.reading.prepared import FILE, FORMAT
 from liqe_jax.data.sets import SPECS
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
 from liqe_jax.errors import DataError
@@ -127,7 +127,7 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
 
 def write_labels(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
-    """Writes `labels.json`, the labels of a prepared set, which `labels_json.read_labels_json` reads."""
+    """Writes `labels.json`, the labels of a prepared set, which `prepared.read_labels_json` reads."""
     rows, images = gathered.rows, gathered.images
     sessions = dict.fromkeys(session for row in rows for session in row.splits)
     categories = [spec.category(row.raw_distortion) for row in rows]

@@ -81,8 +81,8 @@ def _caption(prepared: LabelledSet, position: int, size: tuple[int, int]) -> lis
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """Shortens a text that is wider than an image to its end, where names differ."""
-    if draw.textlength(text, font) <= THUMBNAIL[0]:
-        return text
-    while text and draw.textlength("..." + text, font) > THUMBNAIL[0]:
+    shown = text
+    while text and draw.textlength(shown, font) > THUMBNAIL[0]:
         text = text[1:]
-    return "..." + text
+        shown = "..." + text
+    return shown

@@ -12,7 +12,7 @@ from typing import Any
 
 from liqe_jax.data.named import check_own_name
 from liqe_jax.data.prepare.gather import Report
-from liqe_jax.data.reading.labels_json import INCOMPLETE
+from liqe_jax.data.reading.prepared import INCOMPLETE
 from liqe_jax.data.sets import find_spec
 from liqe_jax.errors import DataError
 from liqe_jax.locks import in_use

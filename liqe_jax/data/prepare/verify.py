@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from tqdm import tqdm
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.labels_json import find_prepared, read_labels_json
-from liqe_jax.data.reading.prepared import load_set
+from liqe_jax.data.reading.prepared import find_prepared, load_set, read_labels_json
 from liqe_jax.errors import ImageError, LiqeError
 from liqe_jax.images.decode import DecodeOptions, decode
 
@@ -33,18 +34,14 @@ def verify(name: str, data_dir: str | os.PathLike, quiet: bool = False) -> Verif
     """
     prepared = load_set(name, data_dir)
     content = read_labels_json(find_prepared(name, Path(data_dir)))
-
-    def fault_of(position: int) -> str:
-        return _fault(prepared, position, content["sha256"][position], tuple(content["sizes"][position]))
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(fault_of, range(len(prepared)))
+        checked = pool.map(_fault, repeat(prepared), range(len(prepared)), content["sha256"], content["sizes"])
         bar = tqdm(checked, desc=prepared.name, total=len(prepared), unit="image", disable=quiet or None)
         faults = {image: fault for image, fault in zip(prepared.names, bar, strict=True) if fault}
     return Verified(len(prepared), faults)
 
 
-def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, int]) -> str:
+def _fault(prepared: LabelledSet, position: int, sha256: str, size: Sequence[int]) -> str:
     try:
         (encoded,) = prepared.read([position])
     except LiqeError as error:
@@ -55,4 +52,4 @@ def _fault(prepared: LabelledSet, position: int, sha256: str, size: tuple[int, i
         height, width = decode(encoded, DecodeOptions()).pixels.shape[:2]
     except ImageError as error:
         return str(error)
-    return "" if (width, height) == size else f"decodes to {width}x{height}, stored as {size[0]}x{size[1]}"
+    return "" if [width, height] == size else f"decodes to {width}x{height}, stored as {size[0]}x{size[1]}"

@@ -1,5 +1,8 @@
 """Batches for training, as a tf.data pipeline that can start at any step.
 
+Images are decoded and crops are cut with Pillow, bit for bit as in the reference. TensorFlow's decoders are not faster
+(`benchmarks/pipeline.py`), differ for grey, palette and CMYK images, and do not report the file that failed.
+
 Letters: N images of a host's share of the batch, P crops, S side of a crop.
 """
 
@@ -13,13 +16,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.decoding import random_crops
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
 from liqe_jax.errors import DataError, ImageError, UnreadableError
-from liqe_jax.images.grid import CROP_SIZE
+from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.images.grid import CROP_SIZE, cut, grid
+from liqe_jax.images.preprocess import enlarge_to_crop, resize_short_side
 
 # Number of consecutive broken images after which a data set counts as unreadable.
 MOST_REPLACEMENTS = 100
@@ -58,6 +62,30 @@ class Broken:
             if name not in self.names:
                 self.names[name] = error
                 logging.warning("%s is excluded from training (%d so far): %s", name, len(self.names), error)
+
+
+def pixels_of(encoded: bytes, image_size: int = CROP_SIZE) -> UInt8[np.ndarray, "H W 3"]:
+    """Decodes an image, and resizes large and tiny images like the scorer.
+
+    Raises:
+      ImageError: the bytes are not an image, or truncated.
+    """
+    return enlarge_to_crop(resize_short_side(decode(encoded, DecodeOptions()).pixels), image_size)
+
+
+def random_crops(
+    encoded: bytes, where: Float[np.ndarray, " P"], flip: bool, image_size: int = CROP_SIZE
+) -> UInt8[np.ndarray, "P S S 3"]:
+    """Cuts crops of the reference's grid, each chosen by a number in [0, 1); the image is mirrored first.
+
+    Raises:
+      ImageError: the bytes are not an image, or truncated.
+    """
+    pixels = pixels_of(encoded, image_size)
+    height, width = pixels.shape[:2]
+    cells = grid(height, width, crop_size=image_size)
+    corners = cells.corners(np.minimum((where * len(cells)).astype(np.int64), len(cells) - 1))
+    return cut(pixels[:, ::-1] if flip else pixels, corners, image_size)
 
 
 def training_batches(

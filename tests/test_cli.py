@@ -343,7 +343,6 @@ def test_help_shows_examples(capsys):
         ("--help",),
         ("score", "--help"),
         ("convert", "--help"),
-        ("average", "--help"),
         ("info", "--help"),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -469,7 +468,6 @@ def test_what_a_format_cannot_keep_is_refused(model_folder, tmp_path, capsys):
     assert "Only our own format keeps --name, --preprocess, --tasks" in capsys.readouterr().err
     assert run("convert", model_folder, tmp_path / "x.msgpack") == 2
     assert "--to hf-flax" in capsys.readouterr().err
-    assert run("average", model_folder, model_folder, "--output", target, "--name", "mine") == 2
     assert not list(tmp_path.iterdir())
 
 

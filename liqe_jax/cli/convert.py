@@ -19,7 +19,6 @@ from liqe_jax.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from liqe_jax.tasks import TaskSet
-    from liqe_jax.weights.checkpoint import Checkpoint
 
 FORMATS = (
     "liqe",
@@ -61,22 +60,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("source", metavar="SRC", help=MODEL_HELP)
     parser.add_argument("destination", metavar="DST", help="a folder or file that does not exist yet")
     add_encoder_option(parser)
-    add_writing_options(parser)
-    add_tasks_option(parser)
-    parser.set_defaults(run=run)
-
-
-def add_writing_options(parser: argparse.ArgumentParser) -> None:
-    """How the model is written; `write` takes them."""
     parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of DST, and liqe where it has none")
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="stored type")
-    parser.add_argument("--name", help="name of the model in results (default: that of the source, or the first)")
+    parser.add_argument("--name", help="name of the model in results (default: that of the source)")
     parser.add_argument(
         "--preprocess",
         choices=PRESET_NAMES,
-        help="how it chooses crops where nobody says otherwise, kept in our own format (default: as the source, or "
-        "the first)",
+        help="how it chooses crops by default, kept in our own format (default: as the source)",
     )
+    add_tasks_option(parser)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,62 +79,37 @@ def run(arguments: argparse.Namespace) -> int:
       LiqeError: no such model, or the destination exists.
     """
     tasks = read_tasks(arguments.tasks)
-    refuse(arguments.destination, arguments, tasks)
+    form = _format_of(arguments, tasks)
 
-    from liqe_jax.weights.open import open_checkpoint
+    from liqe_jax.weights.open import open_checkpoint, with_text_features
+    from liqe_jax.weights.write import rounded, write_model
 
     use_compilation_cache()
     checkpoint = open_checkpoint(arguments.source, arguments.encoder)
-    form = write(checkpoint, arguments.destination, arguments, tasks)
+    if arguments.dtype != "float32":
+        # The stored text features have to belong to the weights as stored.
+        flat = rounded(checkpoint.flat, arguments.dtype)
+        checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
+    if arguments.preprocess:
+        checkpoint = dataclasses.replace(checkpoint, preprocess=arguments.preprocess)
+    if arguments.name:
+        provenance = dataclasses.replace(checkpoint.provenance, name=arguments.name)
+        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
+    if form == "liqe":
+        checkpoint = with_text_features(checkpoint, tasks)
+    write_model(arguments.destination, checkpoint, form, arguments.dtype)
     print(f"{arguments.destination}: {checkpoint.parameter_count:,} parameters, {form}, {arguments.dtype}")
     return 0
 
 
-def refuse(destination: str, options: argparse.Namespace, tasks: str | TaskSet | None = None) -> None:
-    """What cannot be written, before any work is done.
-
-    Raises:
-      ModelError: the destination exists.
-      UsageError: the format has no room for what the options ask for, or its name is that of no file.
-    """
+def _format_of(arguments: argparse.Namespace, tasks: str | TaskSet | None) -> str:
+    """The format to write; refuses what cannot be written before any work is done."""
     from liqe_jax.weights.write import default_format
 
-    if Path(destination).exists():
-        raise ModelError(f"{destination} exists already. Remove it, or choose another name.")
-    form = options.to or default_format(destination)
-    lost = [f"--{key}" for key in ("name", "preprocess") if getattr(options, key)] + ["--tasks"] * bool(tasks)
+    if Path(arguments.destination).exists():
+        raise ModelError(f"{arguments.destination} exists already. Remove it, or choose another name.")
+    form = arguments.to or default_format(arguments.destination)
+    lost = [f"--{key}" for key in ("name", "preprocess") if getattr(arguments, key)] + ["--tasks"] * bool(tasks)
     if form != "liqe" and lost:
         raise UsageError(f"Only our own format keeps {', '.join(lost)}, and {form} has no room for it. Leave it out.")
-
-
-def write(
-    checkpoint: Checkpoint, destination: str, options: argparse.Namespace, tasks: TaskSet | str | None = None
-) -> str:
-    """Writes a model as `add_writing_options` has it; returns the format.
-
-    Args:
-      checkpoint: of any source.
-      destination: must not exist.
-      options: `to`, `dtype`, `name` and `preprocess`.
-      tasks: for our format; None takes the checkpoint's own.
-
-    Raises:
-      LiqeError: the model does not fit the format or the type, or cannot be written.
-    """
-    from liqe_jax.weights.open import with_text_features
-    from liqe_jax.weights.write import default_format, rounded, write_model
-
-    if options.dtype != "float32":
-        # The stored text features have to belong to the weights as stored.
-        flat = rounded(checkpoint.flat, options.dtype)
-        checkpoint = dataclasses.replace(checkpoint, flat=flat, text_features=None)
-    if options.preprocess:
-        checkpoint = dataclasses.replace(checkpoint, preprocess=options.preprocess)
-    if options.name:
-        provenance = dataclasses.replace(checkpoint.provenance, name=options.name)
-        checkpoint = dataclasses.replace(checkpoint, provenance=provenance)
-    form = options.to or default_format(destination)
-    if form == "liqe":
-        checkpoint = with_text_features(checkpoint, tasks)
-    write_model(destination, checkpoint, form, options.dtype)
     return form

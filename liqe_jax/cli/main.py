@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import liqe_jax
-from liqe_jax.cli import app, average, convert, data, gmad, info, ranktest, realign, score, synthetic
+from liqe_jax.cli import app, convert, data, gmad, info, ranktest, realign, score, synthetic
 from liqe_jax.errors import LiqeError
 from liqe_jax.messages import printable
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in (score, app, convert, average, info, gmad, ranktest, realign, synthetic, data):
+    for command in (score, app, convert, info, gmad, ranktest, realign, synthetic, data):
         command.add_parser(commands)
     return top
 

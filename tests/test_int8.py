@@ -17,7 +17,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 import liqe_jax
 from liqe_jax import ModelError, UsageError
 from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, PatchEmbedding, normalise_pixels
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, normalise_pixels
+from liqe_jax.encoders.embeddings import PatchEmbedding
 from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, byte_kernel, int8_dot, quantise
 from liqe_jax.encoders.tower import TowerConfig
 from liqe_jax.model.predict import predict

@@ -16,32 +16,51 @@ from jaxtyping import Array, Float
 from liqe_jax.encoders.base import Params, Prompts
 from liqe_jax.encoders.clip_names import LAYOUTS
 from liqe_jax.encoders.clip_prompts import PackedRows, pack_for_devices, pack_prompts
-from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, CLIPConfig, CLIPTowers
+from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, CLIPTowers
 from liqe_jax.encoders.int8 import byte_kernel, quantise
 from liqe_jax.encoders.layout import Layout, count_blocks
 from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.two_towers import TwoTowers, tower_from_config, tower_to_config
+from liqe_jax.encoders.two_towers import TwoTowers, sections, tower_from_config, tower_to_config
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer
 
 
 @dataclasses.dataclass(frozen=True)
-class CLIP(CLIPConfig, TwoTowers):
-    """CLIP behind the interface of `Encoder`; sizes are those of `CLIPConfig`.
+class CLIP(TwoTowers):
+    """CLIP behind the interface of `Encoder`.
 
     The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack` files load as they are.
+
+    Attributes:
+      vision, text, image_size, patch_size, vocab_size, context_length, projection_dim: as in `TwoTowers`.
+      eos_token_id: the token whose feature stands for the sentence.
     """
+
+    vision: TowerConfig
+    text: TowerConfig
+    image_size: int = 224
+    patch_size: int = 32
+    vocab_size: int = 49408
+    context_length: int = 77
+    eos_token_id: int = 49407
+    projection_dim: int = 512
 
     name: ClassVar[str] = "clip"
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
     stored_layout: ClassVar[str | None] = "hugging_face"
     module: ClassVar[type[nn.Module]] = CLIPTowers
 
-    def init_params(self, key: Array) -> Params:
-        """Random float32 parameters."""
-        crop = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.uint8)
-        token_ids = jnp.zeros((1, min(8, self.context_length)), jnp.int32)
-        return CLIPTowers(self).init(key, crop, token_ids)["params"]
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ModelError(
+                f"image_size must be a multiple of patch_size; got {self.image_size} and {self.patch_size}. "
+                "Correct vision_config in the model's config.json."
+            )
+
+    @property
+    def vision_tokens(self) -> int:
+        """Tokens of one crop: the grid and the class token."""
+        return (self.image_size // self.patch_size) ** 2 + 1
 
     def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """Packed prompts that share prefixes (`clip_prompts`)."""
@@ -96,17 +115,7 @@ class CLIP(CLIPConfig, TwoTowers):
         Raises:
           ModelError: the file describes something else than a CLIP with a ViT.
         """
-        if config.get("model_type", cls.name) != cls.name:
-            raise ModelError(
-                f"config.json says model_type {config['model_type']!r}; expected {cls.name!r}. "
-                "Give the folder of a CLIP checkpoint (CLIPModel)."
-            )
-        # Files written by early versions nest the towers under *_config_dict.
-        vision = config.get("vision_config") or config.get("vision_config_dict") or {}
-        text = config.get("text_config") or config.get("text_config_dict") or {}
-        if vision.get("num_channels", 3) != 3:
-            raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
-
+        vision, text = sections(config, cls.name)
         vocab_size = int(text.get("vocab_size", 49408))
         eos_token_id = text.get("eos_token_id", 49407)
         # Checkpoints converted before transformers 4.30 say 2 and mean "the highest id", which

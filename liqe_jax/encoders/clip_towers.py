@@ -8,8 +8,6 @@ travels there is a quarter of the size.
 
 from __future__ import annotations
 
-import dataclasses
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -17,49 +15,14 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
+from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings
 from liqe_jax.encoders.int8 import BytePatchEmbedding, is_int8
-from liqe_jax.encoders.layers import Dense, LayerNorm, Transformer, dot
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.errors import ModelError
+from liqe_jax.encoders.layers import Dense, LayerNorm, Transformer
+from liqe_jax.encoders.two_towers import TwoTowers
 
 # CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclasses.dataclass(frozen=True)
-class CLIPConfig:
-    """Sizes of both towers and of what joins them.
-
-    Attributes:
-      vision, text: the two transformers.
-      image_size: side of the square input, pixels.
-      patch_size: side of a ViT patch, which becomes one token, pixels.
-      vocab_size, context_length: of the text tower.
-      eos_token_id: the token whose feature stands for the sentence.
-      projection_dim: D, length of a feature.
-    """
-
-    vision: TowerConfig
-    text: TowerConfig
-    image_size: int = 224
-    patch_size: int = 32
-    vocab_size: int = 49408
-    context_length: int = 77
-    eos_token_id: int = 49407
-    projection_dim: int = 512
-
-    def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
-            raise ModelError(
-                f"image_size must be a multiple of patch_size; got {self.image_size} and {self.patch_size}. "
-                "Correct vision_config in the model's config.json."
-            )
-
-    @property
-    def vision_tokens(self) -> int:
-        """Tokens of one input: the grid and the class token."""
-        return (self.image_size // self.patch_size) ** 2 + 1
 
 
 def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
@@ -67,26 +30,10 @@ def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     return (jnp.asarray(pixels, jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
 
 
-class PatchEmbedding(nn.Module):
-    """A convolution whose stride is its size, written as the product that it is."""
-
-    features: int
-    patch_size: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
-        size, side = self.patch_size, pixels.shape[1] // self.patch_size
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
-        patches = pixels.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
-        flat = patches.reshape(-1, side * side, size * size * 3)
-        return dot(flat, kernel.reshape(-1, self.features), self.dtype)
-
-
 class VisionEmbeddings(nn.Module):
     """Class token, projected ViT patches and learned positions."""
 
-    config: CLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
 
     @nn.compact
@@ -105,7 +52,7 @@ class VisionEmbeddings(nn.Module):
 class VisionTower(nn.Module):
     """Pixels, 0..255, to the class token's output."""
 
-    config: CLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
     remat: bool = False
 
@@ -119,18 +66,6 @@ class VisionTower(nn.Module):
         return LayerNorm(eps, name="post_layernorm")(x[:, 0])
 
 
-class TextEmbeddings(nn.Module):
-    """Token and position embeddings."""
-
-    config: CLIPConfig
-
-    @nn.compact
-    def __call__(self, token_ids: Int[AnyArray, "B L"], positions: Int[AnyArray, "B L"]) -> Float[Array, "B L W"]:
-        width = self.config.text.width
-        tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
-        return tokens + nn.Embed(self.config.context_length, width, name="position_embedding")(positions)
-
-
 class TextTower(nn.Module):
     """Token ids to the outputs of the tokens at `ends`.
 
@@ -138,7 +73,7 @@ class TextTower(nn.Module):
     one row (see `clip_prompts.py`); the plain form is `arange` and a lower triangle.
     """
 
-    config: CLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
     remat: bool = False
 
@@ -150,7 +85,7 @@ class TextTower(nn.Module):
         mask: Bool[AnyArray, "#B L L"],
         ends: Int[AnyArray, "B R"],
     ) -> Float[Array, "B R W"]:
-        x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions).astype(jnp.float32)
+        x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions)
         x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(
             x, jnp.asarray(mask), jnp.asarray(ends)
         )
@@ -166,7 +101,7 @@ class CLIPTowers(nn.Module):
     passes and changes no value.
     """
 
-    config: CLIPConfig
+    config: TwoTowers
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, Num
 
 from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.products import flat_patches
 from liqe_jax.errors import UsageError
 
 _LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
@@ -111,7 +112,7 @@ def quantised_kernel(
 
 
 class BytePatchEmbedding(nn.Module):
-    """`clip_towers.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
+    """`embeddings.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
 
     Normalisation is part of the kernel and of `offset`. Pixels that are not integers are rounded.
     """
@@ -121,13 +122,10 @@ class BytePatchEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B L W"]:
-        size, side = self.patch_size, pixels.shape[1] // self.patch_size
-        kernel, scale = quantised_kernel(self, (size, size, 3, self.features))
+        kernel, scale = quantised_kernel(self, (self.patch_size, self.patch_size, 3, self.features))
         offset = self.param("offset", nn.initializers.zeros, (self.features,))
         signed = _to_int8(jnp.asarray(pixels).astype(jnp.float32) - _MIDDLE)  # exact: bytes are whole numbers
-        squares = signed.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
-        flat = squares.reshape(-1, side * side, size * size * 3)
-        sums = _integer_dot(flat, kernel.reshape(-1, self.features))
+        sums = _integer_dot(flat_patches(signed, self.patch_size), kernel.reshape(-1, self.features))
         return sums.astype(jnp.float32) * scale + offset
 
 

@@ -67,6 +67,13 @@ def norm(source: str, target: str) -> Iterable[Rule]:
     yield same(f"{source}.bias", f"{target}/bias")
 
 
+def stacked(source: str, target: str) -> Iterable[Rule]:
+    """An attention of PyTorch's, where the projections to q, k and v are one array."""
+    for kind, theirs, order in (("kernel", "weight", np.transpose), ("bias", "bias", np.asarray)):
+        yield Rule(f"{source}.in_proj_{theirs}", tuple(f"{target}/{name}_proj/{kind}" for name in "qkv"), order, order)
+    yield from affine(f"{source}.out_proj", f"{target}/out_proj")
+
+
 def own_names(rules: Callable[..., list[Rule]]) -> Callable[..., list[Rule]]:
     """The table of our own names, from another layout's, so that every layout is read by the same code."""
 

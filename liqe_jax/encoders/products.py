@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from liqe_jax.encoders.arrays import AnyArray
 
@@ -30,3 +30,14 @@ def matmul(a: Float[AnyArray, ...], b: Float[AnyArray, ...]) -> Float[Array, ...
 def einsum(subscripts: str, a: Float[AnyArray, ...], b: Float[AnyArray, ...]) -> Float[Array, ...]:
     """`jnp.einsum` of two operands with sums in float32."""
     return jnp.einsum(subscripts, a, b, **_exactly(a, b))
+
+
+def flat_patches(pixels: Num[AnyArray, "B H H C"], size: int) -> Num[Array, "B T N"]:
+    """ViT patches of `size` x `size` pixels in row order, each as N = size * size * C numbers.
+
+    What does not fill a patch is dropped: 384 pixels hold 27 patches of 14.
+    """
+    side, colours = pixels.shape[1] // size, pixels.shape[-1]
+    used = jnp.asarray(pixels[:, : side * size, : side * size])
+    patches = used.reshape(-1, side, size, side, size, colours).swapaxes(2, 3)
+    return patches.reshape(-1, side * side, size * size * colours)

@@ -20,9 +20,9 @@ from liqe_jax.encoders.base import Params, Prompts
 from liqe_jax.encoders.int8 import quantise
 from liqe_jax.encoders.layout import Layout
 from liqe_jax.encoders.siglip_names import OWN, SIGLIP, SIGLIP2
-from liqe_jax.encoders.siglip_towers import SigLIPConfig, SigLIPTowers
+from liqe_jax.encoders.siglip_towers import SigLIPTowers
 from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.two_towers import TwoTowers, tower_from_config, tower_to_config
+from liqe_jax.encoders.two_towers import TwoTowers, sections, tower_from_config, tower_to_config
 from liqe_jax.errors import ModelError
 from liqe_jax.text.siglip import SigLIPTokenizer
 from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
@@ -32,8 +32,23 @@ BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
 
 
 @dataclasses.dataclass(frozen=True)
-class SigLIP(SigLIPConfig, TwoTowers):
-    """SigLIP behind the interface of `Encoder`; sizes are those of `SigLIPConfig`."""
+class SigLIP(TwoTowers):
+    """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224.
+
+    Attributes:
+      vision, text, patch_size, vocab_size: as in `TwoTowers`.
+      image_size: what does not fill a ViT patch at the right and below is not seen.
+      context_length: sentences are padded to so many tokens.
+      projection_dim: the width of the vision tower, which has no projection.
+    """
+
+    vision: TowerConfig
+    text: TowerConfig
+    image_size: int = 224
+    patch_size: int = 16
+    vocab_size: int = 32000
+    context_length: int = 64
+    projection_dim: int = 768
 
     name: ClassVar[str] = "siglip"
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP, "flax": OWN})
@@ -43,11 +58,22 @@ class SigLIP(SigLIPConfig, TwoTowers):
     # The softmax over prompts does not depend on the bias, so nothing but weight decay would move it.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale", "logit_bias")
 
-    def init_params(self, key: Array) -> Params:
-        """Random float32 parameters."""
-        crop = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.uint8)
-        token_ids = jnp.zeros((1, self.context_length), jnp.int32)
-        return SigLIPTowers(self).init(key, crop, token_ids)["params"]
+    def __post_init__(self) -> None:
+        if self.projection_dim != self.vision.width:
+            raise ModelError(
+                f"Text features must be as long as image features; got projection_size {self.projection_dim} of "
+                f"text_config and hidden_size {self.vision.width} of vision_config. Correct the model's config.json."
+            )
+        if not 0 < self.patch_size <= self.image_size:
+            raise ModelError(
+                f"image_size must hold a patch of patch_size; got {self.image_size} and {self.patch_size}. Correct "
+                "vision_config in the model's config.json."
+            )
+
+    @property
+    def vision_tokens(self) -> int:
+        """Tokens of one crop: ViT patches on a square grid."""
+        return (self.image_size // self.patch_size) ** 2
 
     def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
         """One row of token ids for each sentence.
@@ -106,14 +132,7 @@ class SigLIP(SigLIPConfig, TwoTowers):
         Raises:
           ModelError: the file describes something else than a SigLIP with both towers.
         """
-        if config.get("model_type", cls.name) != cls.name:
-            raise ModelError(
-                f"config.json says model_type {config['model_type']!r}; expected {cls.name!r}. Give the folder of a "
-                f"{cls.name.capitalize()}Model."
-            )
-        vision, text = config.get("vision_config") or {}, config.get("text_config") or {}
-        if vision.get("num_channels", 3) != 3:
-            raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
+        vision, text = sections(config, cls.name)
         if not vision.get("vision_use_head", True):
             raise ModelError(
                 "config.json says vision_use_head false; expected the attention pooling head, which makes the image "

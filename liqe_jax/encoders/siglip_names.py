@@ -1,21 +1,35 @@
 """Weight names of transformers' SiglipModel and Siglip2Model, and ours.
 
-Ours are theirs, written with slashes and Flax's `kernel`, `scale` and `embedding`, but for the pooling head: its
-PyTorch module stacks the projections of queries, keys and values, which are three arrays here.
+They correspond as in `transformers_names`, but for the pooling head: its PyTorch module stacks the projections of
+queries, keys and values, which are three arrays here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 
-from liqe_jax.encoders.layout import Layout, Rule, affine, convolution, norm, own_names, same
+from liqe_jax.encoders.layout import Layout, Rule, convolution, own_names, stacked
+from liqe_jax.encoders.transformers_names import (
+    BLOCKS,
+    BUFFERS,
+    OWN_BLOCKS,
+    affine_names,
+    norm_names,
+    transformers_rules,
+)
 
-_BLOCKS = (r"vision_model\.encoder\.layers\.(\d+)\.", r"text_model\.encoder\.layers\.(\d+)\.")
-_OWN_BLOCKS = (r"vision_model/encoder/layers/(\d+)/", r"text_model/encoder/layers/(\d+)/")
 _PATCHES = ("vision_model.embeddings.patch_embedding.weight", "vision_model/embeddings/patch_embedding/kernel")
+_NAMES = (
+    "vision_model/embeddings/patch_embedding/bias",
+    "vision_model/embeddings/position_embedding/embedding",
+    "vision_model/head/probe",
+    "text_model/embeddings/token_embedding/embedding",
+    "text_model/embeddings/position_embedding/embedding",
+    *norm_names("vision_model/post_layernorm", "vision_model/head/layernorm", "text_model/final_layer_norm"),
+    *affine_names("vision_model/head/mlp/fc1", "vision_model/head/mlp/fc2", "text_model/head"),
+)
 
 
 def _patches_from_linear(kernel: np.ndarray) -> np.ndarray:
@@ -29,52 +43,14 @@ def _patches_to_linear(kernel: np.ndarray) -> np.ndarray:
     return kernel.reshape(-1, kernel.shape[-1]).T
 
 
-def _one_number(source: str, target: str) -> Rule:
-    """A parameter of shape [1] in PyTorch, a scalar here."""
-    return Rule(source, (target,), lambda array: array.reshape(()), lambda array: array.reshape(1))
-
-
-def _block(source: str, target: str) -> Iterable[Rule]:
-    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-        yield from affine(f"{source}.self_attn.{name}", f"{target}/self_attn/{name}")
-    yield from norm(f"{source}.layer_norm1", f"{target}/layer_norm1")
-    yield from affine(f"{source}.mlp.fc1", f"{target}/mlp/fc1")
-    yield from affine(f"{source}.mlp.fc2", f"{target}/mlp/fc2")
-    yield from norm(f"{source}.layer_norm2", f"{target}/layer_norm2")
-
-
-def _pooling(source: str, target: str) -> Iterable[Rule]:
-    yield same(f"{source}.probe", f"{target}/probe")
-    heads = tuple(f"{target}/attention/{name}_proj" for name in "qkv")
-    kernels, biases = tuple(f"{h}/kernel" for h in heads), tuple(f"{h}/bias" for h in heads)
-    yield Rule(f"{source}.attention.in_proj_weight", kernels, np.transpose, np.transpose)
-    yield Rule(f"{source}.attention.in_proj_bias", biases, lambda array: array, lambda array: array)
-    yield from affine(f"{source}.attention.out_proj", f"{target}/attention/out_proj")
-    yield from norm(f"{source}.layernorm", f"{target}/layernorm")
-    yield from affine(f"{source}.mlp.fc1", f"{target}/mlp/fc1")
-    yield from affine(f"{source}.mlp.fc2", f"{target}/mlp/fc2")
-
-
 def _rules(patches: Rule, vision_layers: int, text_layers: int) -> list[Rule]:
-    vision, text = "vision_model.embeddings.", "text_model.embeddings."
-    rules = [
-        _one_number("logit_scale", "logit_scale"),
-        _one_number("logit_bias", "logit_bias"),
-        patches,
-        same(vision + "patch_embedding.bias", "vision_model/embeddings/patch_embedding/bias"),
-        same(vision + "position_embedding.weight", "vision_model/embeddings/position_embedding/embedding"),
-        *norm("vision_model.post_layernorm", "vision_model/post_layernorm"),
-        *_pooling("vision_model.head", "vision_model/head"),
-        same(text + "token_embedding.weight", "text_model/embeddings/token_embedding/embedding"),
-        same(text + "position_embedding.weight", "text_model/embeddings/position_embedding/embedding"),
-        *norm("text_model.final_layer_norm", "text_model/final_layer_norm"),
-        *affine("text_model.head", "text_model/head"),
+    # Of shape [1] in PyTorch, scalars here.
+    scalars = [
+        Rule(name, (name,), lambda array: array.reshape(()), lambda array: array.reshape(1))
+        for name in ("logit_scale", "logit_bias")
     ]
-    for layer in range(vision_layers):
-        rules += _block(f"vision_model.encoder.layers.{layer}", f"vision_model/encoder/layers/{layer}")
-    for layer in range(text_layers):
-        rules += _block(f"text_model.encoder.layers.{layer}", f"text_model/encoder/layers/{layer}")
-    return rules
+    pooling = stacked("vision_model.head.attention", "vision_model/head/attention")
+    return [*scalars, patches, *pooling, *transformers_rules(_NAMES, vision_layers, text_layers)]
 
 
 def siglip_rules(vision_layers: int, text_layers: int) -> list[Rule]:
@@ -88,8 +64,6 @@ def siglip2_rules(vision_layers: int, text_layers: int) -> list[Rule]:
     return _rules(patches, vision_layers, text_layers)
 
 
-_SIGNATURE, _OWN_SIGNATURE = "vision_model.head.probe", "vision_model/head/probe"
-_BUFFERS = r".*\.position_ids$"
-SIGLIP = Layout(siglip_rules, _SIGNATURE, _BLOCKS, _OWN_BLOCKS, _BUFFERS)
-SIGLIP2 = Layout(siglip2_rules, _SIGNATURE, _BLOCKS, _OWN_BLOCKS, _BUFFERS)
-OWN = Layout(own_names(siglip_rules), _OWN_SIGNATURE, _OWN_BLOCKS, _OWN_BLOCKS)
+SIGLIP = Layout(siglip_rules, "vision_model.head.probe", BLOCKS, OWN_BLOCKS, BUFFERS)
+SIGLIP2 = Layout(siglip2_rules, "vision_model.head.probe", BLOCKS, OWN_BLOCKS, BUFFERS)
+OWN = Layout(own_names(siglip_rules), "vision_model/head/probe", OWN_BLOCKS, OWN_BLOCKS)

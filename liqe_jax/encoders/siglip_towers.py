@@ -7,7 +7,6 @@ in 0..255; normalisation happens here, on the device.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import flax.linen as nn
@@ -17,51 +16,13 @@ from jaxtyping import Array, Float, Int, Num
 
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
-from liqe_jax.encoders.int8 import float_dtype
-from liqe_jax.encoders.layers import MLP, Attention, Dense, LayerNorm, Transformer, dot
+from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings
+from liqe_jax.encoders.layers import MLP, Attention, Dense, LayerNorm, Transformer
 from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.errors import ModelError
+from liqe_jax.encoders.two_towers import TwoTowers
 
 # big_vision's value_range(-1, 1); image_mean and image_std of the published preprocessor_config.json.
 PIXEL_MEAN, PIXEL_STD = 0.5, 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class SigLIPConfig:
-    """Sizes of both towers and of what joins them. Defaults are those of siglip-base-patch16-224.
-
-    Attributes:
-      vision, text: the two transformers.
-      image_size: side of the square input, pixels; what does not fill a patch at the right and below is not seen.
-      patch_size: side of a ViT patch, which becomes one token, pixels.
-      vocab_size, context_length: of the text tower; sentences are padded to `context_length` tokens.
-      projection_dim: D, length of a feature; the width of the vision tower, which has no projection.
-    """
-
-    vision: TowerConfig
-    text: TowerConfig
-    image_size: int = 224
-    patch_size: int = 16
-    vocab_size: int = 32000
-    context_length: int = 64
-    projection_dim: int = 768
-
-    def __post_init__(self) -> None:
-        if self.projection_dim != self.vision.width:
-            raise ModelError(
-                f"Text features must be as long as image features; got projection_size {self.projection_dim} of "
-                f"text_config and hidden_size {self.vision.width} of vision_config. Correct the model's config.json."
-            )
-        if not 0 < self.patch_size <= self.image_size:
-            raise ModelError(
-                f"image_size must hold a patch of patch_size; got {self.image_size} and {self.patch_size}. Correct "
-                "vision_config in the model's config.json."
-            )
-
-    @property
-    def vision_tokens(self) -> int:
-        """Tokens of one input: ViT patches on a square grid."""
-        return (self.image_size // self.patch_size) ** 2
 
 
 def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
@@ -69,35 +30,16 @@ def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     return (jnp.asarray(pixels, jnp.float32) / 255.0 - PIXEL_MEAN) / PIXEL_STD
 
 
-class PatchEmbedding(nn.Module):
-    """A convolution with a bias whose stride is its size, written as the product that it is."""
-
-    features: int
-    patch_size: int
-    dtype: DTypeLike
-
-    @nn.compact
-    def __call__(self, pixels: Float[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
-        size, side = self.patch_size, pixels.shape[1] // self.patch_size
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (size, size, 3, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # A convolution without padding drops what does not fill a patch: 384 pixels hold 27 patches of 14.
-        used = pixels[:, : side * size, : side * size]
-        patches = used.reshape(-1, side, size, side, size, 3).swapaxes(2, 3)
-        flat = patches.reshape(-1, side * side, size * size * 3)
-        return dot(flat, kernel.reshape(-1, self.features), self.dtype) + bias.astype(jnp.float32)
-
-
 class VisionEmbeddings(nn.Module):
     """Projected ViT patches and learned positions; there is no class token."""
 
-    config: SigLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
         width, size = self.config.vision.width, self.config.patch_size
-        embed = PatchEmbedding(width, size, float_dtype(self.dtype), name="patch_embedding")
+        embed = PatchEmbedding(width, size, self.dtype, use_bias=True, name="patch_embedding")
         initial = nn.initializers.normal(1 / math.sqrt(width))  # big_vision, models/vit.py, get_posemb
         positions = nn.Embed(self.config.vision_tokens, width, embedding_init=initial, name="position_embedding")
         return embed(normalise_pixels(pixels)) + positions.embedding.astype(jnp.float32)
@@ -121,7 +63,7 @@ class AttentionPooling(nn.Module):
 class VisionTower(nn.Module):
     """Pixels, 0..255, to one vector for each crop."""
 
-    config: SigLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
     remat: bool = False
 
@@ -135,19 +77,6 @@ class VisionTower(nn.Module):
         return AttentionPooling(tower, self.dtype, name="head")(x)
 
 
-class TextEmbeddings(nn.Module):
-    """Token and position embeddings."""
-
-    config: SigLIPConfig
-
-    @nn.compact
-    def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B L W"]:
-        width = self.config.text.width
-        tokens = nn.Embed(self.config.vocab_size, width, name="token_embedding")(token_ids)
-        positions = nn.Embed(self.config.context_length, width, name="position_embedding")
-        return tokens + positions(jnp.arange(token_ids.shape[1]))
-
-
 class TextTower(nn.Module):
     """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
 
@@ -156,13 +85,13 @@ class TextTower(nn.Module):
     SigLIP tokenizers return, which is no attention mask (`model_input_names` in tokenizer_config.json).
     """
 
-    config: SigLIPConfig
+    config: TwoTowers
     dtype: DTypeLike
     remat: bool = False
 
     @nn.compact
     def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:
-        x = TextEmbeddings(self.config, name="embeddings")(token_ids).astype(jnp.float32)
+        x = TextEmbeddings(self.config, name="embeddings")(token_ids, jnp.arange(token_ids.shape[1])[None])
         last = jnp.full((x.shape[0], 1), x.shape[1] - 1, jnp.int32)
         x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(x, None, last)
         x = LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x[:, 0])
@@ -177,7 +106,7 @@ class SigLIPTowers(nn.Module):
     `remat` trades time for memory in backward passes and changes no value.
     """
 
-    config: SigLIPConfig
+    config: TwoTowers
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -27,7 +28,8 @@ class TwoTowers(Encoder):
     Attributes:
       module: Flax module of (encoder, dtype, remat), with methods `image_features` and `text_features`.
       vision, text: the two transformers.
-      patch_size: side of a ViT patch, pixels.
+      patch_size: side of a ViT patch, which becomes one token, pixels.
+      vision_tokens: number of tokens of one crop.
       vocab_size, context_length: of the text tower.
     """
 
@@ -38,6 +40,15 @@ class TwoTowers(Encoder):
     patch_size: int
     vocab_size: int
     context_length: int
+
+    @property
+    @abc.abstractmethod
+    def vision_tokens(self) -> int: ...
+
+    def init_params(self, key: Array) -> Params:
+        crop = jnp.zeros((1, self.image_size, self.image_size, 3), jnp.uint8)
+        token_ids = jnp.zeros((1, self.context_length), jnp.int32)
+        return self.module(self).init(key, crop, token_ids)["params"]
 
     def apply(self, params: Params, method: str, *inputs: AnyArray, dtype: DTypeLike, remat: bool) -> Array:
         """Calls a method of `module`."""
@@ -51,7 +62,6 @@ class TwoTowers(Encoder):
         dtype: DTypeLike = jnp.float32,
         remat: bool = False,
     ) -> Float[Array, "*batch D"]:
-        """Unit features of crops, RGB in 0..255 with sides `image_size`."""
         flat = crops.reshape(-1, *crops.shape[-3:])
         if flat.shape[0] == 0:  # XLA's shapes of nothing are ambiguous
             return jnp.zeros((*crops.shape[:-3], self.projection_dim), jnp.float32)
@@ -107,6 +117,24 @@ class TwoTowers(Encoder):
             "text": f"{tower(self.text)}; context {self.context_length}, vocabulary {self.vocab_size}",
             "embedding": str(self.projection_dim),
         }
+
+
+def sections(config: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The sections of the vision and of the text tower in a `config.json` of `model_type` `name`.
+
+    Raises:
+      ModelError: it is of another type, or its input is not RGB.
+    """
+    if config.get("model_type", name) != name:
+        raise ModelError(
+            f"config.json says model_type {config['model_type']!r}; expected {name!r}. Give the folder of a model of "
+            "that type."
+        )
+    # Files written by early versions nest CLIP's towers under *_config_dict.
+    vision, text = (config.get(f"{key}_config") or config.get(f"{key}_config_dict") or {} for key in ("vision", "text"))
+    if vision.get("num_channels", 3) != 3:
+        raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
+    return vision, text
 
 
 def tower_to_config(tower: TowerConfig) -> dict[str, Any]:

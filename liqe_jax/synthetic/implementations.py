@@ -2,15 +2,13 @@
 
 Each implementation has one strength, 0 to 1. It is chosen such that the root mean square difference to the
 original equals that of `distort` at the given level.
-
-The file has more than 300 lines because it is a list: a function of a few lines for each implementation, and one table.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +18,7 @@ from PIL import ImageFilter
 from scipy.interpolate import PchipInterpolator
 
 from liqe_jax.synthetic.blur import Image
-from liqe_jax.synthetic.compression import to_bytes
+from liqe_jax.synthetic.compression import by_opencv, by_pillow, to_bytes
 from liqe_jax.synthetic.distort import distort
 from liqe_jax.synthetic.matching import Implementation, distance, match_strength
 from liqe_jax.synthetic.wavelet import joined, split
@@ -43,11 +41,18 @@ def _box_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Downscaled and upscaled: the blur of a zoomed photograph."""
+    return _shrunk_and_back(image, 1 + 11 * strength, cv2.INTER_CUBIC)
+
+
+def _nearest(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    return _shrunk_and_back(image, 1 + 23 * strength, cv2.INTER_NEAREST)
+
+
+def _shrunk_and_back(image: Image, factor: float, interpolation: int) -> Image:
     height, width = image.shape[:2]
-    factor = 1 + 11 * strength
     small = (max(2, round(width / factor)), max(2, round(height / factor)))
     shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(shrunk, (width, height), interpolation=interpolation)
 
 
 def _line_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -94,34 +99,67 @@ def _grain(image: Image, strength: float, rng: np.random.Generator) -> Image:
 
 
 def _pillow_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    file = io.BytesIO()
-    quality = round(96 - 95 * strength**0.5)
-    Pictures.fromarray(to_bytes(image)).save(file, "jpeg", quality=quality, subsampling=int(rng.integers(3)))
-    return np.asarray(Pictures.open(file)).astype(np.float32) / 255
+    return by_pillow(image, "jpeg", quality=round(96 - 95 * strength**0.5), subsampling=int(rng.integers(3)))
 
 
 def _pillow_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """JPEG 2000 by a target PSNR, with the reversible or the irreversible transform."""
-    file = io.BytesIO()
     settings = {"quality_mode": "dB", "quality_layers": [46 - 28 * strength], "irreversible": bool(rng.integers(2))}
-    Pictures.fromarray(to_bytes(image)).save(file, "JPEG2000", no_jp2=True, **settings)
-    return np.asarray(Pictures.open(file).convert("RGB")).astype(np.float32) / 255
+    return by_pillow(image, "JPEG2000", no_jp2=True, **settings)
 
 
-def _gamma_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return image ** np.float32(1 / (1 + 5 * strength))
+def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """JPEG 2000 by OpenCV's encoder, whose unit is a thousandth of the size."""
+    size = max(1, round(150 * (1 - strength) ** 3))
+    return by_opencv(image, ".jp2", [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, size])
 
 
-def _gain_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return image * np.float32(1 + 3 * strength)
+def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """WebP."""
+    return by_pillow(image, "webp", quality=round(90 * (1 - strength)), method=0)
 
 
-def _gamma_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return image ** np.float32(1 + 5 * strength)
+def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
+    """JPEG with quantization tables of random steepness."""
+    steepness = float(rng.uniform(0, 1.5))
+    frequency = np.add.outer(np.arange(8), np.arange(8))
+    table = (1 + steepness * frequency) * (1 + 250 * strength**1.5) / (1 + 2 * steepness)
+    # Pillow expects tables in row-major order.
+    rows = np.clip(np.rint(table), 1, 255).astype(int).ravel().tolist()
+    return by_pillow(image, "jpeg", qtables=[rows, rows], subsampling=int(rng.integers(3)))
 
 
-def _gain_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return image * np.float32(1 - 0.98 * strength)
+def _power(exponent: Callable[[float], float]) -> Implementation:
+    """All values to a power that depends on the strength."""
+    return lambda image, strength, rng: image ** np.float32(exponent(strength))
+
+
+def _odds(slope: float) -> Implementation:
+    """Changes mid-tones; black and white stay."""
+
+    def change(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        factor = np.exp(np.float32(slope * strength))
+        return factor * image / (1 + (factor - 1) * image)
+
+    return change
+
+
+def _stretched(centre: Callable[[Image], Any], slope: float) -> Implementation:
+    """The difference to the centre, times 1 + slope * strength."""
+
+    def stretch(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        middle = centre(image)
+        return middle + np.float32(1 + slope * strength) * (image - middle)
+
+    return stretch
+
+
+def _black(image: Image) -> np.float32:
+    return np.float32(0)
+
+
+def _gray(image: Image) -> Image:
+    return (image @ np.asarray([0.299, 0.587, 0.114], np.float32))[..., None]
 
 
 def _posterised(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -129,38 +167,10 @@ def _posterised(image: Image, strength: float, rng: np.random.Generator) -> Imag
     return np.rint(image * np.float32(levels - 1)) / np.float32(levels - 1)
 
 
-def _nearest(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    height, width = image.shape[:2]
-    factor = 1 + 23 * strength
-    small = (max(2, round(width / factor)), max(2, round(height / factor)))
-    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_NEAREST)
-
-
 def _unsharp(image: Image, strength: float, rng: np.random.Generator) -> Image:
     radius = float(rng.uniform(1, 4))
     blurred = cv2.GaussianBlur(image, (0, 0), radius)
     return image + np.float32(14 * strength) * (image - blurred)
-
-
-def _flat_contrast(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    mean = image.mean()
-    return mean + np.float32(1 - 0.97 * strength) * (image - mean)
-
-
-def _hard_contrast(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    mean = image.mean()
-    return mean + np.float32(1 + 5 * strength) * (image - mean)
-
-
-def _saturated(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    gray = image @ np.asarray([0.299, 0.587, 0.114], np.float32)
-    return gray[..., None] + np.float32(1 + 12 * strength) * (image - gray[..., None])
-
-
-def _unsaturated(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    gray = image @ np.asarray([0.299, 0.587, 0.114], np.float32)
-    return gray[..., None] + np.float32(1 - 1.4 * strength) * (image - gray[..., None])
 
 
 def _bled(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -228,18 +238,6 @@ def _guided(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return cv2.blur(share, side) * noisy + cv2.blur((1 - share) * mean, side)
 
 
-def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG with quantization tables of random steepness."""
-    steepness = float(rng.uniform(0, 1.5))
-    frequency = np.add.outer(np.arange(8), np.arange(8))
-    table = (1 + steepness * frequency) * (1 + 250 * strength**1.5) / (1 + 2 * steepness)
-    # Pillow expects tables in row-major order.
-    rows = np.clip(np.rint(table), 1, 255).astype(int).ravel().tolist()
-    file = io.BytesIO()
-    Pictures.fromarray(to_bytes(image)).save(file, "jpeg", qtables=[rows, rows], subsampling=int(rng.integers(3)))
-    return np.asarray(Pictures.open(file)).astype(np.float32) / 255
-
-
 def _wavelet(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Quantized coefficients of LeGall's 5/3 wavelet, the reversible one of JPEG 2000."""
     step = np.float32(0.004 + 0.8 * strength)
@@ -255,19 +253,6 @@ def _wavelet(image: Image, strength: float, rng: np.random.Generator) -> Image:
     for sides in reversed(details):
         ycc = joined(ycc, *sides)
     return cv2.cvtColor(np.ascontiguousarray(ycc[:height, :width]), cv2.COLOR_YCrCb2RGB)
-
-
-def _odds(image: Image, factor: float) -> Image:
-    return factor * image / (1 + (factor - 1) * image)
-
-
-def _odds_up(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Brightens mid-tones; black and white stay."""
-    return _odds(image, np.exp(np.float32(5 * strength)))
-
-
-def _odds_down(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _odds(image, np.exp(np.float32(-5 * strength)))
 
 
 def _veiled(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -300,20 +285,6 @@ def _laplace(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return image - np.float32(4 * strength) * cv2.Laplacian(image, -1)
 
 
-def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """WebP."""
-    file = io.BytesIO()
-    Pictures.fromarray(to_bytes(image)).save(file, "webp", quality=round(90 * (1 - strength)), method=0)
-    return np.asarray(Pictures.open(file).convert("RGB")).astype(np.float32) / 255
-
-
-def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG 2000 by OpenCV's encoder, whose unit is a thousandth of the size."""
-    settings = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, max(1, round(150 * (1 - strength) ** 3))]
-    _, file = cv2.imencode(".jp2", cv2.cvtColor(to_bytes(image), cv2.COLOR_RGB2BGR), settings)
-    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1].astype(np.float32) / 255
-
-
 def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Adds a constant to the lightness."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
@@ -330,8 +301,8 @@ IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
         4: (_bled,),
         5: (_fringed,),
         6: (_palette,),
-        7: (_unsaturated,),
-        8: (_saturated,),
+        7: (_stretched(_gray, -1.4),),
+        8: (_stretched(_gray, 12),),
         9: (_pillow_jpeg2000, _opencv_jpeg2000, _wavelet),
         10: (_pillow_jpeg, _own_tables_jpeg, _web),
         11: (_gray_noise, _shot_noise, _grain),
@@ -339,8 +310,8 @@ IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
         13: (_specks,),
         14: (_shot_noise,),
         15: (_smeared, _guided),
-        16: (_gamma_up, _gain_up, _odds_up, _veiled, _curve_up),
-        17: (_gamma_down, _gain_down, _odds_down, _crushed, _curve_down),
+        16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(_black, 3), _odds(5), _veiled, _curve_up),
+        17: (_power(lambda s: 1 + 5 * s), _stretched(_black, -0.98), _odds(-5), _crushed, _curve_down),
         18: (_offset_lightness,),
         21: (_nearest,),
         22: (_posterised,),
@@ -363,7 +334,7 @@ def distort_otherwise(image: Image, kind: int, level: float, seed: int) -> Image
     rng = np.random.default_rng(np.random.SeedSequence([seed, kind, 1]))
     choices = IMPLEMENTATIONS.get(kind, ())
     if kind == 25:
-        choices = (_hard_contrast,) if level < _CONTRAST_UNCHANGED else (_flat_contrast,)
+        choices = (_stretched(np.mean, 5 if level < _CONTRAST_UNCHANGED else -0.97),)
     if not choices:
         return ours
     chosen = choices[rng.integers(len(choices))]

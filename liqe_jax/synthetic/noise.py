@@ -41,6 +41,6 @@ def impulse_noise(image: Image, density: float, rng: np.random.Generator) -> Ima
     return np.where(draw > 1 - density / 2, np.float32(1), result)
 
 
-def multiplicative_noise(image: Image, variance: float, rng: np.random.Generator) -> Image:
+def multiplicative(image: Image, variance: float, rng: np.random.Generator) -> Image:
     """Gaussian noise of that variance, times the image, is added."""
     return image * (1 + rng.standard_normal(image.shape, np.float32) * np.float32(math.sqrt(variance)))

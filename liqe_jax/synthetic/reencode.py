@@ -5,12 +5,10 @@ KADID-10k's observers took 0.27 of a grade off for its mildest JPEG, of quality 
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image as Pictures
+
+from liqe_jax.synthetic.compression import encoded_by_pillow
 
 SHARE = 0.65  # of pictures that are re-encoded
 
@@ -34,7 +32,7 @@ def reencoded(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def as_jpeg(pixels: Pixels, rng: np.random.Generator, qualities: tuple[int, int] = JPEG) -> Pixels:
     """Of a quality from one to another."""
-    return _decoded(pixels, "jpeg", quality=_quality(qualities, rng), subsampling=int(rng.integers(3)))
+    return encoded_by_pillow(pixels, "jpeg", quality=_quality(qualities, rng), subsampling=int(rng.integers(3)))
 
 
 def _twice(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -45,7 +43,7 @@ def _twice(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _webp(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    return _decoded(pixels, "webp", quality=_quality(WEBP, rng), method=2)
+    return encoded_by_pillow(pixels, "webp", quality=_quality(WEBP, rng), method=2)
 
 
 def _noisy(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -61,9 +59,3 @@ def _noisy_jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _quality(qualities: tuple[int, int], rng: np.random.Generator) -> int:
     return int(rng.integers(qualities[0], qualities[1] + 1))
-
-
-def _decoded(pixels: Pixels, file_format: str, **settings: Any) -> Pixels:
-    file = io.BytesIO()
-    Pictures.fromarray(pixels).save(file, file_format, **settings)
-    return np.asarray(Pictures.open(file).convert("RGB"))

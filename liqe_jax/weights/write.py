@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -38,84 +39,65 @@ def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
     return cast(cast(checkpoint_flat, dtype), "float32")
 
 
-def _stored(checkpoint: Checkpoint, layout: str, dtype: str) -> Flat:
-    return from_flax(cast(checkpoint.flat, dtype), type(checkpoint.encoder), layout)
+def _folder_with(file: str, write: Callable[[Path, Flat], object]) -> Callable[[Path, Flat, Checkpoint], None]:
+    """A writer of folders with a configuration, weights in `file`, and a tokenizer."""
+
+    def write_folder(path: Path, state: Flat, checkpoint: Checkpoint) -> None:
+        path.mkdir(parents=True)
+        write(path / file, state)
+        write_json(path / "config.json", checkpoint.encoder.to_config())
+        (checkpoint.tokenizer or checkpoint.encoder.tokenizer_class.default()).save(path)
+
+    return write_folder
 
 
-def _openai_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    write_torch(path, _stored(checkpoint, "openai", dtype))
+def _safetensors(path: Path, state: Flat, *_: Checkpoint) -> None:
+    write_safetensors(path, state, {"format": "pt"})
 
 
-def _pyiqa_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    state = {f"clip_model.{name}": array for name, array in _stored(checkpoint, "openai", dtype).items()}
-    write_torch(path, {"params": state})
+def _flax(path: Path, state: Flat) -> None:
+    path.write_bytes(msgpack_serialize(unflatten_dict(state, sep="/")))
 
 
-def _checkpoint_pt(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    write_torch(path, {"model_state_dict": _stored(checkpoint, "openai", dtype)})
+def _openai_pt(path: Path, state: Flat, _: Checkpoint) -> None:
+    write_torch(path, state)
 
 
-def _openai_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    write_safetensors(path, _stored(checkpoint, "openai", dtype), {"format": "pt"})
+def _pyiqa_pt(path: Path, state: Flat, _: Checkpoint) -> None:
+    write_torch(path, {"params": {f"clip_model.{name}": array for name, array in state.items()}})
 
 
-def _hugging_face_folder(path: Path, checkpoint: Checkpoint, write_weights: Callable[[Path], object]) -> None:
-    path.mkdir(parents=True)
-    write_weights(path)
-    write_json(path / "config.json", checkpoint.encoder.to_config())
-    (checkpoint.tokenizer or checkpoint.encoder.tokenizer_class.default()).save(path)
+def _checkpoint_pt(path: Path, state: Flat, _: Checkpoint) -> None:
+    write_torch(path, {"model_state_dict": state})
 
 
-def _hf_safetensors(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    state = _stored(checkpoint, "hugging_face", dtype)
-    _hugging_face_folder(
-        path, checkpoint, lambda folder: write_safetensors(folder / "model.safetensors", state, {"format": "pt"})
-    )
+class Format(NamedTuple):
+    """A format of other libraries.
+
+    Attributes:
+      layout: the table of names that it uses; an encoder without it cannot be written so.
+      write: takes a path, the arrays and the checkpoint.
+      has_config: False where readers infer the architecture from the shapes of the arrays.
+    """
+
+    layout: str
+    write: Callable[[Path, Flat, Checkpoint], None]
+    has_config: bool = False
 
 
-def _hf_pytorch(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    state = _stored(checkpoint, "hugging_face", dtype)
-    _hugging_face_folder(path, checkpoint, lambda folder: write_torch(folder / "pytorch_model.bin", state))
-
-
-def _hf_flax(path: Path, checkpoint: Checkpoint, dtype: str) -> None:
-    flat = _stored(checkpoint, "flax", dtype)
-    tree = unflatten_dict(flat, sep="/")
-    _hugging_face_folder(
-        path, checkpoint, lambda folder: (folder / "flax_model.msgpack").write_bytes(msgpack_serialize(tree))
-    )
-
-
-# Name on the command line -> writer. Folders unless the name ends in a file's suffix.
-FORMATS: Mapping[str, Callable[[Path, Checkpoint, str], None]] = MappingProxyType(
+# Name on the command line -> format.
+OTHERS: Mapping[str, Format] = MappingProxyType(
     {
-        "liqe": write_native,
-        "hf-safetensors": _hf_safetensors,
-        "hf-pytorch": _hf_pytorch,
-        "hf-flax": _hf_flax,
-        "openai-pt": _openai_pt,
-        "openai-safetensors": _openai_safetensors,
-        "pyiqa-pt": _pyiqa_pt,
-        "checkpoint-pt": _checkpoint_pt,
+        "hf-safetensors": Format("hugging_face", _folder_with("model.safetensors", _safetensors), True),
+        "hf-pytorch": Format("hugging_face", _folder_with("pytorch_model.bin", write_torch), True),
+        "hf-flax": Format("flax", _folder_with("flax_model.msgpack", _flax), True),
+        "openai-pt": Format("openai", _openai_pt),
+        "openai-safetensors": Format("openai", _safetensors),
+        "pyiqa-pt": Format("openai", _pyiqa_pt),
+        "checkpoint-pt": Format("openai", _checkpoint_pt),
     }
 )
-
-
-# The table of names that a format uses; an encoder without it cannot be written so.
-LAYOUT_OF: Mapping[str, str] = MappingProxyType(
-    {
-        "hf-safetensors": "hugging_face",
-        "hf-pytorch": "hugging_face",
-        "hf-flax": "flax",
-        "openai-pt": "openai",
-        "openai-safetensors": "openai",
-        "pyiqa-pt": "openai",
-        "checkpoint-pt": "openai",
-    }
-)
-
-# Formats whose readers infer the architecture from the shapes of the arrays.
-_WITHOUT_CONFIG = ("openai-pt", "openai-safetensors", "pyiqa-pt", "checkpoint-pt")
+FORMATS = ("liqe", *OTHERS)
 
 
 def default_format(path: str | os.PathLike) -> str:
@@ -153,11 +135,12 @@ def write_model(
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
     encoder = checkpoint.encoder
-    if form != "liqe" and LAYOUT_OF[form] not in encoder.layouts:
+    other = OTHERS.get(form)
+    if other and other.layout not in encoder.layouts:
         raise ModelError(
             f"The format {form} has no place for this model, whose encoder is {encoder.name}. Choose liqe."
         )
-    if form in _WITHOUT_CONFIG and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
+    if other and not other.has_config and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
         raise ModelError(
             f"The format {form} has no configuration; its readers take heads to be 64 wide and the activation to "
             f"be QuickGELU. This model would come back as {inferred} instead of {encoder}. Choose liqe or "
@@ -165,7 +148,11 @@ def write_model(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        FORMATS[form](path, checkpoint, dtype)
+        if other:
+            state = from_flax(cast(checkpoint.flat, dtype), type(encoder), other.layout)
+            other.write(path, state, checkpoint)
+        else:
+            write_native(path, checkpoint, dtype)
     except (OSError, SafetensorError) as error:
         if path.is_dir():
             shutil.rmtree(path)

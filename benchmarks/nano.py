@@ -82,7 +82,16 @@ def distorted(photos: list[Image.Image], section: str) -> Iterator[Picture]:
                 yield Picture(pixels, mean_mos(kind, level)[0], KINDS[kind].category)
 
 
-def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> str:
+class Figures(NamedTuple):
+    """How well scores agree with the opinions on one section's images."""
+
+    images: int
+    srcc: float
+    category: float
+    p: float
+
+
+def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> Figures:
     """SRCC, accuracy of the category and P of one section."""
     facts: list[tuple[float, str]] = []
 
@@ -95,10 +104,7 @@ def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], sectio
     quality = np.asarray([score.quality for score in scores])
     mos = np.asarray([fact[0] for fact in facts])
     right = np.mean([score.distortion == fact[1] for score, fact in zip(scores, facts, strict=True)])
-    return (
-        f"{section}: {len(photos)} photographs, {len(mos)} images, SRCC {spearmanr(mos, quality).statistic:.3f}, "
-        f"category {right:.3f}, P {p_test(quality, mos).consistency:.3f}"
-    )
+    return Figures(len(mos), spearmanr(mos, quality).statistic, right, p_test(quality, mos).consistency)
 
 
 def measure_sizes(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
@@ -130,18 +136,33 @@ def edits_of(image: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def measure_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
-    """In how many photographs each edit scores lower, and by how much on the average."""
+def measure_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> dict[str, list[float]]:
+    """By how much each edit lowers the score of each photograph."""
     drops: dict[str, list[float]] = {}
     for photo in photos:
         image = np.asarray(shrunk(photo, 1024)).astype(np.float32) / 255
         before = model.score(to_bytes(image)).quality
         for name, edit in edits_of(image).items():
             drops.setdefault(name, []).append(before - model.score(to_bytes(edit)).quality)
+    return drops
+
+
+def line_of_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
+    """In how many photographs each edit scores lower, and by how much on the average."""
+    drops = measure_edits(model, photos)
     noise = model.score(np.random.default_rng(0).integers(0, 256, (384, 512, 3), np.uint8)).quality
     black = model.score(np.zeros((384, 512, 3), np.uint8)).quality
     lines = [f"{name} {sum(d > 0 for d in drop)}/{len(drop)} ({-np.mean(drop):+.2f})" for name, drop in drops.items()]
     return f"edits: {', '.join(lines)}; noise alone {noise:.2f}, black {black:.2f}"
+
+
+def line_of_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> str:
+    """The figures of one section."""
+    found = measure_distortions(model, photos, section)
+    return (
+        f"{section}: {len(photos)} photographs, {found.images} images, SRCC {found.srcc:.3f}, "
+        f"category {found.category:.3f}, P {found.p:.3f}"
+    )
 
 
 def main() -> None:
@@ -157,9 +178,9 @@ def main() -> None:
     photos = [Image.open(path).convert("RGB") for path in files[: options.limit]]
     model = liqe_jax.load(options.model)
     for section in options.sections:
-        special = {"sizes": measure_sizes, "edits": measure_edits}
+        special = {"sizes": measure_sizes, "edits": line_of_edits}
         measured = (
-            special[section](model, photos) if section in special else measure_distortions(model, photos, section)
+            special[section](model, photos) if section in special else line_of_distortions(model, photos, section)
         )
         print(measured, flush=True)
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 # Eight virtual CPU devices, before anything imports JAX and fixes their number.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# What one test has compiled the next need not, in this process, pytest-xdist's or a command's that a test runs.
+# What one test has compiled the next need not: in this process, pytest-xdist's, a command's that a test runs, or those of
+# the next run of the tests. JAX names a program after all that it is compiled from, so that old ones are never used.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    COMPILED = tempfile.TemporaryDirectory(prefix="liqe-compiled-")  # goes with this process, which is the first
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)  # bounded ones are locked: nobody reads half a file
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / "build" / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # bounded ones are locked: nobody reads half a file
 
 # PyTorch's builds for CUDA bring Triton, which torch.optim imports even on a CPU; after jaxlib it crashes the process.
 sys.modules.setdefault("triton", None)

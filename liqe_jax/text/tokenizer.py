@@ -99,11 +99,12 @@ class Tokenizer(BaseTokenizer):
         if missing:
             raise ModelError(f"A CLIP vocabulary must contain {START} and {END}; {missing} not found.")
         self.vocab, self.merges = dict(vocab), tuple(merges)
-        if not all(isinstance(number, int) and number >= 0 for number in self.vocab.values()):
+        numbers = self.vocab.values()
+        if set(map(type, numbers)) != {int} or min(numbers) < 0:
             raise ModelError("A CLIP vocabulary must give every token a number.")
         for merge in self.merges:
-            pair = merge.split(" ")
-            if len(pair) != 2 or not all(token in self.vocab for token in (*pair, "".join(pair))):
+            left, _, right = merge.partition(" ")
+            if not (left in self.vocab and right in self.vocab and left + right in self.vocab) or " " in right:
                 raise ModelError(
                     f"The tokenizer's merge {quoted(merge)} joins no two tokens of its vocabulary. Give the "
                     "vocab.json and merges.txt that belong together."

@@ -11,8 +11,8 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# What one test has compiled the next need not: in this process, pytest-xdist's, a command's that a test runs, or those of
-# the next run of the tests. JAX names a program after all that it is compiled from, so that old ones are never used.
+# What one test has compiled the next need not: in this process, pytest-xdist's, a command's that a test runs, or the
+# next run of the tests. JAX names a program after all that it is compiled from, so that old ones are never used.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / "build" / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"

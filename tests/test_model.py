@@ -24,19 +24,8 @@ from liqe_jax.taxonomy import JOINT, TASK_SETS
 from liqe_jax.text.tokenizer import Tokenizer
 
 from .conftest import photograph
-from .tiny import TINY, plain_text_features
+from .tiny import FEW_PIXELS, TINY, plain_text_features
 
-# A model small enough for finite differences over many pixels.
-SMALL = CLIP(
-    vision=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
-    text=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
-    image_size=32,
-    patch_size=8,
-    vocab_size=60,
-    context_length=12,
-    eos_token_id=59,
-    projection_dim=8,
-)
 THREE = TaskSet(
     "three",
     (Attribute("quality", ("a", "b", "c"), (1, 2, 3)), Attribute("kind", ("x", "y"))),
@@ -46,10 +35,10 @@ THREE = TaskSet(
 
 @pytest.fixture(scope="module")
 def small():
-    params = jax.jit(SMALL.init_params)(jax.random.key(1))
+    params = jax.jit(FEW_PIXELS.init_params)(jax.random.key(1))
     text = jax.random.normal(jax.random.key(2), (6, 8))
     text /= jnp.linalg.norm(text, axis=-1, keepdims=True)
-    return params, text, jax.jit(functools.partial(predict, encoder=SMALL, tasks=THREE), static_argnames="dtype")
+    return params, text, jax.jit(functools.partial(predict, encoder=FEW_PIXELS, tasks=THREE), static_argnames="dtype")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +109,7 @@ def test_normalisation_is_torchvision_s():
 def test_jit_vmap_and_pmap_give_the_same(small, crops):
     params, text, model = small
     plain = model(params, crops, text).logits
-    eager = predict(params, crops, text, encoder=SMALL, tasks=THREE).logits
+    eager = predict(params, crops, text, encoder=FEW_PIXELS, tasks=THREE).logits
     np.testing.assert_allclose(eager, plain, atol=1e-5)
     np.testing.assert_allclose(jax.vmap(model, (None, 0, None))(params, crops, text).logits, plain, atol=1e-5)
     spread = jax.pmap(model, in_axes=(None, 0, None))(params, crops[:, None], text)
@@ -188,9 +177,9 @@ def test_packing_repeated_and_nested_prompts():
     token_ids = np.array([[1, 5, 6, 59, 0], [1, 5, 59, 3, 3], [1, 5, 6, 59, 9], [1, 59, 0, 0, 0]])
     packed = pack_prompts(token_ids, 59)
     assert packed.rows.token_ids.shape == (1, 6)  # 1, 5, 6, and three ends
-    params = jax.jit(SMALL.init_params)(jax.random.key(0))
-    features = jax.jit(lambda p: SMALL.encode_prompts(p, packed))(params)
-    np.testing.assert_allclose(features, plain_text_features(params, token_ids, SMALL), atol=1e-6)
+    params = jax.jit(FEW_PIXELS.init_params)(jax.random.key(0))
+    features = jax.jit(lambda p: FEW_PIXELS.encode_prompts(p, packed))(params)
+    np.testing.assert_allclose(features, plain_text_features(params, token_ids, FEW_PIXELS), atol=1e-6)
     np.testing.assert_array_equal(features[0], features[2])
 
 
@@ -230,8 +219,8 @@ def test_bfloat16_gradients_follow_float32_ones():
 
 def test_leading_axes_are_kept(small, crops):
     params, _, _ = small
-    flat = SMALL.image_features(params, crops.reshape(-1, 32, 32, 3))
-    np.testing.assert_allclose(SMALL.image_features(params, crops).reshape(12, -1), flat, atol=1e-6)
+    flat = FEW_PIXELS.image_features(params, crops.reshape(-1, 32, 32, 3))
+    np.testing.assert_allclose(FEW_PIXELS.image_features(params, crops).reshape(12, -1), flat, atol=1e-6)
     np.testing.assert_allclose(jnp.linalg.norm(flat, axis=-1), 1, rtol=1e-5)
 
 

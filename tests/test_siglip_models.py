@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 from configs import smoke
 from liqe_jax import ModelError, load
 from liqe_jax.cli.main import main
-from liqe_jax.encoders.siglip import SigLIP, SigLIP2
 from liqe_jax.taxonomy import JOINT
 from liqe_jax.text.siglip import SigLIPTokenizer
 from liqe_jax.train.loop import train_and_evaluate
@@ -27,19 +26,24 @@ from liqe_jax.weights.read import read_model
 from liqe_jax.weights.write import write_model
 
 from .conftest import photograph
-from .tiny_siglip import gemma_tokenizer, save_siglip_folder, siglip_tower, unigram_tokenizer
+from .tiny_siglip import (
+    SIGLIP2_TINY,
+    SIGLIP_TINY,
+    gemma_tokenizer,
+    save_siglip_folder,
+    siglip_tower,
+    unigram_tokenizer,
+)
 
 ROOT = Path(__file__).parent.parent
-TINY = SigLIP(siglip_tower(64, 2, 2, 96), siglip_tower(32, 2, 2, 64), patch_size=32, vocab_size=260, projection_dim=64)
-TINY2 = SigLIP2(**vars(TINY))
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of each kind, by `model_type`. Read-only: copy what you change."""
     root = tmp_path_factory.mktemp("siglip")
-    save_siglip_folder(root / "siglip", TINY, unigram_tokenizer(canonical=False))
-    save_siglip_folder(root / "siglip2", TINY2, gemma_tokenizer())
+    save_siglip_folder(root / "siglip", SIGLIP_TINY, unigram_tokenizer(canonical=False))
+    save_siglip_folder(root / "siglip2", SIGLIP2_TINY, gemma_tokenizer())
     Image.fromarray(photograph(300, 320, 1)).save(root / "photo.png")
     return root
 
@@ -66,7 +70,7 @@ def test_reads_what_transformers_saves(folders: Path, tmp_path: Path, kind: str)
     model = transformers.AutoModel.from_pretrained(folders / kind)
     model.save_pretrained(tmp_path / "saved")
     got, want = read_model(tmp_path / "saved"), read_model(folders / kind)
-    assert got.encoder == want.encoder == {"siglip": TINY, "siglip2": TINY2}[kind]
+    assert got.encoder == want.encoder == {"siglip": SIGLIP_TINY, "siglip2": SIGLIP2_TINY}[kind]
     assert got.flat.keys() == want.flat.keys()
     for name, array in want.flat.items():
         np.testing.assert_array_equal(got.flat[name], array, err_msg=name)
@@ -152,7 +156,7 @@ def test_weights_without_config_are_refused(folders: Path, tmp_path: Path) -> No
     with pytest.raises(ModelError, match=r"A file of a siglip needs a config\.json beside it"):
         read_model(tmp_path / "model.safetensors")
     shutil.copy(folders / "siglip" / "config.json", tmp_path)
-    assert read_model(tmp_path / "model.safetensors").encoder == TINY
+    assert read_model(tmp_path / "model.safetensors").encoder == SIGLIP_TINY
 
 
 @pytest.mark.parametrize(

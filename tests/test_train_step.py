@@ -159,7 +159,7 @@ def test_the_gradient_is_that_of_the_plain_model(checkpoint, token_ids, batch):
     assert metrics.finite
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [1, 2])
 def test_a_step_that_is_compiled_ahead_is_the_same_step(checkpoint, token_ids, batch, devices):
     expected, losses = run_on(devices, checkpoint, token_ids, batch, steps=2)
     got, losses_ahead = run_on(devices, checkpoint, token_ids, batch, steps=2, ahead=True)
@@ -177,7 +177,7 @@ def on_one_device(checkpoint, token_ids, batch) -> tuple[TrainState, list[np.nda
     return run_on(1, checkpoint, token_ids, batch, steps=10)
 
 
-@pytest.mark.parametrize("devices", [2, 4, 8])
+@pytest.mark.parametrize("devices", [2, 8])
 def test_the_number_of_devices_changes_nothing(checkpoint, token_ids, batch, on_one_device, devices):
     start = initial_state(checkpoint.params, plan_for(checkpoint, token_ids)[0]).params
     one, losses_one = on_one_device

@@ -37,6 +37,18 @@ SMALL = CLIP(
     projection_dim=40,
 )
 
+# A model small enough for finite differences over many pixels.
+FEW_PIXELS = CLIP(
+    vision=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
+    text=TowerConfig(width=16, layers=2, heads=2, mlp_width=32),
+    image_size=32,
+    patch_size=8,
+    vocab_size=60,
+    context_length=12,
+    eos_token_id=59,
+    projection_dim=8,
+)
+
 
 def random_checkpoint(encoder: CLIP, provenance: Provenance) -> Checkpoint:
     """A random model whose biases and scales are not all alike.

@@ -32,6 +32,12 @@ SIGLIP2_SMALL = SigLIP2(**{**vars(SIGLIP_SMALL), "image_size": 32})
 # The depth, grid and context of the published base models, at a third of their width.
 SIGLIP_DEEP = SigLIP(siglip_tower(256, 12, 4, 1024), siglip_tower(256, 12, 4, 1024), vocab_size=500, projection_dim=256)
 
+# As the published ones take pictures, and everything else as small as it goes.
+SIGLIP_TINY = SigLIP(
+    siglip_tower(64, 2, 2, 96), siglip_tower(32, 2, 2, 64), patch_size=32, vocab_size=260, projection_dim=64
+)
+SIGLIP2_TINY = SigLIP2(**vars(SIGLIP_TINY))
+
 
 def siglip_weights(encoder: SigLIP, seed: int = 0) -> Flat:
     """Parameters that keep activations near one, with no bias at zero and no scale at one."""

@@ -27,7 +27,7 @@ from liqe_jax.messages import printable, quoted
 
 # What else a result tells under a name of its own (`Score.to_dict`, the columns of `liqe score`).
 RESERVED = frozenset(
-    ("image", "joint", "crops", "width", "height", "model", "preprocess", "warnings", "digest", "error")
+    ("image", "joint", "crops", "width", "height", "model", "preprocess", "warnings", "digest", "error", "percentile")
 )
 
 

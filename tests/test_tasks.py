@@ -108,5 +108,5 @@ def test_a_description_of_a_wrong_attribute_says_what_is_wrong():
 
 def test_every_field_of_a_result_is_reserved():
     """An attribute of that name would hide it: the image's path, for one."""
-    fields = {column for column in csv_columns(JOINT) if "_probs." not in column}
+    fields = {column for column in csv_columns(JOINT.attributes) if "_probs." not in column}
     assert fields - {attribute.name for attribute in JOINT.attributes} <= RESERVED

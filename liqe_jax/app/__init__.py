@@ -1,1 +1,1 @@
-"""A web page to try a model: `liqe app`. Only `page` and `serve` import Gradio."""
+"""The web page of `liqe app`, and the gallery of `liqe score --gallery`. Both show photographs with the same script."""

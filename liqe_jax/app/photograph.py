@@ -1,21 +1,24 @@
-"""Scores one photograph for the page: predictions and pictures, or an error."""
+"""A scored photograph as the page and the gallery show it: JSON for the script, and WebP pictures."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from liqe_jax.errors import LiqeError
-from liqe_jax.images.decode import CUT_ADVICE, DecodedImage, decode
+from liqe_jax.errors import ImageError
+from liqe_jax.images.decode import DecodedImage, decode
 from liqe_jax.images.preprocess import Preset, prepare
 from liqe_jax.scoring import heatmap
 from liqe_jax.scoring.model import Model
-from liqe_jax.scoring.result import Failure
+from liqe_jax.scoring.shown import shown_label
+from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.provenance import seen_in_training
 
 # Most phones take half as many pixels. Decoding takes 8 bytes per pixel, 25 for 16-bit grey.
@@ -24,93 +27,83 @@ MAX_PIXELS = 100_000_000
 # A 1024x768 photograph has 204 crops, a wide panorama a thousand. The limit bounds the time of one request.
 MAX_MAP_CROPS = 1500
 
-PICTURE_SIDE = 800  # longest side of a picture on the page, pixels
-THUMBNAIL_SIDE = 128
+PICTURE_SIDE, THUMBNAIL_SIDE = 800, 320  # longest sides, pixels
 
 
-@dataclasses.dataclass(frozen=True)
-class ScoredPhotograph:
-    """Predictions and pictures of one photograph.
-
-    Attributes:
-      name: name of the file.
-      values: attribute -> expected value (a number, like `Score.quality`) or most probable label.
-      probabilities: attribute -> label -> marginal probability.
-      ranges: attribute with values -> lowest and highest value.
-      size: decoded width and height, pixels.
-      warnings: warnings about the score.
-      picture, thumbnail: the photograph as it was scored, downscaled; WebP.
-      base: the image that the map is computed on, RGB [H, W, 3], or the reason why there is no map.
-    """
-
-    name: str
-    values: Mapping[str, float | str]
-    probabilities: Mapping[str, Mapping[str, float]]
-    ranges: Mapping[str, tuple[float, float]]
-    size: tuple[int, int]
-    warnings: tuple[str, ...]
-    picture: bytes = dataclasses.field(repr=False)
-    thumbnail: bytes = dataclasses.field(repr=False)
-    base: UInt8[np.ndarray, "H W 3"] | Failure = dataclasses.field(repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Map:
-    """A quality map over a photograph.
-
-    Attributes:
-      picture: the map over the photograph; WebP.
-      lowest, mean, highest: quality of the crops, 1 to 5.
-    """
-
-    picture: bytes = dataclasses.field(repr=False)
-    lowest: float
-    mean: float
-    highest: float
-
-
-def score_photograph(name: str, encoded: bytes, model: Model, preset: Preset) -> ScoredPhotograph | Failure:
-    """Scores an encoded image; the predictions equal those of `model.score` on the same file and preset.
+def card(row: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
+    """What the script shows of a result.
 
     Args:
-      name: name of the file.
-      encoded: content of the file.
-      model: the model.
-      preset: how the image is decoded and how crops are chosen.
+      row: a result as `Score.to_dict` or `Failure.to_dict` returns it.
+      tasks: the model's.
+
+    Returns:
+      `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (attribute -> label for
+      people), `ranges` (attribute -> lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile`
+      where the row has one.
     """
-    try:
-        # Decoded once for score, map and picture.
-        decoded = decode(encoded, dataclasses.replace(preset.decode_options(), max_pixels=MAX_PIXELS))
-        score = model.score(decoded.pixels, preprocess=preset, name=name)
-    except LiqeError as error:
-        # The advice about options does not apply to the page.
-        return Failure(name, str(error).replace(CUT_ADVICE, "Drop the whole file."))
-    attributes, seen = score.tasks.attributes, seen_in_training(model.provenance, name)
-    return ScoredPhotograph(
-        name=name,
-        values={attribute.name: score[attribute.name] for attribute in attributes},
-        probabilities=score.probabilities,
-        ranges={a.name: (min(a.values), max(a.values)) for a in attributes if a.values is not None},
-        size=(score.width, score.height),
-        # Warnings about the pixels occur twice: for the file and for the decoded array.
-        warnings=tuple(dict.fromkeys((*decoded.warnings, *score.warnings, *([seen] if seen else [])))),
-        picture=_encoded(Image.fromarray(decoded.pixels), PICTURE_SIDE),
-        thumbnail=_encoded(Image.fromarray(decoded.pixels), THUMBNAIL_SIDE),
-        base=_base(name, decoded, model, preset),
-    )
+    name = str(row["image"]).encode("utf-8", "backslashreplace").decode()
+    if "error" in row:
+        return {"name": name, "error": row["error"]}
+    names = [attribute.name for attribute in tasks.attributes]
+    return {
+        "name": name,
+        "values": {key: row[key] for key in names},
+        "shown": {
+            key: shown_label(row, key, tasks.attributes).replace("_", " ") for key in names if isinstance(row[key], str)
+        },
+        "ranges": {a.name: (min(a.values), max(a.values)) for a in tasks.attributes if a.values is not None},
+        "probabilities": {key: row[f"{key}_probs"] for key in names},
+        "size": (row["width"], row["height"]),
+        "warnings": row["warnings"],
+        **({"percentile": row["percentile"]} if "percentile" in row else {}),
+    }
 
 
-def draw_map(scored: ScoredPhotograph, model: Model, preset: Preset) -> Map | Failure:
-    """Draws the quality map of a scored photograph; arguments as in `score_photograph`."""
-    if isinstance(scored.base, Failure):
-        return scored.base
-    try:
-        quality_map = model.quality_map(scored.base, preprocess=preset)
-    except LiqeError as error:
-        return Failure(scored.name, str(error))
+def score_upload(name: str, encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
+    """The card of an encoded image, with `thumb` and `picture` as data URLs; the numbers are those of `model.score`.
+
+    Raises:
+      LiqeError: it cannot be decoded or scored.
+    """
+    decoded = _decoded(encoded, preset)
+    score = model.score(decoded.pixels, preprocess=preset, name=name)
+    seen = seen_in_training(model.provenance, name)
+    # Warnings about the pixels occur twice: for the file and for the decoded array.
+    warnings = dict.fromkeys((*decoded.warnings, *score.warnings, *([seen] if seen else [])))
+    return {
+        **card(dataclasses.replace(score, warnings=tuple(warnings)).to_dict(), model.tasks),
+        "thumb": _data_url(webp(decoded.pixels, THUMBNAIL_SIDE)),
+        "picture": _data_url(webp(decoded.pixels, PICTURE_SIDE)),
+    }
+
+
+def map_upload(encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
+    """`map` of an encoded image as a data URL, and `levels`, its lowest, mean and highest quality.
+
+    Raises:
+      LiqeError: there is no map of it.
+    """
+    picture, levels = draw_map(_decoded(encoded, preset), model, preset)
+    return {"map": _data_url(picture), "levels": levels}
+
+
+def draw_map(decoded: DecodedImage, model: Model, preset: Preset) -> tuple[bytes, tuple[float, float, float]]:
+    """The quality map over a photograph as WebP, and the lowest, mean and highest quality of its crops.
+
+    Raises:
+      LiqeError: the model predicts no quality, or the photograph has more than `MAX_MAP_CROPS` crops.
+    """
+    if has_quality(model):
+        side = model.encoder.image_size
+        crops = len(prepare(decoded, preset.dense(side), side).corners)
+        if crops > MAX_MAP_CROPS:
+            hint = "" if preset.resize else " The preset 'even' shrinks large photographs."
+            raise ImageError(f"No map: it has {crops} crops, more than {MAX_MAP_CROPS}.{hint}")
+    quality_map = model.quality_map(decoded.pixels, preprocess=preset)
     quality = quality_map.quality
-    picture = _encoded(heatmap.overlay(quality_map, PICTURE_SIDE), PICTURE_SIDE)
-    return Map(picture, float(quality.min()), float(quality.mean()), float(quality.max()))
+    picture = webp(np.asarray(heatmap.overlay(quality_map, PICTURE_SIDE)), PICTURE_SIDE)
+    return picture, (float(quality.min()), float(quality.mean()), float(quality.max()))
 
 
 def warm_up(model: Model, preset: Preset) -> None:
@@ -131,20 +124,17 @@ def has_quality(model: Model) -> bool:
     return any(a.name == "quality" and a.values is not None for a in model.tasks.attributes)
 
 
-def _base(name: str, decoded: DecodedImage, model: Model, preset: Preset) -> np.ndarray | Failure:
-    """The image at the resolution of the map; it stays in memory until the other photographs are scored."""
-    if not has_quality(model):
-        return Failure(name, f"No map: {model.name} does not predict quality as a number.")
-    dense = preset.dense(model.encoder.image_size)
-    prepared = prepare(decoded, dense, model.encoder.image_size)
-    if len(prepared.corners) > MAX_MAP_CROPS:
-        hint = "" if preset.resize else " The preset 'even' shrinks large photographs."
-        return Failure(name, f"No map: it has {len(prepared.corners)} crops, more than {MAX_MAP_CROPS}.{hint}")
-    return prepared.pixels
-
-
-def _encoded(picture: Image.Image, side: int) -> bytes:
+def webp(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> bytes:
+    """RGB pixels as a WebP file, no side longer than `side`."""
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=82)
     return buffer.getvalue()
+
+
+def _decoded(encoded: bytes, preset: Preset) -> DecodedImage:
+    return decode(encoded, dataclasses.replace(preset.decode_options(), max_pixels=MAX_PIXELS))
+
+
+def _data_url(picture: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(picture).decode()

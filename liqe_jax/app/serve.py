@@ -1,32 +1,51 @@
-"""The server of the page: one process, without sharing links, with limits on uploads."""
+"""The server of `liqe app`: Python's own, one process. Uploads stay in memory and go when they are answered."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import json
 import signal
+import socket
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-import gradio as gr
-from starlette.middleware import Middleware
-
-from liqe_jax.app.limits import Limits
-from liqe_jax.app.page import MAX_PHOTOGRAPHS, build
-from liqe_jax.app.photograph import warm_up
-from liqe_jax.app.ports import free_port
-from liqe_jax.app.style import STYLE
-from liqe_jax.app.uploads import stored_bytes, sweep, upload_folder
-from liqe_jax.images.preprocess import PRESETS
+from liqe_jax.app.document import about, document
+from liqe_jax.app.photograph import map_upload, score_upload, warm_up
+from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.images.decode import CUT_ADVICE
+from liqe_jax.images.preprocess import PRESETS, Preset
 from liqe_jax.scoring.model import Model
 
-SWEEP_EVERY = 60.0  # seconds
+FIRST_PORT, PORTS = 7860, 100  # where Hugging Face Spaces expect a page, and how many ports are tried from there
 
-# Drops of the largest size that may be stored at a time, of visitors who wait or have left.
-MOST_WAITING = 10
+# Requests that are answered at the same time; one is scored, and the others wait or upload.
+MOST_REQUESTS = 32
+
+# Seconds that a connection may be silent, so that idle ones end.
+PATIENCE = 60.0
+
+LONGEST_NAME = 200  # characters of a file's name that are shown
+
+_BODY = """<header><h1>How good is this photograph?</h1>
+<p>LIQE predicts the quality of a photograph from 1 (bad) to 5 (perfect), its scene and its distortion, without a
+reference image.</p>{about}
+<p class="quiet">Up to {megabytes:g} MB each. Photographs are never written to the server's disk, and nothing of them is
+stored: the results are in your browser only.</p></header>
+<div role="tablist"><button role="tab" aria-selected="true" aria-controls="many">Photographs</button>
+<button role="tab" aria-selected="false" aria-controls="compare">Compare</button></div>
+<main><section id="many"><label class="drop" id="drop">Drop photographs here, or pick some
+<input type="file" multiple></label>
+<div class="progress"><span id="status" role="status"></span>
+<button id="cancel" type="button" hidden>Cancel</button></div>
+<div id="photographs"></div></section>
+<section id="compare" hidden><div class="sides">
+<div><label class="drop" id="drop-A">Photograph A<input type="file"></label><div id="card-A"></div></div>
+<div><label class="drop" id="drop-B">Photograph B<input type="file"></label><div id="card-B"></div></div>
+</div><div id="difference"></div></section></main>"""
 
 
 def serve(
@@ -54,83 +73,142 @@ def serve(
       UsageError: the server cannot listen on the address.
     """
     preset, host = PRESETS[preprocess], host.strip("[]")
-    port = free_port(host, port)
-    warm_up(model, preset)
-    with upload_folder() as folder, _terminated() as stop:
-        page = build(model, preset, folder, max_megabytes)
+    with _listen(host, port) as server:
+        server.prepare(model, preset, max_megabytes)
+        warm_up(model, preset)
         name = f"[{host}]" if ":" in host else host
-        _, url, _ = page.launch(**launch_options(folder, max_megabytes), server_name=name, server_port=port)
-        try:
-            started(url)
+        url = f"http://{name}:{server.server_address[1]}/"
+        with _terminated(server):
+            threading.Timer(0, started, (url,)).start()
             if open_browser:
-                webbrowser.open(url)
-            stop.wait()
+                threading.Timer(0, webbrowser.open, (url,)).start()
+            server.serve_forever(poll_interval=0.2)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def prepare(self, model: Model, preset: Preset, max_megabytes: float) -> None:
+        self.model, self.preset = model, preset
+        self.most_bytes = int(max_megabytes * 2**20)
+        self.slots, self.scoring = threading.BoundedSemaphore(MOST_REQUESTS), threading.Lock()
+        body = _BODY.format(about=about(model, preset.name), megabytes=max_megabytes)
+        page, self.policy = document("LIQE", body, ("photographs.js", "app.js"), {"megabytes": max_megabytes})
+        self.page = page.encode()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A visitor who left, which is no error; others are answered by the handler."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = PATIENCE
+    server_version, sys_version = "liqe", ""
+
+    def do_GET(self) -> None:
+        if urlsplit(self.path).path == "/":
+            self._begin(200, "text/html; charset=utf-8")
+            self.wfile.write(self.server.page)
+        else:
+            self.send_error(404)
+
+    def do_POST(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path not in ("/score", "/map"):
+            self.send_error(404)
+        elif self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+            self._refuse(403, "This page answers its own visitors only.")
+        elif not self.server.slots.acquire(blocking=False):
+            self._refuse(503, "Too many photographs are waiting. Try again in a minute.")
+        else:
+            try:
+                self._answer(parts.path, parse_qs(parts.query).get("name", ["photograph"])[0][:LONGEST_NAME])
+            finally:
+                self.server.slots.release()
+
+    def _answer(self, path: str, name: str) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit() and len(length) < 20):
+            self._refuse(411, "The request does not state its number of bytes.")
+            return
+        most = self.server.most_bytes
+        if int(length) > most:
+            self._refuse(413, f"The file has {int(length) / 2**20:.1f} MB; at most {most / 2**20:g} MB are taken.")
+            return
+        encoded = self.rfile.read(int(length))
+        if len(encoded) < int(length):
+            return  # the visitor left
+        self._begin(200, "application/x-ndjson")
+        if not self.server.scoring.acquire(blocking=False):
+            self._line({"waiting": True})
+            self.server.scoring.acquire()
+        try:
+            model, preset = self.server.model, self.server.preset
+            answer = (
+                score_upload(name, encoded, model, preset) if path == "/score" else map_upload(encoded, model, preset)
+            )
+        except LiqeError as error:
+            # The advice about options does not apply to the page.
+            answer = {"error": str(error).replace(CUT_ADVICE, "Drop the whole file.")}
         finally:
-            page.close(verbose=False)
+            self.server.scoring.release()
+        self._line(answer)
+
+    def _begin(self, status: int, kind: str) -> None:
+        """Sends the head of an answer; it ends where the connection does."""
+        self.send_response(status)
+        for key, value in {
+            "Content-Type": kind,
+            "Content-Security-Policy": self.server.policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "Cache-Control": "no-store",
+        }.items():
+            self.send_header(key, value)
+        self.end_headers()
+
+    def _line(self, answer: dict[str, Any]) -> None:
+        self.wfile.write(json.dumps(answer).encode() + b"\n")
+        self.wfile.flush()
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self._begin(status, "application/x-ndjson")
+        self._line({"error": reason})
+        # A browser reads no answer before it has sent everything.
+        length = self.headers.get("Content-Length", "")
+        left = min(int(length), 10 * self.server.most_bytes) if length.isascii() and length.isdigit() else 0
+        with contextlib.suppress(OSError):
+            while left > 0 and (piece := self.rfile.read(min(left, 1 << 16))):
+                left -= len(piece)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing about visitors is logged."""
 
 
-def launch_options(folder: Path, max_megabytes: float) -> dict[str, Any]:
-    """Arguments of `gr.Blocks.launch` for a page that stores nothing and reports nothing."""
-    limit = int(max_megabytes * 1024 * 1024)
-    return {
-        "max_file_size": limit,
-        "app_kwargs": {
-            "lifespan": lambda _: _sweeping(folder),
-            "middleware": [
-                Middleware(
-                    Limits,
-                    most=MAX_PHOTOGRAPHS * (limit + 10_000),
-                    stored=lambda: stored_bytes(folder),
-                    most_stored=MOST_WAITING * MAX_PHOTOGRAPHS * limit,
-                )
-            ],
-        },
-        "share": False,
-        "run_history": False,  # would keep uploads and results in the browser's storage
-        "enable_monitoring": False,
-        "mcp_server": False,
-        "ssr_mode": False,
-        "pwa": False,
-        "footer_links": [],
-        "show_error": False,
-        "quiet": True,
-        "inline": False,
-        "prevent_thread_lock": True,
-        # Sessions of visitors who left; active ones do not need it.
-        "state_session_capacity": 8,
-        # System fonts, so that no font is downloaded.
-        "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        "css": STYLE,
-    }
+def _listen(host: str, port: int | None) -> _Server:
+    candidates = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else (port,)
+    reason = "none was tried"
+    for candidate in candidates:
+        try:
+            family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]
+            return type("_Server", (_Server,), {"address_family": family})((host, candidate), _Handler)
+        except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
+            reason = getattr(error, "strerror", None) or str(error)
+    named = f"port {port}" if port is not None else f"any port from {candidates[0]} to {candidates[-1]}"
+    raise UsageError(
+        f"Cannot listen on {host}, {named}: {reason}. Choose another --host or --port (0 takes any free port)."
+    )
 
 
 @contextlib.contextmanager
-def _terminated() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, so that uploads are deleted on exit; only the main thread receives signals."""
-    stop = threading.Event()
+def _terminated(server: _Server) -> Any:
+    """SIGTERM ends the server like Ctrl+C; only the main thread receives signals."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.asynccontextmanager
-async def _sweeping(folder: Path) -> AsyncIterator[None]:
-    """Deletes abandoned uploads while the server runs."""
-
-    async def again_and_again() -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY)
-            await asyncio.to_thread(sweep, folder)
-
-    task = asyncio.create_task(again_and_again())
+    # `shutdown` waits for the loop, which this thread runs.
+    before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        signal.signal(signal.SIGTERM, before)

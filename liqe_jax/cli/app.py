@@ -14,7 +14,7 @@ examples:
   liqe app --model my_model --port 8000 --no-open
   liqe app --model my_model --host 0.0.0.0     # accept other computers and phones of the network
 
-Needs Gradio: pip install 'liqe_jax[app]'. Stop it with Ctrl+C.
+Stop it with Ctrl+C.
 """
 
 LARGEST_PORT = 65535
@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "app",
         help="open a web page to try a model",
         description="Open a local web page: drop photographs to see scores, distributions and quality maps, or compare "
-        "two. Uploads are deleted when they are read.",
+        "two. Uploads are never written to the disk.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves until interrupted; returns the exit status.
 
     Raises:
-      LiqeError: an argument is invalid, the model cannot be loaded, or Gradio is missing.
+      LiqeError: an argument is invalid, or the model cannot be loaded.
     """
     if arguments.port is not None and not 0 <= arguments.port <= LARGEST_PORT:
         raise UsageError(f"--port must lie between 0 and {LARGEST_PORT}; got {arguments.port}.")
@@ -55,10 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--max-megabytes must be a positive number; got {arguments.max_megabytes:g}.")
     tasks = read_tasks(arguments.tasks)
 
-    # Imported after the checks: JAX takes a second, Gradio two.
-    from liqe_jax.extras import require
-
-    require("gradio", extra="app")
+    # Imported after the checks: JAX takes a second.
     from liqe_jax.app.serve import serve
     from liqe_jax.scoring.load import load
 

@@ -6,10 +6,10 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.unread import UNREAD_SUFFIXES
+from liqe_jax.images.unread import HEIC_SUFFIXES, RAW_SUFFIXES, UNREAD_SUFFIXES, reads_heic
 from liqe_jax.scoring.result import Failure
 
 # A folder is searched by suffix, since it also holds other things, and so is a pattern with **; a file that is named,
@@ -20,7 +20,9 @@ SUFFIXES = frozenset(
 )
 
 
-def expand(arguments: Iterable[str], recursive: bool, passed: Counter[str] | None = None) -> Iterator[str | Failure]:
+def expand(
+    arguments: Iterable[str], recursive: bool, passed: Counter[str] | None = None, raw_previews: bool = False
+) -> Iterator[str | Failure]:
     """Image paths in files, folders, patterns and, for "-", in a list on standard input.
 
     Folders are listed in alphabetical order, files before sub-folders. What leads to nothing is
@@ -30,13 +32,15 @@ def expand(arguments: Iterable[str], recursive: bool, passed: Counter[str] | Non
       arguments: what the user named.
       recursive: whether sub-folders are searched.
       passed: counts by suffix the photographs in folders that are of kinds that are not read.
+      raw_previews: whether folders are searched for cameras' raw files too.
     """
     passed = Counter() if passed is None else passed
+    wanted = SUFFIXES | (HEIC_SUFFIXES if reads_heic() else set()) | (RAW_SUFFIXES if raw_previews else set())
     for argument in arguments:
         if argument == "-":
             yield from _listed()
         elif os.path.isdir(argument):
-            yield from _in_folder(argument, recursive, passed)
+            yield from _in_folder(argument, recursive, passed, wanted)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             found = sorted(glob.glob(argument, recursive=True))
             if not found:
@@ -44,8 +48,8 @@ def expand(arguments: Iterable[str], recursive: bool, passed: Counter[str] | Non
             everything = "**" in argument  # finds folders and what is in them, whatever that is
             for path in found:
                 if os.path.isdir(path):
-                    yield from () if everything else _in_folder(path, recursive, passed)
-                elif not everything or _is_wanted(path, passed):
+                    yield from () if everything else _in_folder(path, recursive, passed, wanted)
+                elif not everything or _is_wanted(path, passed, wanted):
                     yield path
         else:
             yield argument
@@ -62,11 +66,11 @@ def _listed() -> Iterator[str]:
             yield path
 
 
-def _is_wanted(name: str, passed: Counter[str]) -> bool:
+def _is_wanted(name: str, passed: Counter[str], wanted: Set[str]) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    if suffix in UNREAD_SUFFIXES:
+    if suffix in UNREAD_SUFFIXES and suffix not in wanted:
         passed[suffix] += 1
-    return suffix in SUFFIXES
+    return suffix in wanted
 
 
 def passed_over(passed: Counter[str]) -> str:
@@ -74,10 +78,15 @@ def passed_over(passed: Counter[str]) -> str:
     if not passed:
         return ""
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
-    return f"Passed over, since such files are not read: {kinds}. Export them as JPEG."
+    heic = any(suffix in HEIC_SUFFIXES for suffix in passed)
+    raw = any(suffix in RAW_SUFFIXES for suffix in passed)
+    remedies = ["pip install 'liqe_jax[heic]' reads HEIC."] * heic + [
+        "--raw-previews scores raw files' previews."
+    ] * raw
+    return " ".join([f"Passed over, since such files are not read: {kinds}.", *remedies, "Or export them as JPEG."])
 
 
-def _in_folder(folder: str, recursive: bool, passed: Counter[str]) -> Iterator[str | Failure]:
+def _in_folder(folder: str, recursive: bool, passed: Counter[str], wanted: Set[str]) -> Iterator[str | Failure]:
     waiting = [folder]  # not by recursion: folders can be nested in more levels than Python calls functions
     while waiting:
         folder = waiting.pop()
@@ -88,7 +97,7 @@ def _in_folder(folder: str, recursive: bool, passed: Counter[str]) -> Iterator[s
             yield Failure(folder, f"Cannot list the folder: {error.strerror or error}. Check its permissions.")
             continue
         for name, is_folder in listed:
-            if not is_folder and _is_wanted(name, passed):
+            if not is_folder and _is_wanted(name, passed, wanted):
                 yield os.path.join(folder, name)
         if recursive:
             paths = [os.path.join(folder, name) for name, is_folder in listed if is_folder]

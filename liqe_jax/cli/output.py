@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from liqe_jax.bounded_io import parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
-from liqe_jax.tasks import TaskSet
+from liqe_jax.tasks import Attribute, TaskSet
 
 if TYPE_CHECKING:
     from liqe_jax.scoring.model import Model
@@ -50,7 +55,7 @@ def check_destination(path: str, form: str, resume: bool, overwrite: bool) -> No
 
 
 def stored_name(image: str) -> str:
-    """An image's name as every format holds it: bytes that are no UTF-8 as escapes."""
+    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
     return image.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -64,43 +69,93 @@ def settings_of(model: Model, preprocess: str) -> dict[str, str]:
     return {"model": model.name, "preprocess": preprocess, "digest": short_digest(model)}
 
 
-def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> set[str]:
-    """Prepares an interrupted file for appending and says which images it holds, by `stored_name`.
+class Names:
+    """Names of images that a file contains, 8 bytes each: sorted hashes.
 
-    A last line without an end was being written when the run stopped; it is cut off, once everything before it is
-    known to be of this program.
+    Two of 300,000 names have the same hash with a probability of 2.4e-9.
+    """
+
+    def __init__(self, names: Iterable[str]):
+        hashes = array("Q", map(_hash, names))
+        self._hashes = np.unique(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __contains__(self, name: str) -> bool:
+        wanted = np.uint64(_hash(name))
+        place = np.searchsorted(self._hashes, wanted)
+        return bool(place < len(self._hashes) and self._hashes[place] == wanted)
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(stored_name(name).encode(), digest_size=8).digest(), "little")
+
+
+def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Names:
+    """Prepares an interrupted file for appending and returns the names of the images that it contains.
+
+    The file is read line by line. An unfinished last line is cut off after everything before it has been checked.
 
     Args:
-      path: of the file, which need not exist.
+      path: the file, which need not exist.
       form: jsonl or csv.
-      tasks: what its rows have to tell.
-      made_by: column -> value that every row has to have, such as the model's name.
+      tasks: the task set of its rows.
+      made_by: column -> value that every row must have, such as the name of the model.
 
     Raises:
-      UsageError: the rows are damaged or another program's, or were made by another model or with other settings. The
-        file is left as it is.
+      UsageError: the rows are damaged or another program's, or come from another model or other settings. The file
+        is left as it is.
     """
     if not os.path.exists(path) or not os.path.getsize(path):
-        return set()
+        return Names(())
     end = end_of_lines(path)
     try:
         _check_start(path, end, form, tasks)
-        done = set()
-        for row in _rows(path, end, form):
-            if not row.get("error"):
-                _check_row(path, row, tasks, made_by)
-            done.add(stored_name(row["image"]))
+        read = _names_in_csv if form == "csv" else _names_in_jsonl
+        done = Names(read(path, end, tasks, made_by))
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(
-            f"{path} is no {form} file of this program ({printable(error)}). Write to another file."
+            f"{path} is not a {form} file of this program ({printable(error)}). Write to another file."
         ) from error
     os.truncate(path, end)
     return done
 
 
+def read_rows(path: str) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that `liqe score` wrote; an unfinished last line is left out.
+
+    Raises:
+      UsageError: it cannot be read or is not such a file.
+    """
+    try:
+        for line in _lines(path, end_of_lines(path)):
+            row = parse_json(line)
+            if not isinstance(row["image"], str) or not ("error" in row or {"model", "preprocess"} <= set(row)):
+                raise ValueError(f"a row has the keys {list(row)}")
+            yield row
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not a jsonl file of liqe score with all fields ({printable(error)}). Write one with: "
+            "liqe score ... --output FILE.jsonl"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from error
+
+
+def attributes_of(row: Mapping[str, Any]) -> list[Attribute]:
+    """The attributes of a row, in its order; those that are numbers have values 1, 2, ..."""
+    names = [key.removesuffix("_probs") for key in row if key.endswith("_probs")]
+    labels = {name: tuple(row[f"{name}_probs"]) for name in names}
+    return [
+        Attribute(name, labels[name], tuple(range(1, len(labels[name]) + 1)) if isinstance(row[name], float) else None)
+        for name in names
+    ]
+
+
 def _check_start(path: str, end: int, form: str, tasks: TaskSet) -> None:
-    """Whether a file begins as ours, and what will be cut off is ours too."""
-    header = (",".join(csv_columns(tasks)) + "\n").encode()
+    """Whether a file begins like one of ours, and so does the line that will be cut off."""
+    header = (",".join(csv_columns(tasks.attributes)) + "\n").encode()
     with open(path, "rb") as file:
         # Files of earlier versions call the column of crops "patches".
         first = file.readline(len(header) + 2).replace(b",patches,", b",crops,")
@@ -115,30 +170,61 @@ def _check_start(path: str, end: int, form: str, tasks: TaskSet) -> None:
         raise ValueError(f"its last line begins {tail!r}")
 
 
-def _rows(path: str, end: int, form: str) -> Iterator[Mapping[str, Any]]:
-    def lines() -> Iterator[str]:
-        with open(path, "rb") as file:
-            while file.tell() < end:
-                yield file.readline().decode("utf-8")
+def _lines(path: str, end: int) -> Iterator[str]:
+    with open(path, "rb") as file:
+        for line in file:
+            end -= len(line)
+            if end < 0:
+                return
+            yield line.decode("utf-8")
 
-    return csv.DictReader(lines()) if form == "csv" else map(parse_json, lines())
+
+def _names_in_csv(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
+    columns = {name: number for number, name in enumerate(csv_columns(tasks.attributes))}
+    for row in csv.reader(_lines(path, end)):
+        if len(row) != len(columns):
+            raise ValueError(f"a row has {len(row)} columns, not {len(columns)}")
+        if row[0] == "image":
+            continue  # the header
+        if not row[columns["error"]]:
+            _check_settings(path, {key: row[columns[key]] for key in made_by}, made_by)
+        yield row[0]
 
 
-def _check_row(path: str, row: Mapping[str, Any], tasks: TaskSet, made_by: Mapping[str, str]) -> None:
+def _names_in_jsonl(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
+    # Reading all numbers of a row takes ten times as long as finding these texts in it.
+    wanted = [f', "{attribute.name}_probs": {{' for attribute in tasks.attributes]
+    wanted += [f", {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in made_by.items()]
+    start, decoder = _JSON_START.decode(), json.JSONDecoder()
+    for line in _lines(path, end):
+        if line.startswith(start) and line.endswith("}\n") and all(text in line for text in wanted):
+            yield decoder.raw_decode(line, len(start))[0]
+            continue
+        row = parse_json(line)
+        if not row.get("error"):
+            _check_settings(path, row, made_by)
+            _check_attributes(path, row, tasks)
+        yield row["image"]
+
+
+def _check_settings(path: str, row: Mapping[str, Any], made_by: Mapping[str, str]) -> None:
     for key, ours in made_by.items():
         if row[key] != ours:
-            # The digest says nothing to people.
+            # People cannot tell anything from a digest.
             why = "; the model has that name, but other weights, sentences or --dtype" if key == "digest" else ""
             raise UsageError(
                 f"{path} holds results of {key} {quoted(row[key])}, and this run uses {ours!r}{why}. Write to another "
                 "file, or use the same model and settings."
             )
-    told = {key.removesuffix("_probs") for key in row if key.endswith("_probs")}
+
+
+def _check_attributes(path: str, row: Mapping[str, Any], tasks: TaskSet) -> None:
+    found = {key.removesuffix("_probs") for key in row if key.endswith("_probs")}
     wanted = {attribute.name for attribute in tasks.attributes}
-    if told and told != wanted:  # of CSV the header has said so
+    if found != wanted:
         raise UsageError(
-            f"{path} holds {printable(', '.join(sorted(told)))}, and this run gives {', '.join(sorted(wanted))}. Write "
-            "to another file, or use the same --tasks."
+            f"{path} holds {printable(', '.join(sorted(found)))}, and this run gives {', '.join(sorted(wanted))}. "
+            "Write to another file, or use the same --tasks."
         )
 
 

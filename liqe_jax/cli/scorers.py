@@ -84,17 +84,17 @@ def load_model(name: str, arguments: argparse.Namespace) -> Model:
 def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
     """Scores images into a JSONL file like `liqe score`, except those that the file already contains."""
     from liqe_jax.cli import output
-    from liqe_jax.cli.writers import JsonlWriter
+    from liqe_jax.cli.writers import JsonlWriter, row_of
 
     preprocess = arguments.preprocess or model.preprocess
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-        missing = [path for path in paths if output.stored_name(path) not in done]
+        missing = [path for path in paths if path not in done]
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            writer = JsonlWriter(stream, model.tasks, output.short_digest(model))
+            writer = JsonlWriter(stream, model.tasks.attributes)
             for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
-                writer.write(result)
+                writer.write(row_of(result, output.short_digest(model)))
 
 
 def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:

@@ -23,7 +23,7 @@ from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import ImageError
 from liqe_jax.images.costly import check_cost
 from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
-from liqe_jax.images.unread import ADVICE, is_raw, kind_of
+from liqe_jax.images.unread import ADVICE, RAW, is_raw, kind_of, open_heic, preview_of, reads_heic
 from liqe_jax.messages import printable
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
@@ -38,6 +38,8 @@ MAX_PIXELS = 178_956_970
 
 # The end of the message about cut files; who offers no such option says something else.
 CUT_ADVICE = "Pass allow_truncated (--allow-truncated) to score what is there."
+
+RAW_ADVICE = "Export it as JPEG, or pass --raw-previews to score the preview inside."
 
 # What undoes each EXIF orientation.
 UPRIGHT = {
@@ -73,12 +75,14 @@ class DecodeOptions:
       white_background: put transparent pixels on white. The reference drops the alpha channel
         and shows whatever colour lies under it.
       allow_truncated: use what can be decoded of a cut file, instead of refusing it.
+      raw_previews: decode the JPEG preview inside a camera's raw file, with a warning, instead of refusing the file.
       max_pixels: larger images are refused before anything is decoded.
     """
 
     apply_exif: bool = False
     white_background: bool = False
     allow_truncated: bool = False
+    raw_previews: bool = False
     max_pixels: int = MAX_PIXELS
 
 
@@ -170,26 +174,41 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
     if not encoded:
         raise ImageError("The file is empty (0 bytes).")
     check_cost(encoded)
+    kind = kind_of(encoded)
     try:
-        image = _open(encoded)
+        image = open_heic(encoded) if kind == "HEIC" and reads_heic() else _open(encoded)
+        kind = RAW if is_raw(image, encoded) else None
     except MemoryError:
         raise
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things
-        if kind := kind_of(encoded):
+        if not kind:
+            raise ImageError(
+                f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): "
+                f"{printable(error, 400)}. Readable formats: {', '.join(FORMATS)}."
+            ) from error
+        if kind == "HEIC":
+            found = f"damaged: {printable(error, 400)}" if reads_heic() else "not read"
+            remedy = (
+                "" if reads_heic() else " Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG."
+            )
+            raise ImageError(f"The file is HEIC, which is {found}.{remedy}") from error
+        if kind != RAW:
             raise ImageError(f"The file is {kind}, which is not read. {ADVICE}") from error
-        raise ImageError(
-            f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): "
-            f"{printable(error, 400)}. Readable formats: {', '.join(FORMATS)}."
-        ) from error
-    if is_raw(image, encoded):
-        raise ImageError(f"The file is a camera's raw file, of which only a thumbnail could be read. {ADVICE}")
+    notes = []
+    if kind == RAW:
+        preview = preview_of(encoded, options.max_pixels) if options.raw_previews else None
+        if preview is None:
+            remedy = "No JPEG preview was found in it." if options.raw_previews else RAW_ADVICE
+            raise ImageError(f"The file is {RAW}, which is not read. {remedy}")
+        image, size = preview, f"{preview.width}x{preview.height}"
+        notes.append(f"raw file: its embedded preview of {size} pixels was scored, not the sensor's data")
     width, height = image.size
     if width * height > options.max_pixels:
         raise ImageError(
             f"The image claims {width}x{height} = {width * height / 1e6:.0f} megapixels; the limit is "
             f"{options.max_pixels / 1e6:.0f}. Shrink it, or raise max_pixels if you trust the file."
         )
-    notes = _frame_notes(image)
+    notes += _frame_notes(image)
     try:
         image.load()
     except MemoryError:

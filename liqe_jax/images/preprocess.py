@@ -50,7 +50,7 @@ class Preset:
       whole: squeeze the whole picture into one square crop, whatever its aspect ratio; `resize`, `stride` and `even`
         then have no effect.
       count: crops per image; None takes the whole grid.
-      apply_exif, white_background: see `DecodeOptions`.
+      apply_exif, white_background, raw_previews: see `DecodeOptions`.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Preset:
     count: int | None = CROP_COUNT
     apply_exif: bool = False
     white_background: bool = False
+    raw_previews: bool = False
 
     def __post_init__(self) -> None:
         if self.count is not None:
@@ -97,7 +98,7 @@ class Preset:
 
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
-        return DecodeOptions(self.apply_exif, self.white_background, allow_truncated)
+        return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
 
 
 def _check_count(count: int) -> None:

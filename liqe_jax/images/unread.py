@@ -1,20 +1,29 @@
-"""Photographs of kinds that are not read, told from what is: HEIC, and what cameras call raw.
+"""Photographs of kinds that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
 
-A raw file is mostly a TIFF whose first picture is a thumbnail. Pillow opens it without a word, and its score would be
-that of the thumbnail.
+A raw file is usually a TIFF whose first picture is a thumbnail. Pillow opens it without an error, and its score would
+be that of the thumbnail.
 """
 
 from __future__ import annotations
 
-from PIL import Image
+import contextlib
+import importlib.util
+import io
 
-# By which folders know them.
-UNREAD_SUFFIXES = frozenset(
-    {".heic", ".heif", ".hif", ".jxl"}
-    | {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw"}
+from PIL import Image, ImageFile, JpegImagePlugin
+
+# As folders name them.
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw"}
     | {".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"}
 )
+UNREAD_SUFFIXES = HEIC_SUFFIXES | RAW_SUFFIXES | {".jxl"}
 
+RAW = "a camera's raw file"
+# Raw files have up to five JPEG streams; the limit bounds the time that a hostile file takes.
+_MOST_STREAMS = 32
+_JPEG_START = b"\xff\xd8\xff"
 ADVICE = "Export it as JPEG first."
 
 # TIFF 6.0: kind of picture (1: a smaller version of another), and what its numbers stand for; DNG 1.4: the version;
@@ -31,10 +40,49 @@ def kind_of(encoded: bytes) -> str | None:
     """What a file is that no reader took, if its first bytes say so."""
     if encoded[4:8] == b"ftyp":
         brand = encoded[8:12]
-        return "HEIC" if brand in _HEIC_BRANDS else "a camera's raw file" if brand == b"crx " else None
+        return "HEIC" if brand in _HEIC_BRANDS else RAW if brand == b"crx " else None
     if encoded.startswith((b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")):
-        return "a camera's raw file"
+        return RAW
     return "JPEG XL" if encoded.startswith(_JXL) else None
+
+
+def reads_heic() -> bool:
+    """Whether the package that reads HEIC is installed."""
+    return importlib.util.find_spec("pi_heif") is not None
+
+
+def open_heic(encoded: bytes) -> ImageFile.ImageFile:
+    """The first picture of a HEIC file, upright and with 8 bits per channel; its pixels are decoded later.
+
+    Raises:
+      ImportError: pi_heif is not installed.
+      Exception: the file is damaged.
+    """
+    from pi_heif.as_plugin import HeifImageFile
+
+    return HeifImageFile(io.BytesIO(encoded))
+
+
+def preview_of(encoded: bytes, max_pixels: int) -> ImageFile.ImageFile | None:
+    """The largest JPEG of at most `max_pixels` inside a raw file, or None.
+
+    Raw formats store a full-size or half-size preview as a JPEG stream. JPEG streams that Pillow cannot decode, such
+    as lossless ones with the sensor's values, are passed over.
+    """
+    found: list[ImageFile.ImageFile] = []
+    start = -1
+    for _ in range(_MOST_STREAMS):
+        start = encoded.find(_JPEG_START, start + 1)
+        if start < 0:
+            break
+        with contextlib.suppress(Exception):  # these three bytes occur by chance too
+            found.append(JpegImagePlugin.JpegImageFile(io.BytesIO(encoded[start:])))
+    for picture in sorted(found, key=lambda one: one.width * one.height, reverse=True):
+        if picture.width * picture.height <= max_pixels:
+            with contextlib.suppress(Exception):
+                picture.load()
+                return picture
+    return None
 
 
 def is_raw(image: Image.Image, encoded: bytes) -> bool:

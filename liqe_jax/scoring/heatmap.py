@@ -10,7 +10,7 @@ from liqe_jax.scoring.result import QualityMap
 
 # Red to blue by way of a pale yellow, light in the middle: readable with any colour vision
 # (ColorBrewer's RdYlBu, five classes; Cynthia Brewer, Apache-2.0).
-_COLOURS = np.array([[215, 25, 28], [253, 174, 97], [255, 255, 191], [171, 217, 233], [44, 123, 182]], np.float64)
+COLOURS = np.array([[215, 25, 28], [253, 174, 97], [255, 255, 191], [171, 217, 233], [44, 123, 182]], np.float64)
 
 LOW, HIGH = 1.0, 5.0  # the range of the quality scale
 OPACITY = 0.5
@@ -19,8 +19,8 @@ LONGEST_SIDE = 1600  # pixels of the picture, so that a map of a panorama stays 
 
 def colours_of(quality: Float[np.ndarray, ...]) -> Float[np.ndarray, "... 3"]:
     """RGB in 0..255 of qualities from 1 (red) to 5 (blue)."""
-    place = (np.clip(quality, LOW, HIGH) - LOW) / (HIGH - LOW) * (len(_COLOURS) - 1)
-    return np.stack([np.interp(place, np.arange(len(_COLOURS)), channel) for channel in _COLOURS.T], axis=-1)
+    place = (np.clip(quality, LOW, HIGH) - LOW) / (HIGH - LOW) * (len(COLOURS) - 1)
+    return np.stack([np.interp(place, np.arange(len(COLOURS)), channel) for channel in COLOURS.T], axis=-1)
 
 
 def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:

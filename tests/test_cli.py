@@ -20,7 +20,7 @@ from PIL import Image
 
 from liqe_jax.cli import convert
 from liqe_jax.cli.main import main
-from liqe_jax.cli.score import map_path
+from liqe_jax.cli.rows import map_path
 from liqe_jax.cli.settings import use_compilation_cache
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.write import FORMATS
@@ -332,7 +332,9 @@ def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, cap
     assert "No images in" in capsys.readouterr().err
     assert run("score", folder / "a.png", "--model", tmp_path / "nothing") == 2
     assert "holds no weights" in capsys.readouterr().err
-    for wrong in (("score",), ("nonsense",), (), ("score", "x", "--model", "m", "--dtype", "int4")):
+    assert run("score") == 2
+    assert "either files or folders" in capsys.readouterr().err
+    for wrong in (("nonsense",), (), ("score", "x", "--model", "m", "--dtype", "int4")):
         with pytest.raises(SystemExit) as stop:
             run(*wrong)
         assert stop.value.code == 2
@@ -391,7 +393,10 @@ def test_where_a_map_goes_depends_on_the_path_alone(tmp_path, monkeypatch):
     assert Path(tmp_path.anchor) / outside == tmp_path / "a.png.map.jpg"
 
 
-def test_photographs_of_kinds_that_are_not_read_are_counted(folder, model_folder, tmp_path, capsys):
+def test_photographs_of_kinds_that_are_not_read_are_counted(
+    folder, model_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("liqe_jax.cli.inputs.reads_heic", lambda: False)
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     for name in ("x.HEIC", "y.heic", "z.NEF", "notes.txt"):
@@ -402,7 +407,7 @@ def test_photographs_of_kinds_that_are_not_read_are_counted(folder, model_folder
     shutil.copy(folder / "a.png", mixed / "a.png")
     assert run("score", mixed, "--model", model_folder) == 0
     captured = capsys.readouterr()
-    assert "2 .heic, 1 .nef. Export them as JPEG." in captured.err
+    assert "2 .heic, 1 .nef. pip install 'liqe_jax[heic]' reads HEIC. --raw-previews" in captured.err
     assert "HEIC" not in captured.out
     assert run("score", mixed, "--model", model_folder, "--quiet") == 0
     assert capsys.readouterr().err == ""

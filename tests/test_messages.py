@@ -87,7 +87,7 @@ def test_info_prints_no_escapes_of_a_model(model_folder, tmp_path, capsys):
 
 def test_rows_escape_control_characters_of_names(tmp_path, model):
     with (tmp_path / "rows.jsonl").open("w") as file:
-        JsonlWriter(file, model.tasks, "").write(Failure(f"{CLEAR_SCREEN}.jpg", "broken"))
+        JsonlWriter(file, model.tasks.attributes).write(Failure(f"{CLEAR_SCREEN}.jpg", "broken").to_dict())
     line = (tmp_path / "rows.jsonl").read_text()
     assert not {"\x1b", "\x9b"} & set(line)
     assert json.loads(line)["image"] == f"{CLEAR_SCREEN}.jpg"

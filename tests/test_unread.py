@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
+import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
 from liqe_jax.errors import ImageError
-from liqe_jax.images.decode import decode
+from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.images.unread import kind_of
 
 
@@ -28,7 +30,7 @@ BYTE, LONG = 1, 4
 
 @pytest.mark.parametrize("tags", [[(254, LONG, 1)], [(50706, BYTE, b"\x01\x04\x00\x00")]], ids=["thumbnail", "dng"])
 def test_a_raw_file_is_not_judged_by_its_thumbnail(tags):
-    with pytest.raises(ImageError, match=r"a camera's raw file, of which only a thumbnail .* Export it as JPEG"):
+    with pytest.raises(ImageError, match=r"a camera's raw file, which is not read. Export it as JPEG, or pass --raw"):
         decode(tiff(*tags))
 
 
@@ -61,9 +63,11 @@ def test_other_tiffs_are_read(tags):
         (b"\xff\x0a\xfa\x7f", "JPEG XL"),
     ],
 )
-def test_what_no_reader_takes_is_called_by_its_name(start, kind):
+def test_what_no_reader_takes_is_called_by_its_name(start, kind, monkeypatch):
+    monkeypatch.setattr("liqe_jax.images.decode.reads_heic", lambda: False)
     assert kind_of(start) == kind
-    with pytest.raises(ImageError, match=f"The file is {kind}, which is not read. Export it as JPEG first"):
+    remedy = {"HEIC": r"Install .*liqe_jax\[heic\]", "JPEG XL": "Export"}.get(kind, "Export it as JPEG, or pass --raw-")
+    with pytest.raises(ImageError, match=f"The file is {kind}, which is not read. {remedy}"):
         decode(start + bytes(200))
 
 
@@ -72,3 +76,47 @@ def test_what_says_nothing_of_itself_is_just_no_image():
     assert kind_of(b"") is None
     with pytest.raises(ImageError, match="Readable formats"):
         decode(b"plain text, long enough to be looked at")
+
+
+# 64x48 pixels, left half (200, 0, 150), right half (200, 0, 0), to be turned right (EXIF orientation 6); written by
+# pillow-heif 1.8.1 at quality 30.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAACQAAgAAAAACEAABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAA"
+    "AAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAA"
+    "kAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq"
+    "5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xh"
+    "cAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEA"
+    "AQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAFBtZGF0AAAAICgBrxmA70mlv//iAsR5fUv+NLIX/9wSf7/VeWtI"
+    "21vAAAAABkV4aWYAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA"
+)
+
+
+def test_heic_is_decoded_upright_with_its_extra():
+    pytest.importorskip("pi_heif")
+    pixels = decode(HEIC).pixels
+    assert pixels.shape == (64, 48, 3)
+    assert np.abs(pixels[16, 24].astype(int) - (200, 0, 150)).max() <= 8
+    assert np.abs(pixels[48, 24].astype(int) - (200, 0, 0)).max() <= 8
+    with pytest.raises(ImageError, match="HEIC, which is damaged"):
+        decode(HEIC[:300])
+
+
+def jpeg(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (20, 120, 60)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_the_largest_preview_of_a_raw_file_is_decoded_on_request():
+    raw = b"FUJIFILMCCD-RAW 0201FF383501" + jpeg(40, 30) + b"\xff\xd8\xff sensor" + jpeg(160, 120) + bytes(500)
+    options = DecodeOptions(raw_previews=True)
+    decoded = decode(raw, options)
+    assert decoded.pixels.shape == (120, 160, 3)
+    assert decoded.warnings == ("raw file: its embedded preview of 160x120 pixels was scored, not the sensor's data",)
+    with pytest.raises(ImageError, match="No JPEG preview"):
+        decode(b"FUJIFILMCCD-RAW 0201FF383501" + bytes(500), options)
+    # Too large ones are passed over, and a file of nothing but beginnings ends.
+    assert decode(raw, DecodeOptions(raw_previews=True, max_pixels=2000)).pixels.shape == (30, 40, 3)
+    with pytest.raises(ImageError, match="No JPEG preview"):
+        decode(b"FUJIFILMCCD-RAW 0201FF383501" + b"\xff\xd8\xff" * 100_000, options)

@@ -133,7 +133,7 @@ def drop(page: Page, place: str, *files: str | os.PathLike) -> None:
 
 
 def settled(page: Page, text: str) -> None:
-    """Waits until a status line says `text` and all pictures are there."""
+    """Waits until the page says `text` and all pictures are there."""
     page.get_by_text(text).first.wait_for()
     deadline = time.monotonic() + 30
     ready = "[...document.images].every(image => image.complete)"

@@ -1,8 +1,10 @@
-"""The page in a real browser, as somebody uses it on a desk and on a phone."""
+"""The page and the gallery in a real browser, on a desk and on a phone."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from liqe_jax.errors import ImageError
-from liqe_jax.images.decode import CUT_ADVICE, decode
+from liqe_jax.cli.main import main
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.native import write_native
@@ -54,53 +55,71 @@ def server(sharp_folder) -> Iterator[Server]:
 
 
 def look(page, name: str) -> None:
-    """Takes a picture; it is kept where LIQE_SCREENSHOTS says."""
+    """Takes a screenshot, which LIQE_SCREENSHOTS keeps."""
     folder = os.environ.get("LIQE_SCREENSHOTS")
     picture = page.screenshot(full_page=True, path=Path(folder, f"{name}.png") if folder else None)
     assert len(picture) > 10_000
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_photographs_are_judged(browser, server, model, size):
-    names = ["phone_portrait.jpg", "coffee.jpg"]
+def test_photographs_are_scored_sorted_and_downloaded(browser, server, model, size, tmp_path):
+    (tmp_path / "<img src=x onerror=alert(1)>.png").write_bytes(b"nonsense")
+    (tmp_path / "large.jpg").write_bytes(b"0" * 1_200_000)
+    names = ["phone_portrait.jpg", "coffee.jpg", "cat.jpg"]
+    scores = {name: model.score(SAMPLES / name, preprocess="even") for name in names}
     with visiting(browser, server.url, *size) as page:
         troubles, elsewhere = [], []
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda request: elsewhere.append(request.url))
-        assert page.title() == "LIQE"
-        assert page.get_by_text("tiny").first.is_visible()
-        drop(page, "drop", *(SAMPLES / name for name in names))
-        settled(page, "2 scored, 0 failed")
+        drop(page, "drop", *(SAMPLES / name for name in names), *tmp_path.iterdir())
+        settled(page, "3 scored, 2 failed")
+        rows = page.locator("details.photo")
+        assert rows.locator(".name").all_inner_texts() == names
+        assert page.locator(".failed strong").all_inner_texts() == [path.name for path in tmp_path.iterdir()]
 
-        rows = page.locator(".photo")
-        assert rows.count() == 2
-        for row, name in zip(rows.all(), names, strict=True):
-            score = model.score(SAMPLES / name, preprocess="even")
-            row.locator("label").click()
-            assert row.locator(".name").inner_text() == name
-            assert row.locator("label .number").inner_text() == f"{score.quality:.2f}"
-            found = row.locator("label .found").inner_text()
-            assert score.scene.replace("_", " ") in found
-            assert score.distortion in found
-            assert row.locator(".body").is_visible()
-            shown = row.locator(".chart dd:not(.bars)").all_inner_texts()
-            expected = [p for attribute in score.probabilities.values() for p in attribute.values()]
-            assert shown == [f"{p:.1%}" for p in expected]
-            quality = model.quality_map(SAMPLES / name, preprocess="even").quality
-            assert f"mean {quality.mean():.2f}" in row.locator("figcaption").last.inner_text()
-            photo, drawn = (row.locator(f"img.{kind}").bounding_box() for kind in ("picture", "map"))
-            assert drawn["width"] == pytest.approx(photo["width"], abs=2)
-            assert drawn["height"] == pytest.approx(photo["height"], abs=2)
-            look(page, f"photographs-{size[0]}-{name}")
-            assert sticking_out(page) == []
-        # Only the row that was picked last shows its body, and the keyboard picks too.
-        assert [row.locator(".body").is_visible() for row in rows.all()] == [False, True]
-        page.keyboard.press("ArrowUp")
-        assert [row.locator(".body").is_visible() for row in rows.all()] == [True, False]
+        row = rows.first
+        row.locator("summary").click()
+        row.locator("img.map").wait_for()
+        assert row.locator("summary .number").inner_text() == f"{scores[names[0]].quality:.2f}"
+        shown = row.locator(".shares").all_inner_texts()
+        expected = [p for attribute in scores[names[0]].probabilities.values() for p in attribute.values()]
+        assert shown == [f"{100 * p:.1f}%" for p in expected]
+        quality = model.quality_map(SAMPLES / names[0], preprocess="even").quality
+        assert f"mean {quality.mean():.2f}" in row.locator("figcaption").last.inner_text()
+        look(page, f"page-{size[0]}")
+        assert sticking_out(page) == []
 
+        page.locator("select[name=sort]").select_option("quality up")
+        by_quality = sorted(names, key=lambda name: scores[name].quality)
+        assert rows.locator(".name").all_inner_texts() == by_quality
+        page.locator("input[name=find]").fill("coffee")
+        assert rows.count() == 1
+        assert page.get_by_text("1 of 5 shown").is_visible()
+        page.locator("input[name=find]").fill("")
+        with page.expect_download() as download:
+            page.get_by_text("Download CSV").click()
+        table = [*csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8")))]
+        assert [entry["image"] for entry in table[:3]] == by_quality
+        assert float(table[0]["quality"]) == pytest.approx(scores[by_quality[0]].quality, abs=1e-4)
         assert troubles == []
         assert [url for url in elsewhere if not url.startswith((server.url, "data:", "blob:"))] == []
     assert server.files() == []
+
+
+def test_many_photographs_are_scored_in_turns_and_can_be_cancelled(browser, server, tmp_path):
+    for number in range(30):
+        (tmp_path / f"{number:02d}.jpg").write_bytes((SAMPLES / "dandelions_small.jpg").read_bytes())
+    files = sorted(tmp_path.iterdir())
+    with visiting(browser, server.url, *DESK) as page:
+        drop(page, "drop", *files[:22])
+        drop(page, "drop", *files[22:25])  # waits for the first
+        settled(page, "25 scored, 0 failed")
+        assert page.locator("details.photo").count() == 25
+        drop(page, "drop", *files)
+        page.locator("details.photo").nth(25).wait_for()
+        page.get_by_text("Cancel").click()
+        settled(page, "cancelled")
+        assert 25 < page.locator("details.photo").count() < 55
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
@@ -111,62 +130,56 @@ def test_two_photographs_are_compared(browser, server, model, size):
         for side, name in (("A", "phone_portrait.jpg"), ("B", "coffee.jpg"), ("A", "cat.jpg")):
             scores[side] = model.score(SAMPLES / name, preprocess="even")
             drop(page, f"drop-{side}", SAMPLES / name)
-            card = page.locator(f"#card-{side}")
-            card.locator(f"img.map[alt$='{name}']").wait_for()
-            assert card.locator(".number").inner_text() == f"{scores[side].quality:.2f}"
+            page.locator(f"#card-{side} img.map[alt$='{name}']").wait_for()
+            assert page.locator(f"#card-{side} .number").inner_text() == f"{scores[side].quality:.2f}"
             if len(scores) == 2:
-                page.locator("#difference .keys", has_text=name).wait_for()
                 a, b = (round(scores[key].quality, 2) for key in "AB")
                 assert a != b
                 said = page.locator("#difference p").first.inner_text()
                 assert said == f"Quality: {'AB'[b > a]} is higher by {abs(a - b):.2f}."
-            else:
-                assert page.locator("#difference .keys").count() == 0
         left, right = (page.locator(f"#card-{side} img.picture").bounding_box() for side in "AB")
         assert left["x"] + left["width"] < right["x"]  # side by side, on a phone too
         look(page, f"compare-{size[0]}")
         assert sticking_out(page) == []
-    assert server.files() == []
 
 
-def test_bad_files_are_answered_in_words(browser, server, tmp_path):
-    def file(name: str, content: bytes) -> Path:
-        (tmp_path / name).write_bytes(content)
-        return tmp_path / name
-
-    bad = {
-        "notes.txt": b"this is no image",
-        "cut.jpg": (SAMPLES / "coffee.jpg").read_bytes()[:30_000],
-        "<img src=x onerror=alert(1)>.png": b"\x89PNG\r\n\x1a\nnonsense",
-    }
-    with visiting(browser, server.url, *PHONE) as page:
-        drop(page, "drop", *(file(name, content) for name, content in bad.items()), SAMPLES / "dandelions_small.jpg")
-        settled(page, "1 scored, 3 failed")
-        for (name, content), shown in zip(bad.items(), page.locator(".failed").all(), strict=True):
-            with pytest.raises(ImageError) as refused:
-                decode(content)
-            assert shown.locator("strong").inner_text() == name
-            words = str(refused.value).replace(CUT_ADVICE, "Drop the whole file.")
-            assert shown.locator("p").inner_text() == words
-        assert "enlarged" in page.locator(".photo .notes").inner_text()
-        assert "Traceback" not in page.content()
-        look(page, "bad-files")
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_gallery_works_from_the_disk(browser, sharp_folder, model, size, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LIQE_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "gallery"
+    arguments = ["score", str(SAMPLES), "--model", str(sharp_folder), "--worst", "4", "--percentile"]
+    assert main([*arguments, "--gallery", str(folder), "--quiet"]) == 0
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, offline=True)
+    try:
+        page = context.new_page()
+        troubles = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+        page.goto((folder / "index.html").as_uri())
+        rows = page.locator("details.photo")
+        assert rows.count() == 4
+        scores = sorted(model.score(path).quality for path in SAMPLES.glob("*.jpg"))
+        assert rows.locator("summary .number").all_inner_texts() == [f"{score:.2f}" for score in scores[:4]]
+        rows.first.locator("summary").click()
+        rows.first.locator("img.map").wait_for()
+        assert page.evaluate("[...document.querySelectorAll('.body img')].every(image => image.complete)")
+        page.locator("select[name=sort]").select_option("quality down")
+        assert rows.locator("summary .number").all_inner_texts() == [f"{score:.2f}" for score in scores[3::-1]]
+        page.locator("input[name='most quality']").fill(f"{scores[1] + 1e-6}")
+        assert page.get_by_text(" of 4 shown").inner_text() == "2 of 4 shown"
+        page.locator("input[name='most quality']").fill("5")
+        look(page, f"gallery-{size[0]}")
         assert sticking_out(page) == []
-
-        drop(page, "drop", file("large.jpg", b"0" * 1_200_000))
-        page.get_by_text("maximum allowed size").first.wait_for()
-        look(page, "too-large")
-        # The page goes on.
-        drop(page, "drop", SAMPLES / "cat.jpg")
-        settled(page, "1 scored, 0 failed")
-    assert server.files() == []
+        page.emulate_media(media="print")
+        assert not page.locator(".tools").is_visible()
+        assert troubles == []
+    finally:
+        context.close()
 
 
 def test_the_server_ends_cleanly_while_somebody_looks(browser, model_folder):
     with served("--model", model_folder) as server, visiting(browser, server.url, *DESK) as page:
         drop(page, "drop", SAMPLES / "cat.jpg")
         settled(page, "1 scored, 0 failed")
-        assert [path.name[:9] for path in server.temporary.iterdir() if path.name.startswith("liqe")] == ["liqe-app-"]
         assert server.end() == 0
-        assert not [path for path in server.temporary.iterdir() if path.name.startswith("liqe")]
         assert "Traceback" not in "".join(server.said)

@@ -393,9 +393,7 @@ def test_where_a_map_goes_depends_on_the_path_alone(tmp_path, monkeypatch):
     assert Path(tmp_path.anchor) / outside == tmp_path / "a.png.map.jpg"
 
 
-def test_photographs_of_kinds_that_are_not_read_are_counted(
-    folder, model_folder, tmp_path, capsys, monkeypatch
-):
+def test_photographs_of_kinds_that_are_not_read_are_counted(folder, model_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("liqe_jax.cli.inputs.reads_heic", lambda: False)
     mixed = tmp_path / "mixed"
     mixed.mkdir()

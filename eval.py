@@ -6,6 +6,10 @@ when it is started again with the same workdir. Several hosts: as train.py.
 
 import sys
 
+from liqe_jax.cli.flags import parse_flags, quiet_libraries
+
+quiet_libraries()
+
 import jax
 from absl import app, flags
 from ml_collections import config_flags
@@ -37,4 +41,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

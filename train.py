@@ -7,6 +7,10 @@ workdir; give --distributed on TPU pods, elsewhere --coordinator, --processes an
 
 import sys
 
+from liqe_jax.cli.flags import parse_flags, quiet_libraries
+
+quiet_libraries()
+
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -56,4 +60,4 @@ def main(_: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

@@ -25,7 +25,7 @@ How the package is divided; a part imports only from parts above it (docs/archit
     evaluate                  the evaluation protocol, tables, report (matplotlib)
     compare                   gMAD, realignment, rank tests (SciPy, matplotlib)
     train                     losses, the pmapped step, the loop (optax, Orbax)
-    app                       the web page of `liqe app` (Gradio)
+    app                       the web page of `liqe app`, galleries
     cli                       the `liqe` command
 """
 
@@ -48,6 +48,7 @@ _HOMES = {
     "Preset": "liqe_jax.images.preprocess",
     "PRESETS": "liqe_jax.images.preprocess",
     "predict": "liqe_jax.model.predict",
+    "as_loss": "liqe_jax.scoring.loss",
     "LiqeError": "liqe_jax.errors",
     "ModelError": "liqe_jax.errors",
     "ImageError": "liqe_jax.errors",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from liqe_jax.images.preprocess import Preset as Preset
     from liqe_jax.model.predict import predict as predict
     from liqe_jax.scoring.load import load as load
+    from liqe_jax.scoring.loss import as_loss as as_loss
     from liqe_jax.scoring.model import Model as Model
     from liqe_jax.scoring.result import Failure as Failure
     from liqe_jax.scoring.result import QualityMap as QualityMap

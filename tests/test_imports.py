@@ -19,7 +19,6 @@ HEAVY = {
     "optax": {"train"},
     "orbax": {"train"},
     "matplotlib": {"evaluate", "compare", "train"},
-    "gradio": {"app"},
     "torch": set(),
     "transformers": set(),
 }

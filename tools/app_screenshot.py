@@ -51,7 +51,8 @@ def main() -> int:
         else:
             drop(page, "drop", *samples)
             settled(page, f"{len(samples)} scored")
-            page.locator(".photo label").nth(arguments.pick - 1).click()
+            page.locator(".photo summary").nth(arguments.pick - 1).click()
+            page.locator(".photo img.map").wait_for()
         page.mouse.move(0, 0)
         page.wait_for_timeout(500)  # pictures are painted
         picture = page.screenshot(full_page=True)

@@ -29,7 +29,6 @@ LIBRARIES = {
     "matplotlib": "matplotlib",
     "optax": "optax",
     "orbax": "Orbax",
-    "gradio": "Gradio",
 }
 
 BOX_WIDTH, BOX_HEIGHT, GAP, BEND_WIDTH, LAYER_HEIGHT, MARGIN = 124, 50, 16, 18, 96, 20

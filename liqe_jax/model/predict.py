@@ -6,7 +6,9 @@ Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
@@ -42,7 +44,8 @@ def predict(
 
     Raises:
       UsageError: images have no crops, crops have another size than the encoder takes, parameters are rounded to int8
-        and `dtype` is another, or a gradient of int8 is asked for.
+        and `dtype` is another, or a gradient of int8 is asked for. Outside of transformations such as `jit` also:
+        crops whose values do not look like 0 to 255.
 
     CLIP and SigLIP have no forward-mode differentiation (`jax.jvp`, `jax.hessian`), since attention has a backward pass
     of its own; `jax.grad` and `jax.vjp` are available.
@@ -53,8 +56,29 @@ def predict(
             f"Expected crops of shape [..., P, {size}, {size}, 3] with at least one crop for each image; got "
             f"{crops.shape}. Model.crops(image) returns them for one image."
         )
+    check_range(crops)
     features = encoder.image_features(params, crops, dtype)
     return predict_from_features(params, features, text_features, encoder=encoder, tasks=tasks, crop_mask=crop_mask)
+
+
+def check_range(crops: Num[AnyArray, "*batch P H H 3"]) -> None:
+    """Checks that floating crops look like values from 0 to 255; traced ones have no values to check.
+
+    Values of an optimizer may leave that range a little. What is refused is another scale: fractions of at most 4,
+    such as values in [0, 1] or normalized ones, and values beyond twice the range.
+
+    Raises:
+      UsageError: they are of another scale, or not finite.
+    """
+    if isinstance(crops, jax.core.Tracer) or not jnp.issubdtype(crops.dtype, jnp.floating) or not crops.size:
+        return
+    largest = float(abs(crops).max())
+    fractions = largest <= 4 and bool((np.asarray(crops) % 1 != 0).any())
+    if fractions or not largest <= 2 * 255:
+        raise UsageError(
+            f"Expected crops with values from 0 to 255; got absolute values up to {largest:.4g}. Multiply values in "
+            "[0, 1] by 255, and do not normalize: the encoder does that."
+        )
 
 
 def predict_from_features(

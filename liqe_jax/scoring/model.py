@@ -154,7 +154,7 @@ class Model:
     @patches_are_crops
     def score_many(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[ImageSource | tuple[str, ImageSource]],
         *,
         batch_size: int | None = None,
         preprocess: str | Preset | None = None,
@@ -168,7 +168,7 @@ class Model:
         the number of images. What cannot be scored yields a `Failure`, and the rest goes on.
 
         Args:
-          images: each as in `score`; read lazily.
+          images: each as in `score`, or a pair (name, image), such as a key and encoded bytes; read lazily.
           batch_size: images per call, over all devices together, rounded up to a multiple of
             their number. Default: one per CPU device, sixteen per other device.
           preprocess, crops, allow_truncated: as in `score`.
@@ -182,8 +182,8 @@ class Model:
         batch_size = self.batch_size(batch_size)
         workers = min(os.cpu_count() or 1, 8) if workers is None else at_least_one("workers", workers)
 
-        def attempt(image: ImageSource) -> _Ready | Failure:
-            name = _name_of(image)
+        def attempt(item: ImageSource | tuple[str, ImageSource]) -> _Ready | Failure:
+            name, image = item if isinstance(item, tuple) and len(item) == 2 else (_name_of(item), item)
             try:
                 return self._ready(image, name, preset, allow_truncated)
             except LiqeError as error:

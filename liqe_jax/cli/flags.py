@@ -1,0 +1,32 @@
+"""Flags of train.py and eval.py: quiet libraries, and unknown settings as one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+
+def quiet_libraries() -> None:
+    """Silences the C++ logs of TensorFlow and XLA, unless TF_CPP_MIN_LOG_LEVEL is set; call it before their import."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses flags for `absl.app.run`; an unknown `--config.KEY` ends the program with a message and status 2."""
+    from absl import app
+
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except (AttributeError, KeyError) as error:  # what ml_collections raises while it looks for the key
+        said = str(error)
+        key = re.search(r"'(\w+)\\?'", said)
+        wanted = [flag.partition("=")[0] for flag in arguments if key and re.match(rf"--config\..*\b{key[1]}\b", flag)]
+        if not wanted:
+            raise
+        nearest = re.search(r'Did you mean "([\w.]+)"', said)
+        hint = (
+            f' Did you mean "{nearest[1]}"?' if nearest else " The file of --config and its defaults list all settings."
+        )
+        print(f"{os.path.basename(arguments[0])}: There is no setting {wanted[0]}.{hint}", file=sys.stderr)
+        sys.exit(2)

@@ -601,7 +601,7 @@ def test_options_for_other_sets_are_refused(originals, tmp_path):
     for slug, options, message in (
         ("csiq", {"fix_live_fastfading": True}, "CSIQ does not take --fix-live-fastfading. It takes --labels."),
         ("spaq", {"labels": tmp_path}, "SPAQ does not take --labels. It takes no options of its own."),
-        ("folder_csv", {"seed": 1}, "folder_csv does not take --seed. It takes --table, --mos-range."),
+        ("folder_csv", {"seed": 1}, "folder_csv does not take --seed. It takes --table, --columns, --mos-range."),
     ):
         with pytest.raises(DataError, match=re.escape(message)):
             prepare(slug, originals / slug, tmp_path / "data", options, quiet=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,11 @@ def script_of(page: Path) -> str:
     return "\n".join(lines)
 
 
+def python_of(page: Path) -> str:
+    """The Python blocks of a page, as printed."""
+    return "\n".join(block.content for block in blocks_of(page) if block.language == "python")
+
+
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A folder with what a checkout has and a tutorial uses."""
@@ -93,10 +99,8 @@ def test_every_block_is_run_or_says_why_not(page):
     assert bool(run) != (page.stem in NOT_RUN_AT_ALL)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in TUTORIALS if page.stem not in NOT_RUN_AT_ALL], ids=lambda page: page.stem
-)
-def test_a_tutorial_does_what_it_says(page, checkout):
+def run_in(checkout: Path, script: str) -> str:
+    """Runs a script as a user would, and returns what it prints."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -105,22 +109,31 @@ def test_a_tutorial_does_what_it_says(page, checkout):
         "XLA_FLAGS": "",  # as on a user's machine: one CPU device
         "HF_HUB_OFFLINE": "1",
     }
-    script = checkout / "tutorial.py"
-    script.write_text(script_of(page), "utf-8")
+    (checkout / "tutorial.py").write_text(script, "utf-8")
+    command = [sys.executable, "tutorial.py"]
     done = subprocess.run(
-        [sys.executable, script],
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+        command, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "index.md"], ids=["README", "index"])
+def test_python_of_the_front_pages_runs_as_printed(page, checkout):
+    shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")
+    assert "liqe_jax.load()" in python_of(page)
+    run_in(checkout, python_of(page))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in TUTORIALS if page.stem not in NOT_RUN_AT_ALL], ids=lambda page: page.stem
+)
+def test_a_tutorial_does_what_it_says(page, checkout):
+    printed = run_in(checkout, script_of(page))
     if embedded_folder().exists():
         for block in blocks_of(page):
             if block.language == "text":
-                assert_is_printed(block.content, done.stdout)
+                assert_is_printed(block.content, printed)
 
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

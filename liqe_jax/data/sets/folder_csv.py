@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.spec import DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.data.tables import number, read_csv
-from liqe_jax.errors import DataError
+from liqe_jax.errors import DataError, UsageError
 from liqe_jax.messages import printable, quoted
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 
@@ -20,6 +21,8 @@ my_photos/
   labels.csv                    image,mos and optionally distortion,scenes,reference,split
   any/folders/photo.jpg ..."""
 
+_COLUMNS = ("image", "mos", "distortion", "scenes", "reference", "split")
+
 # The column distortion accepts LIQE's raw names and its categories.
 CATEGORIES = {label: label for label in DISTORTION.labels}
 
@@ -29,7 +32,7 @@ def read(index: FileIndex, options: Options) -> SetLabels:
     path = _table(index, options)
     rows = []
     seen: dict[str, int] = {}
-    for position, row in enumerate(read_csv(path, ("image", "mos")), start=2):
+    for position, row in enumerate(_named(path, read_csv(path, ()), options["columns"] or ()), start=2):
         where = f"{path}, row {position}"
         name = row["image"].replace("\\", "/").removeprefix("./")
         if name in seen:
@@ -56,6 +59,31 @@ def read(index: FileIndex, options: Options) -> SetLabels:
             f"{outside[0].name}. Correct one or the other."
         )
     return SetLabels(rows, mos_range=(low, high))
+
+
+def _named(path: Path, rows: list[dict[str, str]], given: Sequence[str]) -> list[dict[str, str]]:
+    """Rows with our column names, which match in any case unless `given` ("mos=Mean Score") names them.
+
+    Raises:
+      DataError: a column does not exist.
+      UsageError: `given` is not of that form.
+    """
+    columns = list(rows[0]) if rows else []
+    renamed = {name: name.lower() for name in columns if name.lower() in _COLUMNS and name.lower() not in columns}
+    for pair in given:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise UsageError(f"--columns takes NAME=COLUMN, such as mos='Mean Score'; got {pair!r}.")
+        renamed = {key: name for key, name in renamed.items() if name != ours} | {theirs: ours}
+    lacking = [theirs for theirs in renamed if theirs not in columns]
+    if rows:
+        lacking += [name for name in ("image", "mos") if name not in {renamed.get(key, key) for key in columns}]
+    if lacking:
+        raise DataError(
+            f"{path} has no column {printable(', '.join(lacking))}; its columns are {printable(', '.join(columns))}. "
+            "Name yours with --columns image=COLUMN mos=COLUMN."
+        )
+    return [{renamed.get(key, key): value for key, value in row.items()} for row in rows]
 
 
 def _table(index: FileIndex, options: Options) -> Path:
@@ -117,6 +145,12 @@ SPEC = DataSetSpec(
     categories=CATEGORIES,
     options=(
         Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
+        Option(
+            "columns",
+            "names of columns in your table where they differ, such as image='Image Name' mos=MOS",
+            words="+",
+            metavar="NAME=COLUMN",
+        ),
         Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
     ),
     command="--table labels.csv --name my_photos",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from liqe_jax.data.sets.folder_csv import SPEC, read
 from liqe_jax.data.sets.files import FileIndex
+from liqe_jax.data.sets.folder_csv import SPEC, read
 from liqe_jax.errors import DataError, UsageError
 
 

@@ -1,4 +1,4 @@
-"""Scores of the sample photographs equal those of PyTorch and the reference's formulas, with the same random weights."""
+"""Scores of the sample photographs equal those of PyTorch and the reference's formulas, with random weights."""
 
 from __future__ import annotations
 

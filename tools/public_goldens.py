@@ -2,9 +2,10 @@
 
     python tools/public_goldens.py tests/public_goldens.json
 
-The weights are drawn from the names of transformers' parameters, so nothing but the numbers is stored. The image encoder,
-the text encoder, the choice of crops and the head are PyTorch's and the reference's (zwx8981/LIQE at a64655f,
-ImageDataset2.py:84-97 and LIQE.py:81-107); the tokens are this package's, whose tests compare them with the reference's.
+The weights are drawn from the names of transformers' parameters, so nothing but the numbers is stored. The image
+encoder, the text encoder, the choice of crops and the head are PyTorch's and the reference's (zwx8981/LIQE at a64655f,
+ImageDataset2.py:84-97 and LIQE.py:81-107); the tokens are this package's, and
+tests compare them with the reference's.
 """
 
 from __future__ import annotations

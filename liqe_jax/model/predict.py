@@ -72,7 +72,7 @@ def check_range(crops: Num[AnyArray, "*batch P H H 3"]) -> None:
     """
     if isinstance(crops, jax.core.Tracer) or not jnp.issubdtype(crops.dtype, jnp.floating) or not crops.size:
         return
-    largest = float(abs(crops).max())
+    largest = float(np.abs(np.asarray(crops)).max())
     fractions = largest <= 4 and bool((np.asarray(crops) % 1 != 0).any())
     if fractions or not largest <= 2 * 255:
         raise UsageError(

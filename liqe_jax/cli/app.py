@@ -31,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_options(parser)
-    add_preprocess_option(parser, "even")  # for every model: photographs of phones are rotated by EXIF
+    add_preprocess_option(parser, "whole for models with that preset, such as liqe_nano, and even for others")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, metavar="N", help="0 takes any free port (default: first free from 7860)")
     parser.add_argument(
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         serve(
             model,
-            preprocess=arguments.preprocess,
+            # Both rotate photographs of phones as EXIF says.
+            preprocess=arguments.preprocess or ("whole" if model.preprocess == "whole" else "even"),
             host=arguments.host,
             port=arguments.port,
             max_megabytes=arguments.max_megabytes,

@@ -39,13 +39,14 @@ def add_encoder_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_preprocess_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """--preprocess, the model's own where there is no default."""
-    ours = default or "the model's own, which is paper for LIQE's weights and whole for liqe_nano"
+def add_preprocess_option(
+    parser: argparse._ActionsContainer,
+    ours: str = "the model's own, which is paper for LIQE's weights and whole for liqe_nano",
+) -> None:
+    """--preprocess; `ours` is what the help says of None."""
     parser.add_argument(
         "--preprocess",
         choices=PRESET_NAMES,
-        default=default,
         help="how crops are chosen: as LIQE was tested (paper), as in pyiqa, spread evenly with EXIF rotation (even; "
         "best for photographs from phones with LIQE's weights), or the whole picture as one square (whole) "
         f"(default: {ours})",

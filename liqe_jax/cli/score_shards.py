@@ -121,7 +121,7 @@ def _here(shards: list[Shard], options: Options, arguments: argparse.Namespace) 
     model = load(**_model_arguments(arguments), text_cache_folder=text_cache_folder())
     model.batch_size(options.batch_size)  # refuses nonsense before anything is written
     schema_of(model.tasks, options.columns)
-    share, folder = find_share(arguments.shards), OutputFolder(arguments.output)
+    share, folder = find_share(arguments.shards), OutputFolder(arguments.output).create()
     ours = share.of(shards)
     left = unfinished(ours, folder, model, options)
     if not arguments.quiet:
@@ -140,7 +140,7 @@ def _with_ray(shards: list[Shard], options: Options, arguments: argparse.Namespa
     from liqe_jax.scale.ray import score_shards
     from liqe_jax.scale.share import find_share
 
-    folder = OutputFolder(arguments.output)
+    folder = OutputFolder(arguments.output).create()
     share = find_share(arguments.shards or "0/1")
     return score_shards(
         share.of(shards),

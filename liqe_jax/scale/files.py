@@ -111,7 +111,9 @@ def written_aside(fs: Any, path: str) -> Iterator[IO[bytes]]:
             if is_local(fs):
                 os.fsync(file.fileno())
         fs.mv(aside, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # for the message
         with contextlib.suppress(Exception):
             fs.rm(aside)
         raise

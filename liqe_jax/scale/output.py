@@ -22,22 +22,23 @@ FAULT = "liqe_fault"
 
 
 class OutputFolder:
-    """The folder of `--output`.
-
-    Args:
-      url: path or URL; the folder is made where that is needed.
-
-    Raises:
-      UsageError: it cannot be made.
-    """
+    """The folder of `--output`, a path or URL, which need not exist."""
 
     def __init__(self, url: str):
         self.url = url
         self.fs, self.path = find_file_system(url)
+
+    def create(self) -> OutputFolder:
+        """Makes the folder, if it does not exist.
+
+        Raises:
+          UsageError: it cannot be made.
+        """
         try:
             self.fs.makedirs(self.path, exist_ok=True)
         except Exception as error:  # each file system has errors of its own
-            raise UsageError(f"Cannot write to {printable(url)}: {reason_of(error)}") from error
+            raise UsageError(f"Cannot write to {printable(self.url)}: {reason_of(error)}") from error
+        return self
 
     def rows_path(self, name: str) -> str:
         """Path of a shard's rows, in the file system."""
@@ -46,6 +47,8 @@ class OutputFolder:
     def names(self) -> set[str]:
         """Shards that have rows."""
         self.fs.invalidate_cache()
+        if not self.fs.isdir(self.path):
+            return set()
         found = (posixpath.basename(path) for path in self.fs.ls(self.path, detail=False))
         return {name.removesuffix(".parquet") for name in found if name.endswith(".parquet") and name[0] != "."}
 

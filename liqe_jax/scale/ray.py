@@ -8,6 +8,7 @@ again are the same with and without Ray.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ def score_shards(
     needs = {"CPU": 1.0, **(resources or {})}
     try:
         if not ray.is_initialized():
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         room = ray.cluster_resources()
         possible = min(int(room.get(name, 0) // amount) for name, amount in needs.items() if amount)
         if possible < (actors or 1):

@@ -1,13 +1,14 @@
 """Scoring shards: images per second against `Model.score_many`, memory, and what Ray costs and survives.
 
     python -m benchmarks.scale                  score_shard against score_many, in turns, liqe_nano
+    python -m benchmarks.scale --cost           what one image costs: bytes, CPU seconds of decoding, FLOP
     python -m benchmarks.scale --memory         peak memory with small and with large shards
     python -m benchmarks.scale --ray FOLDER     20,000 small images with and without Ray, in a new folder
 
-With --ray, an actor is killed in one run, and all of another run, which is then started again. Every row is compared with
-those of a run without Ray. Images are random with structure at all scales: 1024x768 JPEG, and 72x56 JPEG for --memory and
---ray. --ray uses a small random model, since it does not measure the model. CPU seconds are of the process and its
-children; on a machine that does other things too they say more than the clock.
+With --ray, an actor is killed in one run, and all of another run, which is then started again. Every row is compared
+with those of a run without Ray. Images are random with structure at all scales: 1024x768 JPEG, and 72x56 JPEG for
+--memory and --ray. --ray uses a small random model, since it does not measure the model. CPU seconds are of the process
+and its children; on a machine that does other things too they say more than the clock.
 """
 
 from __future__ import annotations
@@ -84,6 +85,30 @@ def compare(name: str, count: int, rounds: int, preprocess: str | None) -> None:
             f"{count / statistics.median(shard_seconds):.2f} images per second; ratio {statistics.median(ratios):.3f} "
             f"({min(ratios):.3f} to {max(ratios):.3f})"
         )
+
+
+def cost(name: str, preprocess: str | None) -> None:
+    """Bytes, CPU time of decoding and preparing on one core, and FLOP of one image."""
+    import jax
+
+    from liqe_jax.model.predict import predict
+    from liqe_jax.scoring.load import load
+
+    model, files = load(name), pictures("1024x768 JPEG")
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        for file in files:
+            crops = model.crops(file, preprocess=preprocess)
+        times.append((time.process_time() - start) / len(files))
+    run = jax.jit(predict, static_argnames=("encoder", "tasks"))
+    lowered = run.lower(model.params, crops[None], model.text_features, encoder=model.encoder, tasks=model.tasks)
+    flop = lowered.compile().cost_analysis()["flops"]
+    size, decoding = statistics.mean(len(file) for file in files), statistics.median(times)
+    print(
+        f"{name}, 1024x768 JPEG: {size / 1e3:.0f} kB; decoding and preparing {decoding * 1e3:.1f} ms of one core; "
+        f"{flop / 1e9:.2f} GFLOP"
+    )
 
 
 MEMORY = """
@@ -200,11 +225,14 @@ def main() -> None:
     parser.add_argument("--preprocess")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cost", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--ray", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.ray:
         with_ray(options.ray)
+    elif options.cost:
+        cost(options.model, options.preprocess)
     elif options.memory:
         memory(options.model, (1000, 10_000, 30_000))
     else:

@@ -20,6 +20,9 @@ HEAVY = {
     "orbax": {"train"},
     "matplotlib": {"evaluate", "compare", "train"},
     "gradio": {"app"},
+    "pyarrow": {"scale"},
+    "fsspec": {"scale"},
+    "ray": {"scale"},
     "torch": set(),
     "transformers": set(),
 }

@@ -126,13 +126,15 @@ def _expanded(argument: str) -> Iterator[str]:
     for pattern in _without_braces(argument):
         fs, path = find_file_system(pattern)
         try:
-            found = sorted(fs.glob(path)) if _MAGIC.search(path) and not fs.exists(path) else [path]
+            is_pattern = bool(_MAGIC.search(path)) and not fs.exists(path)
+            found = sorted(fs.glob(path)) if is_pattern else [path]
         except Exception as error:  # each file system has errors of its own
             raise UsageError(f"Cannot list {printable(pattern)}: {reason_of(error)}") from error
         if not found:
             raise UsageError(f"No file matches {printable(pattern)}.")
         for each in found:
-            yield each if is_local(fs) else fs.unstrip_protocol(each)
+            # As it was named, where it is not found by a pattern: a URL can be a chain of file systems.
+            yield each if is_local(fs) else fs.unstrip_protocol(each) if is_pattern else pattern
 
 
 def _without_braces(pattern: str) -> Iterator[str]:

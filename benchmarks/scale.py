@@ -135,8 +135,8 @@ def memory(model: str, counts: Sequence[int]) -> None:
             subprocess.run([sys.executable, "-c", MEMORY, model, path], check=True)
 
 
-def with_ray(folder: Path) -> None:
-    """20,000 images: without Ray, with one actor, with two, with an actor killed, and with the run killed."""
+def with_ray(folder: Path, rounds: int) -> None:
+    """20,000 images: without Ray, with one actor and with two, in turns; then an actor is killed, then a whole run."""
     folder.mkdir()
     model = str(_random_model(folder / "model"))
     for number in range(SHARDS):
@@ -144,19 +144,28 @@ def with_ray(folder: Path) -> None:
     command = [sys.executable, "-m", "liqe_jax.cli.main", "score-shards", f"{folder}/*.tar", "--model", model]
     command += ["--preprocess", "whole", "--workers", "2", "--batch-size", "16", "--output"]
     ray = ["--engine", "ray", "--actors"]
-    _timed("core", [*command, f"{folder}/core"])
-    _timed("Ray, 1 actor", [*command, f"{folder}/one", *ray, "1", "--resources", "CPU=2"])
-    _timed("Ray, 2 actors", [*command, f"{folder}/two", *ray, "2"])
-    _timed("Ray, 2 actors, one killed", [*command, f"{folder}/actor", *ray, "2"], kill_actor_at=folder / "actor")
-    killed = [*command, f"{folder}/driver", *ray, "2"]
+    engines = {"core": [], "one": [*ray, "1", "--resources", "CPU=2"], "two": [*ray, "2"]}
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    for turn in range(rounds):
+        for name, options in engines.items():
+            rates[name].append(_rates(f"{name} {turn}", [*command, f"{folder}/{name}{turn}", *options]))
+    for place, what in enumerate(("with the start of the cluster", "once shards are being scored")):
+        for first, second in (("core", "one"), ("one", "two")):
+            pairs = zip(rates[first], rates[second], strict=True)
+            ratios = [after[place] / before[place] for before, after in pairs]
+            print(
+                f"{second} / {first}, {what}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+    _rates("one of two actors killed", [*command, f"{folder}/actor", *engines["two"]], kill_actor_at=folder / "actor")
+    killed = [*command, f"{folder}/driver", *engines["two"]]
     driver = subprocess.Popen(killed, stderr=subprocess.DEVNULL)
     _wait_for_outputs(folder / "driver", SHARDS // 3)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     print(f"run killed after {len(list((folder / 'driver').glob('*.parquet')))} of {SHARDS} shards", flush=True)
-    _timed("Ray, 2 actors, again", killed)
-    for name in ("one", "two", "actor", "driver"):
-        print(f"{name}: {_equal_rows(folder / 'core', folder / name)} rows are equal to the core's", flush=True)
+    _rates("the same run again", killed)
+    for name in ("one0", "two0", "actor", "driver"):
+        print(f"{name}: {_equal_rows(folder / 'core0', folder / name)} rows are equal to the core's", flush=True)
 
 
 def _random_model(path: Path) -> Path:
@@ -169,9 +178,8 @@ def _random_model(path: Path) -> Path:
     return path
 
 
-def _timed(what: str, command: list[str], kill_actor_at: Path | None = None) -> None:
-    start = time.perf_counter()
-    before = os.times()
+def _rates(what: str, command: list[str], kill_actor_at: Path | None = None) -> tuple[float, float]:
+    """Images per second of a command, in all, and from the start of its first shard to the end of its last one."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     if kill_actor_at is not None:
         _wait_for_outputs(kill_actor_at, SHARDS // 3)
@@ -179,13 +187,16 @@ def _timed(what: str, command: list[str], kill_actor_at: Path | None = None) -> 
         os.kill(actor, signal.SIGKILL)
         print(f"killed actor {actor}", flush=True)
     _, error = process.communicate()
-    wall, after = time.perf_counter() - start, os.times()
-    cpu = sum(after[2:4]) - sum(before[2:4])
     assert process.returncode == 0, error
     summary = error.splitlines()[-1]
-    output = Path(command[command.index("--output") + 1])
-    shards = [json.loads(path.read_text())["seconds"] for path in output.glob("*_stats.json")]
-    print(f"{what}: {wall:.0f} s in all, {cpu:.0f} s of CPU, {sum(shards):.0f} s in shards; {summary}", flush=True)
+    spans, images = [], 0
+    for path in Path(command[command.index("--output") + 1]).glob("*_stats.json"):
+        shard, end = json.loads(path.read_text()), path.stat().st_mtime
+        spans.append((end - shard["seconds"], end))
+        images += shard["images"]
+    scoring = images / (max(end for _, end in spans) - min(start for start, _ in spans))
+    print(f"{what}: {scoring:.0f} images/s once shards are being scored; {summary}", flush=True)
+    return float(summary.split()[-2]), scoring
 
 
 def _wait_for_outputs(folder: Path, count: int) -> None:
@@ -230,7 +241,7 @@ def main() -> None:
     parser.add_argument("--ray", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.ray:
-        with_ray(options.ray)
+        with_ray(options.ray, options.rounds)
     elif options.cost:
         cost(options.model, options.preprocess)
     elif options.memory:

@@ -145,11 +145,12 @@ def with_ray(folder: Path, rounds: int) -> None:
     command += ["--preprocess", "whole", "--workers", "2", "--batch-size", "16", "--output"]
     ray = ["--engine", "ray", "--actors"]
     engines = {"core": [], "one": [*ray, "1", "--resources", "CPU=2"], "two": [*ray, "2"]}
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
+    rates: dict[str, list[tuple[float, float, float]]] = {name: [] for name in engines}
     for turn in range(rounds):
         for name, options in engines.items():
             rates[name].append(_rates(f"{name} {turn}", [*command, f"{folder}/{name}{turn}", *options]))
-    for place, what in enumerate(("with the start of the cluster", "once shards are being scored")):
+    measures = ("with the start of the cluster", "once shards are being scored", "by CPU seconds of the scorers")
+    for place, what in enumerate(measures):
         for first, second in (("core", "one"), ("one", "two")):
             pairs = zip(rates[first], rates[second], strict=True)
             ratios = [after[place] / before[place] for before, after in pairs]
@@ -178,8 +179,8 @@ def _random_model(path: Path) -> Path:
     return path
 
 
-def _rates(what: str, command: list[str], kill_actor_at: Path | None = None) -> tuple[float, float]:
-    """Images per second of a command, in all, and from the start of its first shard to the end of its last one."""
+def _rates(what: str, command: list[str], kill_actor_at: Path | None = None) -> tuple[float, float, float]:
+    """Images per second of a command: in all, from the start of the first shard to the end of the last, and of CPU."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     if kill_actor_at is not None:
         _wait_for_outputs(kill_actor_at, SHARDS // 3)
@@ -189,14 +190,14 @@ def _rates(what: str, command: list[str], kill_actor_at: Path | None = None) -> 
     _, error = process.communicate()
     assert process.returncode == 0, error
     summary = error.splitlines()[-1]
-    spans, images = [], 0
+    spans, images, cpu = [], 0, 0.0
     for path in Path(command[command.index("--output") + 1]).glob("*_stats.json"):
         shard, end = json.loads(path.read_text()), path.stat().st_mtime
         spans.append((end - shard["seconds"], end))
-        images += shard["images"]
+        images, cpu = images + shard["images"], cpu + shard["cpu_seconds"]
     scoring = images / (max(end for _, end in spans) - min(start for start, _ in spans))
-    print(f"{what}: {scoring:.0f} images/s once shards are being scored; {summary}", flush=True)
-    return float(summary.split()[-2]), scoring
+    print(f"{what}: {scoring:.0f} images/s once shards are being scored, {cpu:.1f} s of CPU; {summary}", flush=True)
+    return float(summary.split()[-2]), scoring, images / cpu
 
 
 def _wait_for_outputs(folder: Path, count: int) -> None:

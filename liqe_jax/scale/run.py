@@ -175,7 +175,7 @@ class Statistics:
 
     def __init__(self, tasks: TaskSet):
         self._status: Counter[str] = Counter()
-        self._began = time.monotonic()
+        self._began, self._cpu = time.monotonic(), time.process_time()
         values = next((a.values for a in tasks.attributes if a.name == "quality" and a.values is not None), None)
         self._edges = None if values is None else np.linspace(min(values), max(values), BINS + 1)
         self._counts = np.zeros(BINS, np.int64)
@@ -187,7 +187,7 @@ class Statistics:
             self._counts += np.histogram([row["quality"] for row in rows if "quality" in row], self._edges)[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Counts, seconds since the start, images per second, and the histogram of quality."""
+        """Counts, seconds since the start, by the clock and of this process's CPUs, and the histogram of quality."""
         seconds, images = time.monotonic() - self._began, self._status.total()
         histogram = None
         if self._edges is not None:
@@ -198,6 +198,7 @@ class Statistics:
             "failed": images - self._status[SUCCESS] - self._status[DUPLICATE],
             "duplicate_keys": self._status[DUPLICATE],
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu, 3),
             "images_per_second": round(images / seconds, 2) if seconds else None,
             "quality_histogram": histogram,
         }

@@ -159,6 +159,8 @@ def _resources(assignments: list[str] | tuple[str, ...]) -> dict[str, float]:
         name, _, amount = assignment.partition("=")
         try:
             found[name] = float(amount)
+            if not (name and 0 <= found[name] < float("inf")):
+                raise ValueError
         except ValueError:
             raise UsageError(f"--resources takes NAME=NUMBER, such as GPU=1; got {quoted(assignment)}.") from None
     return found

@@ -119,12 +119,14 @@ def score_shards(
       LiqeError: there is no such cluster, it has no room for an actor, or the run fails, such as for a model that
         cannot be loaded.
     """
+    if not shards:
+        return
     needs = {"CPU": 1.0, **(resources or {})}
     try:
         if not ray.is_initialized():
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
         room = ray.cluster_resources()
-        possible = min(int(room.get(name, 0) // amount) for name, amount in needs.items() if amount)
+        possible = min((int(room.get(name, 0) // amount) for name, amount in needs.items() if amount > 0), default=1)
         if possible < (actors or 1):
             raise UsageError(
                 f"The cluster has room for {possible} actors with {dict(needs)} each, and {actors or 1} are wanted; it "

@@ -39,6 +39,7 @@ if __name__ == "__main__":
     print("status", main([*shards, "--actors", "2"]))
     print("status", main([*shards, "--actors", "2", "--resources", "CPU=1", "--preprocess", "even"]))
     print("status", main([*shards, "--actors", "3"]))
+    print("status", main([*shards[:3], "nothing", *shards[4:], "--actors", "1"]))
     pixels = np.asarray(Image.open(f"{folder}/a.jpg"))
     for name, images in (("bytes", [encoded(n) for n in range(4)]), ("arrays", [pixels] * 4)):
         rows = [{"id": n, "picture": image} for n, image in enumerate(images)]
@@ -66,14 +67,11 @@ def test_two_actors_write_what_one_process_writes(model, model_folder, tmp_path)
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("status")] == [
-        "status 1",
-        "status 1",
-        "status 2",
-    ]
+    assert [line[-1] for line in done.stdout.splitlines() if line.startswith("status")] == ["1", "1", "2", "2"]
     assert "5 shards (0 skipped, 1 with faults), 17 images, 0 failed" in done.stderr
     assert "00004.tar breaks after 1 files" in done.stderr
     assert done.stderr.count("was made with preprocess 'paper', and this run has 'even'") == 5
+    assert "liqe: The run on Ray fails: liqe_jax.errors.ModelError: No model 'nothing'" in done.stderr
     assert "The cluster has room for 2 actors" in done.stderr
 
     folder = OutputFolder(str(tmp_path / "core")).create()

@@ -148,7 +148,8 @@ def score_shards(
         for row in data.iter_rows():
             yield json.loads(row["statistics"])
     except (ray.exceptions.RayError, ConnectionError) as error:
-        raise LiqeError(f"The run on Ray fails: {printable(error, 2000)}") from error
+        reason = f"{error}".strip().splitlines()[-1:] or [type(error).__name__]  # above it is the actor's traceback
+        raise LiqeError(f"The run on Ray fails: {printable(reason[0], 2000)}") from error
 
 
 def _rounded(resources: Mapping[str, float]) -> str:

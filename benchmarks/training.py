@@ -4,6 +4,7 @@
     python benchmarks/training.py --full                the paper's 48 x 3 with micro-batches
     python benchmarks/training.py --devices             overhead of 1, 2, 4, 8 virtual devices
     python benchmarks/training.py --sharing             forms of encoding the 495 prompts
+    python benchmarks/training.py --loop                a step within the loop against the bare one (loop.py)
 
 The peer is transformers' CLIPModel in PyTorch taking the reference's step: all 495 prompts padded to 77
 tokens, both towers, the three losses, AdamW. Contenders are processes of their own and take turns. Weights
@@ -22,13 +23,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 CROPS, PROMPT_LENGTH, PROMPTS = 3, 77, 495
 GIGA = 1e9
 
 
 def liqe_step(
-    images: int, dtype: str, micro_batches: int, remat: bool, devices: int = 1, small: bool = False
+    images: int,
+    dtype: str,
+    micro_batches: int,
+    remat: bool,
+    devices: int = 1,
+    small: bool = False,
+    mapping: str = "pmap",
 ) -> Callable[[], float]:
     """Our step, compiled; calling it takes one."""
     from liqe_jax.train.memory import compiled_ahead, return_freed_memory
@@ -40,12 +48,12 @@ def liqe_step(
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.train.mapped import pmapped_state, pmapped_step, rows_per_device
+    from liqe_jax.train.mapped import Mapped, spread
     from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import default_config
-    from liqe_jax.train.step import Batch
+    from liqe_jax.train.step import Batch, initial_state
 
     encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     if small:
@@ -78,11 +86,12 @@ def liqe_step(
     # Random numbers made by NumPy: JAX's initialisers would leave 1.4 GB of scratch behind.
     shapes = jax.eval_shape(encoder.init_params, jax.random.key(0))
     params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), shapes)
-    state = [pmapped_state(params, plan, local)]
+    mapped = Mapped(local, mapping)
+    state = [mapped.replicate(jax.jit(lambda tree: initial_state(tree, plan))(params))]
     del params
-    rows, weights = rows_per_device(prompts, devices), np.ones(3, np.float32)
+    rows, weights = spread(prompts.rows, devices), np.ones(3, np.float32)
     rest = batch, rows, np.float32(5e-6), weights
-    step = compiled_ahead(pmapped_step(plan, local), state[0], *rest)
+    step = compiled_ahead(mapped.step(plan), state[0], *rest)
 
     def take() -> float:
         state[0], metrics = step(state[0], *rest)
@@ -349,6 +358,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--devices", action="store_true")
     parser.add_argument("--sharing", action="store_true")
+    parser.add_argument("--loop", action="store_true")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=4, help=argparse.SUPPRESS)
     parser.add_argument("--micro-batches", type=int, default=0, help="of --full; default 12")
@@ -363,6 +373,8 @@ def main() -> None:
         full(arguments.rounds, arguments.micro_batches or 12)
     elif arguments.devices:
         scaling(max(arguments.rounds, 5))
+    elif arguments.loop:
+        subprocess.run([sys.executable, Path(__file__).with_name("loop.py")], check=True)
     elif arguments.sharing:
         sharing(arguments.rounds)
     else:

@@ -19,6 +19,9 @@ HEAVY = {
     "optax": {"train"},
     "orbax": {"train"},
     "matplotlib": {"evaluate", "compare", "train"},
+    "pyarrow": {"scale"},
+    "fsspec": {"scale"},
+    "ray": {"scale"},
     "torch": set(),
     "transformers": set(),
 }

@@ -9,15 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 
 from liqe_jax.errors import UsageError
+from liqe_jax.images.suffixes import SUFFIXES
 from liqe_jax.images.unread import HEIC_SUFFIXES, RAW_SUFFIXES, UNREAD_SUFFIXES, reads_heic
 from liqe_jax.scoring.result import Failure
-
-# A folder is searched by suffix, since it also holds other things, and so is a pattern with **; a file that is named,
-# or found by another pattern, is always tried, whatever it is called.
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
-    | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
-)
 
 
 def expand(
@@ -25,8 +19,9 @@ def expand(
 ) -> Iterator[str | Failure]:
     """Image paths in files, folders, patterns and, for "-", in a list on standard input.
 
-    Folders are listed in alphabetical order, files before sub-folders. What leads to nothing is
-    a `Failure` in its place.
+    Folders are listed in alphabetical order, files before sub-folders. Folders and patterns with `**` are searched by
+    suffix; a file that is named, or found by another pattern, is always tried. What leads to nothing is a `Failure` in
+    its place.
 
     Args:
       arguments: what the user named.

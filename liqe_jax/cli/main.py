@@ -8,7 +8,19 @@ import sys
 from collections.abc import Sequence
 
 import liqe_jax
-from liqe_jax.cli import app, convert, data, gmad, info, ranktest, realign, score, synthetic
+from liqe_jax.cli import (
+    app,
+    convert,
+    data,
+    gmad,
+    info,
+    merge_shards,
+    ranktest,
+    realign,
+    score,
+    score_shards,
+    synthetic,
+)
 from liqe_jax.errors import LiqeError
 from liqe_jax.messages import printable
 
@@ -27,6 +39,8 @@ examples:
 `liqe COMMAND --help` shows more.
 """
 
+COMMANDS = (score, score_shards, merge_shards, app, convert, info, gmad, ranktest, realign, synthetic, data)
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
@@ -35,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in (score, app, convert, info, gmad, ranktest, realign, synthetic, data):
+    for command in COMMANDS:
         command.add_parser(commands)
     return top
 

@@ -1,0 +1,194 @@
+"""The images of a shard, one after the other, whatever kind of shard it is. Shards are streamed and never unpacked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow.parquet as pq
+
+from liqe_jax.bounded_io import most_bytes
+from liqe_jax.errors import UnreadableError, UsageError
+from liqe_jax.images.stream import map_ahead
+from liqe_jax.images.suffixes import SUFFIXES
+from liqe_jax.images.unread import UNREAD_SUFFIXES
+from liqe_jax.messages import printable
+from liqe_jax.scale.files import join, open_shard, read_image, reason_of, too_large
+from liqe_jax.scale.shards import Columns, Shard
+
+T = TypeVar("T")
+
+# Rows of a parquet file that are in memory at a time; images are large.
+_ROWS = 16
+
+# Requests that are on their way at a time, for images that are files of their own: storage answers slowly, but many.
+_REQUESTS = 16
+
+
+class Sample(NamedTuple):
+    """An image of a shard.
+
+    Attributes:
+      key: unique in its shard, if the input is as it should be.
+      image: encoded; empty where there is a problem.
+      problem: why there is no image.
+      warnings: what a reader of the row should know.
+      sha256: of the encoded image, hexadecimal.
+    """
+
+    key: str
+    image: bytes = b""
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+    sha256: str | None = None
+
+
+@dataclasses.dataclass
+class Reading:
+    """What is known of a shard while and after it is read.
+
+    Attributes:
+      passed_over: files of a tar that are not images, counted by suffix.
+      fault: why reading ended before the end of the shard; "" where it did not.
+    """
+
+    passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
+    fault: str = ""
+
+
+def read_samples(shard: Shard, reading: Reading) -> Iterator[Sample]:
+    """The images of a shard in order; an image that cannot be read is a `Sample` with a problem.
+
+    Where the shard breaks, the images end, and `reading.fault` says why. It is not an exception, since the images that
+    were read before are still on their way to the devices.
+
+    Args:
+      shard: what to read.
+      reading: filled in; its fields are final at the end of the images.
+    """
+    if shard.kind == "tar":
+        return _in_tar(shard.url, reading)
+    if shard.kind == "parquet":
+        cells, folder = _in_parquet(shard.url, shard.columns, reading), os.path.dirname(shard.url)
+    else:
+        cells, folder = ((path, path) for path in shard.paths), shard.url
+    return map_ahead(lambda cell: _of_cell(*cell, folder), cells, _REQUESTS, 2 * _REQUESTS)
+
+
+def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
+    """The items, taken on a thread, at most `most` before their turn; an error surfaces at its item."""
+    end = object()
+    for item in map_ahead(lambda _: next(items, end), itertools.repeat(None), 1, most):
+        if item is end:
+            return
+        yield item  # type: ignore[misc]  # mypy does not tell the end from an item
+
+
+def _sample(key: str, image: bytes, warnings: tuple[str, ...] = ()) -> Sample:
+    # Bytes of a name that are not UTF-8 become escapes, since parquet holds UTF-8.
+    return Sample(_storable(key), image, "", warnings, hashlib.sha256(image).hexdigest())
+
+
+def _storable(key: str) -> str:
+    return key.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header; `tarfile` by itself takes a broken one for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # two blocks of zeros, the end of every tar
+            raise
+        except tarfile.HeaderError as error:
+            reason = "it ends without a tar's end mark" if "empty header" in str(error) else error
+            raise tarfile.ReadError(f"{reason}") from error
+
+
+def _in_tar(url: str, reading: Reading) -> Iterator[Sample]:
+    files, images = 0, 0
+    try:
+        with open_shard(url) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as tar:
+            for member in tar:
+                tar.members.clear()  # type: ignore[attr-defined]  # they would fill the memory
+                if member.isdir():
+                    continue
+                files += 1
+                suffix = os.path.splitext(member.name)[1].lower()
+                if suffix in SUFFIXES or suffix in UNREAD_SUFFIXES:
+                    images += 1
+                    yield _of_member(tar, member)
+                else:
+                    reading.passed_over[suffix] += 1
+    except UnreadableError as error:
+        reading.fault = str(error)
+    except Exception as error:  # parsers of untrusted bytes raise all sorts of things, and so do networks
+        reading.fault = f"{printable(url)} breaks after {files} files: {reason_of(error)}"
+    if not images and not reading.fault:
+        reading.fault = f"{printable(url)} has no images, and {files} other files."
+
+
+def _of_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Sample:
+    key = _key_of(member.name)
+    if not member.isreg():
+        return Sample(_storable(key), problem="It is a link or a device, and only regular files are read.")
+    if member.size > most_bytes():
+        return Sample(_storable(key), problem=too_large(member.size))
+    content = tar.extractfile(member)
+    assert content is not None  # only of what is not a regular file
+    outside = member.name.startswith("/") or ".." in member.name.split("/")
+    note = "the key is a path that leads out of the archive: do not write a file of that name"
+    return _sample(key, content.read(), (note,) if outside else ())
+
+
+def _key_of(name: str) -> str:
+    """WebDataset's key of a file: its path up to the first dot of the last part."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(".")[0]
+
+
+def _in_parquet(url: str, columns: Columns, reading: Reading) -> Generator[tuple[str, Any]]:
+    """Keys and cells."""
+    count = 0
+    try:
+        # Buffered, so that a row group of images is not read as a whole.
+        with open_shard(url) as file, pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as table:
+            names = table.schema_arrow.names
+            has_key = columns.key in names
+            for name in (columns.image,) if has_key or columns.key == Columns.key else (columns.image, columns.key):
+                if name not in names:
+                    raise ValueError(f"it has no column {name!r}; it has {', '.join(names)}")
+            for batch in table.iter_batches(_ROWS, columns=[columns.image, columns.key][: 1 + has_key]):
+                for row in batch.to_pylist():
+                    key = row.get(columns.key)
+                    yield f"{count:09d}" if key is None else str(key), row[columns.image]
+                    count += 1
+    except UnreadableError as error:
+        reading.fault = str(error)
+    except Exception as error:  # pyarrow raises all sorts of things for a broken file, and so do networks
+        reading.fault = f"{printable(url)} breaks after {count} rows: {reason_of(error)}"
+    if not count and not reading.fault:
+        reading.fault = f"{printable(url)} has no rows."
+
+
+def _of_cell(key: str, value: Any, folder: str) -> Sample:
+    """The image in a cell: bytes, a path or URL, or Hugging Face's struct of both."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return _sample(key, value)
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        return Sample(_storable(key), problem=f"Expected encoded bytes or a path; the cell holds {kind}.")
+    try:
+        return _sample(key, read_image(join(folder, value)))
+    except (UnreadableError, UsageError) as error:
+        return Sample(_storable(key), problem=str(error))

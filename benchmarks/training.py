@@ -28,7 +28,13 @@ GIGA = 1e9
 
 
 def liqe_step(
-    images: int, dtype: str, micro_batches: int, remat: bool, devices: int = 1, small: bool = False
+    images: int,
+    dtype: str,
+    micro_batches: int,
+    remat: bool,
+    devices: int = 1,
+    small: bool = False,
+    mapping: str = "pmap",
 ) -> Callable[[], float]:
     """Our step, compiled; calling it takes one."""
     from liqe_jax.train.memory import compiled_ahead, return_freed_memory
@@ -40,12 +46,12 @@ def liqe_step(
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.train.mapped import pmapped_state, pmapped_step, rows_per_device
+    from liqe_jax.train.mapped import Mapped, rows_per_device
     from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import default_config
-    from liqe_jax.train.step import Batch
+    from liqe_jax.train.step import Batch, initial_state
 
     encoder = CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048))
     if small:
@@ -78,11 +84,12 @@ def liqe_step(
     # Random numbers made by NumPy: JAX's initialisers would leave 1.4 GB of scratch behind.
     shapes = jax.eval_shape(encoder.init_params, jax.random.key(0))
     params = jax.tree.map(lambda a: rng.normal(0, 0.02, a.shape).astype(np.float32), shapes)
-    state = [pmapped_state(params, plan, local)]
+    mapped = Mapped(local, mapping)
+    state = [mapped.replicate(jax.jit(lambda tree: initial_state(tree, plan))(params))]
     del params
     rows, weights = rows_per_device(prompts, devices), np.ones(3, np.float32)
     rest = batch, rows, np.float32(5e-6), weights
-    step = compiled_ahead(pmapped_step(plan, local), state[0], *rest)
+    step = compiled_ahead(mapped.step(plan), state[0], *rest)
 
     def take() -> float:
         state[0], metrics = step(state[0], *rest)

@@ -22,7 +22,7 @@ from liqe_jax.train.losses import (
     pairwise_fidelity_loss,
     scene_fidelity_loss,
 )
-from liqe_jax.train.mapped import pmapped_step, replicated, rows_per_device
+from liqe_jax.train.mapped import Mapped, fetched, first_copy, rows_per_device
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import LOSSES, Labels, losses_of, named_losses
 from liqe_jax.train.optimizers import find_optimizer
@@ -114,20 +114,21 @@ def run(checkpoint, token_ids, batch, steps: int = 1, **options) -> tuple[TrainS
 
 
 def run_on(
-    devices: int, checkpoint, token_ids, batch, steps: int, ahead: bool = False, **options
+    devices: int, checkpoint, token_ids, batch, steps: int, ahead: bool = False, mapping: str = "pmap", **options
 ) -> tuple[TrainState, list[np.ndarray]]:
     plan, rows = plan_for(checkpoint, token_ids, devices, **options)
-    local = jax.local_devices()[:devices]
-    state = replicated(initial_state(checkpoint.params, plan), local)
-    step = pmapped_step(plan, local)
+    mapped = Mapped(jax.local_devices()[:devices], mapping)
+    state = mapped.replicate(initial_state(checkpoint.params, plan))
+    step = mapped.step(plan)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-    rest = spread, rows, RATE, np.ones(len(plan.losses), np.float32)
+    rest = mapped.place(spread), mapped.place(rows), RATE, np.ones(len(plan.losses), np.float32)
     if ahead:
         step = compiled_ahead(step, state, *rest)
     losses = []
     for _ in range(steps):
         state, metrics = step(state, *rest)
         losses.append(np.asarray(metrics.losses))
+    np.testing.assert_array_equal(fetched(metrics).losses, losses[-1][0])
     return state, losses
 
 
@@ -165,6 +166,26 @@ def test_a_step_that_is_compiled_ahead_is_the_same_step(checkpoint, token_ids, b
     got, losses_ahead = run_on(devices, checkpoint, token_ids, batch, steps=2, ahead=True)
     np.testing.assert_array_equal(losses, losses_ahead)
     jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_both_mappings_are_equal_bit_for_bit(checkpoint, token_ids, batch, devices):
+    expected, losses = run_on(devices, checkpoint, token_ids, batch, steps=2)
+    got, losses_shard_map = run_on(devices, checkpoint, token_ids, batch, steps=2, mapping="shard_map")
+    np.testing.assert_array_equal(losses, losses_shard_map)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_a_copy_of_the_state_outlives_the_next_step(checkpoint, token_ids, batch):
+    plan, rows = plan_for(checkpoint, token_ids, 2)
+    mapped = Mapped(jax.local_devices()[:2])
+    start = initial_state(checkpoint.params, plan)
+    state = mapped.replicate(start)
+    copy = first_copy(state)
+    spread = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), batch)
+    mapped.step(plan)(state, spread, rows, RATE, np.ones(2, np.float32))
+    assert state.step.is_deleted()
+    jax.tree.map(np.testing.assert_array_equal, copy, start)
 
 
 @pytest.fixture(scope="module")
@@ -396,11 +417,11 @@ def test_only_what_is_named_is_trained(checkpoint, token_ids, batch):
 @pytest.mark.parametrize("devices", [1, 4])
 def test_moving_averages_are_those_of_the_parameters(checkpoint, token_ids, batch, devices):
     plan, rows = plan_for(checkpoint, token_ids, devices, ema_decay=0.15, freeze=("text_model",))
-    local = jax.local_devices()[:devices]
+    mapped = Mapped(jax.local_devices()[:devices])
     state = initial_state(checkpoint.params, plan)
     expected = {path: np.asarray(leaf) for path, leaf in state.params.items() if plan.is_trained(path)}
     assert state.ema.keys() == expected.keys()
-    state, step = replicated(state, local), pmapped_step(plan, local)
+    state, step = mapped.replicate(state), mapped.step(plan)
     spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
     for decay in (1 / 10, 0.15, 0.15):  # shorter at first
         state, _ = step(state, spread, rows, np.float32(1e-2), np.ones(2, np.float32))

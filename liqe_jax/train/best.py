@@ -31,36 +31,28 @@ def lost(folder: Path, best: Mapping[str, float]) -> list[str]:
     return [name for name in best if not (folder / f"best_{name}").is_dir()]
 
 
-def export_best(
-    folder: Path,
-    averages: Mapping[str, float],
-    best: dict[str, float],
-    make: Callable[[], Checkpoint],
-    epoch: int,
-) -> list[str]:
-    """Writes `folder/best_NAME` for every average that is better than before; updates `best`.
+def improved(averages: Mapping[str, float], best: dict[str, float]) -> dict[str, float]:
+    """The averages of a validation (`validate.averages`) that are better than before; updates `best`."""
+    better = {name: value for name, value in averages.items() if value > best.get(name, float("-inf"))}
+    best.update(better)
+    return better
+
+
+def export_best(folder: Path, better: Mapping[str, float], make: Callable[[], Checkpoint], epoch: int) -> None:
+    """Writes `folder/best_NAME` for every average that improved.
 
     Args:
       folder: the run's.
-      averages: of this epoch's validation (`validate.averages`).
-      best: the best so far.
-      make: the model as it is now, with provenance; called if there is anything to write.
+      better: from `improved`.
+      make: the model that was validated, with provenance.
       epoch: for the notes of the exported model.
-
-    Returns:
-      The names that improved.
     """
-    improved = [name for name, value in averages.items() if value > best.get(name, float("-inf"))]
-    if not improved:
-        return []
     checkpoint = make()
     checkpoint = with_text_features(checkpoint, checkpoint.tasks)
-    for name in improved:
-        best[name] = averages[name]
-        note = f"best by {name} on validation: {averages[name]:.4f} after epoch {epoch}"
+    for name, value in better.items():
+        note = f"best by {name} on validation: {value:.4f} after epoch {epoch}"
         provenance = dataclasses.replace(checkpoint.provenance, notes=(*checkpoint.provenance.notes, note))
         replace_native(folder / f"best_{name}", dataclasses.replace(checkpoint, provenance=provenance))
-    return improved
 
 
 def export_last(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: asynchronous, atomic, the last few kept, damaged ones passed over and set aside.
+"""Checkpoints of a run: written in the background, atomic, the last few kept, corrupt ones skipped and set aside.
 
-Orbax writes to a temporary folder and renames it, so a checkpoint is there whole or not at all;
-what it cannot see, a damaged disk, the digest finds.
+Orbax writes to a temporary folder and renames it, so a checkpoint is there whole or not at all; what it cannot see, a
+failing disk, the digest finds. The first process writes, without the others: they would have to wait for each other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from liqe_jax.errors import UsageError
+from liqe_jax.train.background import Background
 from liqe_jax.train.hosts import from_first, on_first, which
 from liqe_jax.train.step import TrainState
 
@@ -38,10 +40,16 @@ class Checkpoints:
     """The checkpoints in one folder, local or on gs://."""
 
     def __init__(self, folder: str, keep: int):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
         # Orbax refuses relative paths, and only when the first checkpoint is written.
         self._folder = epath.Path(folder if "://" in folder else os.path.abspath(folder))
+        on_first(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+        number = jax.process_index()
+        alone = MultiprocessingOptions(primary_host=number, active_processes={number})
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=False, enable_async_checkpointing=False, multiprocessing_options=alone
+        )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self.background = Background()
 
     @property
     def folder(self) -> str:
@@ -49,14 +57,25 @@ class Checkpoints:
         return str(self._folder)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are complete, ascending."""
+        """Steps of the checkpoints that are complete, ascending; waits for one that is being written."""
+        self.background.wait()
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
-        """Starts to write; `state` is one device's copy, on the host. Waits for the one before."""
-        self._manager.wait_until_finished()
+        """Begins to write, on the first process.
+
+        Args:
+          step: number of steps done.
+          state: a copy that training does not change, on a device or on the host.
+          progress: of `progress.Progress.to_json`.
+        """
+        if jax.process_index() == 0:
+            self.background.submit(self._write, step, state, progress)
+
+    def _write(self, step: int, state: TrainState, progress: Progress) -> None:
         if step in self._manager.all_steps():
             return
+        state = jax.device_get(state)
         described = {**progress, "digest": digest(state)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(described))
         self._manager.save(step, args=args)
@@ -143,8 +162,10 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.background.close()
+        finally:
+            self._manager.close()
 
 
 def _is_of_the_machine(fault: Exception | None) -> bool:

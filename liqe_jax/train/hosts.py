@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jaxtyping import Int
 
 from liqe_jax.errors import UsageError
 
@@ -47,8 +48,15 @@ def on_first(action: Callable[[], Any]) -> Any:
     return result
 
 
+def from_all(numbers: list[int]) -> Int[np.ndarray, "processes n"]:
+    """A few integers of each process, on all."""
+    return np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32), tiled=False)).reshape(
+        jax.process_count(), -1
+    )
+
+
 def which(flag: bool) -> list[int]:
     """Numbers of the processes whose flag is set, ascending."""
     if jax.process_count() == 1:
         return [0] if flag else []
-    return np.flatnonzero(multihost_utils.process_allgather(np.asarray(flag))).tolist()
+    return np.flatnonzero(from_all([int(flag)])).tolist()

@@ -26,12 +26,12 @@ from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import on_first
 from liqe_jax.train.logs import Clock, Logs
-from liqe_jax.train.mapped import on_host, pmapped_step, replicated, spread
+from liqe_jax.train.mapped import Mapped, first_copy, spread
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Loss
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.progress import Progress
-from liqe_jax.train.report import count_step
+from liqe_jax.train.report import NotFinite, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.signals import Stop
@@ -39,6 +39,7 @@ from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
 from liqe_jax.train.tree import nested
+from liqe_jax.train.upkeep import Upkeep
 from liqe_jax.train.validate import Validation
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -107,17 +108,32 @@ def _run(
             logs.say(note)
         if not held["val"]:
             logs.say("Nothing is held out for validation, so the last model is exported, not the best.")
-        validation = Validation(config, plan, start, devices, held, folder, logs)
-        export = _Export(config, plan, dataclasses.replace(start, flat={}), trained_on)
-        del start  # its parameters would be a second copy: 0.6 GB of a ViT-B/32
-        finished = _train(
-            config, plan, rows, devices, trained_on, state, progress, checkpoints, logs, validation, export
-        )
+
+        # Without the parameters, which would be a second copy: 0.6 GB of a ViT-B/32.
+        origin = dataclasses.replace(start, flat={})
+
+        def export(state: TrainState, step: int) -> Checkpoint:
+            return as_checkpoint(config, plan, origin, trained_on, exported_params(state), step)
+
+        background = checkpoints.background
+        validation = Validation(config, plan, origin, devices, held, folder, logs, background, export)
+        del start
+        upkeep = Upkeep(validation, checkpoints, progress)
+        batches = _batches(config, plan, trained_on, progress.step)
+        mapped = Mapped(devices, config.mapping)
+        state, rows = mapped.replicate(state), mapped.place(rows)
+        finished = _train(config, plan, mapped, rows, batches, state, progress, logs, upkeep)
         if finished is not None and jax.process_index() == 0:
-            last = export_last(folder, export(finished, progress))
+            last = export_last(folder, export(finished, progress.step))
             best = ", ".join(f"{name} {value:.4f}" for name, value in progress.best.items())
             found = f"Best on validation: {best}. Models: {folder}/best_*, {last}" if best else f"Model: {last}"
             logs.say(f"Done. {found}")
+    except NotFinite as error:
+        raise NotFinite(
+            f"{error}. The last good checkpoint, {checkpoints.folder}, is of step "
+            f"{max(checkpoints.steps(), default=0)}. Look at those images, lower the learning rate, or set "
+            "config.on_nan = 'skip'."
+        ) from None
     finally:
         checkpoints.close()
         logs.close()
@@ -127,64 +143,73 @@ def _run(
 def _train(
     config: ConfigDict,
     plan: Plan,
+    mapped: Mapped,
     rows: object,
-    devices: list[jax.Device],
-    sets: Sequence[LabelledSet],
-    host_state: TrainState,
+    batches: Iterator[TrainingBatch],
+    state: TrainState,
     progress: Progress,
-    checkpoints: Checkpoints,
     logs: Logs,
-    validation: Validation,
-    export: _Export,
+    upkeep: Upkeep,
 ) -> TrainState | None:
-    """The loop. Returns the last state, on the host, or None where the process was told to stop."""
-    steps = config.epochs * config.steps_per_epoch
+    """The loop. Returns a copy of the last state, or None where the process was told to stop.
+
+    The host starts steps ahead of the devices and does not wait for their results, but for the last ones of an epoch,
+    on which the next weights may depend, and for those before a checkpoint.
+    """
+    number, steps, stopping = progress.step, config.epochs * config.steps_per_epoch, False
     rate_of, stop = find_schedule(config), Stop()
-    clock = Clock(progress.step, steps, sum(count for _, count in config.data.sets))
-    if progress.step:
-        logs.say(f"Going on after step {progress.step} of {steps}.")
-    state, step, weights = replicated(host_state, devices), None, _epoch_weights(config, plan, progress)
-    del host_state
+    report = Report(config, progress, Clock(number, steps, sum(count for _, count in config.data.sets)), logs)
+    if number:
+        logs.say(f"Going on after step {number} of {steps}.")
+    step, copy, weights = None, None, _epoch_weights(config, plan, progress)
     with stop:
-        for batch in _batches(config, plan, sets, progress.step, steps):
-            rate = rate_of(progress.step)
-            arguments = (spread(_labelled(batch, config.data.weights), len(devices)), rows, np.float32(rate), weights)
-            step = step or compiled_ahead(pmapped_step(plan, devices), state, *arguments)
+        for names, batch in _placed(batches, config, mapped):
+            rate = rate_of(number)
+            arguments = (batch, rows, np.float32(rate), weights)
+            step = step or compiled_ahead(mapped.step(plan), state, *arguments)
             state, metrics = step(state, *arguments)
-            progress.step += 1
-            count_step(config, on_host(metrics), batch.names, rate, progress, clock, logs, checkpoints)
-            if progress.step % config.steps_per_epoch == 0:
+            number += 1
+            try:
+                report.add(number, rate, names, metrics)
+                stopping = stop.everywhere(number)
+                ended = number % config.steps_per_epoch == 0
+                saves = stopping or number % config.checkpoint.every_steps == 0 or number == steps
+                if not (ended or saves):
+                    upkeep.advance()
+                    continue
+                upkeep.finish()  # so that there is one copy at a time
+                copy, epoch = first_copy(state), number // config.steps_per_epoch
+                if ended and (epoch % config.validate_every_epochs == 0 or number == steps):
+                    upkeep.validate(copy, number, epoch)
+                report.fetch()
+            except NotFinite:
+                upkeep.finish()
+                raise
+            if ended:
                 progress.end_epoch()
                 weights = _epoch_weights(config, plan, progress)
-                epoch = progress.step // config.steps_per_epoch
-                if epoch % config.validate_every_epochs == 0 or progress.step == steps:
-                    validation(state, progress, epoch, export)
-            if progress.step % config.checkpoint.every_steps == 0 or progress.step == steps:
-                checkpoints.save(progress.step, on_host(state), progress.to_json())
-            if stop.everywhere():
-                checkpoints.save(progress.step, on_host(state), progress.to_json())
-                logs.say(f"Told to stop: saved after step {progress.step}. Start again to go on.")
-                return None
-    return on_host(state)
+            if saves:
+                upkeep.save(copy)
+            if stopping:
+                break
+    upkeep.finish()
+    if stopping:
+        logs.say(f"Told to stop: saved after step {number}. Start again to go on.")
+        return None
+    return first_copy(state) if copy is None else copy
 
 
-@dataclasses.dataclass(frozen=True)
-class _Export:
-    """Turns a state into a model as it is written to disk.
-
-    Attributes:
-      config, plan: of the run.
-      start: what it started from, without parameters.
-      sets: those that it trains on.
-    """
-
-    config: ConfigDict
-    plan: Plan
-    start: Checkpoint
-    sets: Sequence[LabelledSet]
-
-    def __call__(self, state: TrainState, progress: Progress) -> Checkpoint:
-        return as_checkpoint(self.config, self.plan, self.start, self.sets, exported_params(state), progress.step)
+def _placed(batches: Iterator[TrainingBatch], config: ConfigDict, mapped: Mapped) -> Iterator[tuple[list[str], Batch]]:
+    """Names of the images and what is on the devices, one batch ahead: it travels while a step runs."""
+    ahead = None
+    for batch in batches:
+        labelled = spread(_labelled(batch, config.data.weights), len(mapped.devices))
+        placed = batch.names, mapped.place(labelled)
+        if ahead is not None:
+            yield ahead
+        ahead = placed
+    if ahead is not None:
+        yield ahead
 
 
 def _restored(
@@ -203,16 +228,14 @@ def _restored(
     return state, progress, notes
 
 
-def _batches(
-    config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], step: int, steps: int
-) -> Iterator[TrainingBatch]:
+def _batches(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], step: int) -> Iterator[TrainingBatch]:
     return training_batches(
         sets,
         [count for _, count in config.data.sets],
         session=config.data.split,
         seed=config.seed,
         start_step=step,
-        steps=steps - step,
+        steps=config.epochs * config.steps_per_epoch - step,
         crops=config.data.crops,
         image_size=plan.encoder.image_size,
         host=jax.process_index(),

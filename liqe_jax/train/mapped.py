@@ -12,26 +12,86 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from liqe_jax.encoders.base import Params, Prompts
+from liqe_jax.encoders.base import Prompts
 from liqe_jax.errors import UsageError
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.step import Batch, Metrics, TrainState, initial_state, train_step
+from liqe_jax.train.step import Batch, Metrics, TrainState, train_step
 
 DEVICES = "devices"  # name of the mapped axis
 
 
-def pmap_over(function: Callable, devices: list[jax.Device] | None, **options: Any) -> Callable:
-    """`jax.pmap` over some local devices or, with several processes, over all devices of all of them."""
-    return jax.pmap(function, DEVICES, devices=None if jax.process_count() > 1 else devices, **options)
+class Mapped:
+    """The step on all devices of all processes, and the arrays that it takes: one slice of their first axis a device.
 
+    With "pmap" the arrays of a process are its own D slices; with "shard_map" they are global, so that several
+    processes need not wrap and unwrap every array in every step.
 
-def pmapped_step(plan: Plan, devices: list[jax.Device] | None = None) -> Callable[..., tuple[TrainState, Metrics]]:
-    """`train_step` on all devices: arguments gain a leading device axis, the state is donated.
-
-    Rate and weights are broadcast.
+    Args:
+      devices: local ones to use; several processes use all of theirs.
+      mapping: "pmap" or "shard_map"; both compile to the same program.
     """
-    step = functools.partial(train_step, plan=plan, axis=DEVICES)
-    return pmap_over(step, devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+
+    def __init__(self, devices: list[jax.Device], mapping: str = "pmap"):
+        self.devices, self._mapping = devices, mapping
+        everywhere = jax.process_count() > 1 and mapping == "shard_map"
+        self._mesh = Mesh(np.asarray(jax.devices() if everywhere else devices), (DEVICES,))
+        self._sharding = NamedSharding(self._mesh, PartitionSpec(DEVICES))
+
+    def step(self, plan: Plan) -> Callable[..., tuple[TrainState, Metrics]]:
+        """`train_step` with a leading device axis on state, batch, rows and results; the state is donated.
+
+        Rate and weights are broadcast.
+        """
+        step = functools.partial(train_step, plan=plan, axis=DEVICES)
+        if self._mapping == "pmap":
+            devices = None if jax.process_count() > 1 else self.devices
+            return jax.pmap(step, DEVICES, devices=devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+
+        def of_one_device(state: Any, batch: Any, rows: Any, rate: Array, weights: Array) -> Any:
+            own = jax.tree.map(lambda leaf: leaf[0], (state, batch, rows))
+            return jax.tree.map(lambda leaf: leaf[None], step(*own, rate, weights))
+
+        each, same = PartitionSpec(DEVICES), PartitionSpec()
+        mapped = jax.shard_map(
+            of_one_device, mesh=self._mesh, in_specs=(each, each, each, same, same), out_specs=each, check_vma=False
+        )
+        return jax.jit(mapped, donate_argnums=0)
+
+    def place(self, tree: Any) -> Any:
+        """Arrays [D, ...] of this process on its devices; returns before they are there."""
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._sharding, np.asarray(leaf)), tree)
+
+    def replicate(self, tree: Any) -> Any:
+        """A copy of every leaf on each local device, laid out as the step returns it.
+
+        (A state laid out otherwise would make the second step compile again.)
+        """
+        # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
+        # shared cannot be donated.
+        copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
+
+        def spread_leaf(leaf: Any) -> Array:
+            copies = [copy(jax.device_put(leaf, device)) for device in self.devices]
+            shape = (self._mesh.size, *np.shape(leaf))
+            return jax.make_array_from_single_device_arrays(shape, self._sharding, copies)
+
+        return jax.tree.map(spread_leaf, tree)
+
+
+@jax.jit
+def _without_device_axis(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def first_copy(tree: Any) -> Any:
+    """The first local device's slice of a result of the step, copied on that device; returns before it is done."""
+    return _without_device_axis(jax.tree.map(lambda leaf: leaf.addressable_data(0), tree))
+
+
+def fetched(tree: Any) -> Any:
+    """The first local device's slices of results of steps as NumPy arrays, in one transfer."""
+    on_device = jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+    return jax.tree.map(lambda leaf: leaf[0], jax.device_get(on_device))
 
 
 def rows_per_device(prompts: Prompts, devices: int) -> Any:
@@ -71,33 +131,3 @@ def spread(batch: Batch, devices: int) -> Batch:
             "or use fewer devices (config.devices)."
         )
     return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), batch)
-
-
-def pmapped_state(params: Params, plan: Plan, devices: list[jax.Device]) -> TrainState:
-    """`initial_state` on each local device, made there: no second copy of three times the parameters."""
-    # With no mapped argument pmap needs to be told its size, so one is mapped that is not used.
-    start = pmap_over(lambda _, tree: initial_state(tree, plan), devices, in_axes=(0, None))
-    return start(np.zeros(len(devices)), params)
-
-
-def replicated(tree: Any, devices: list[jax.Device]) -> Any:
-    """A copy of every leaf on each local device, laid out as `pmapped_step` returns it.
-
-    (A state laid out otherwise would make the second step compile again.)
-    """
-    sharding = NamedSharding(Mesh(np.asarray(devices), (DEVICES,)), PartitionSpec(DEVICES))
-
-    # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
-    # shared cannot be donated.
-    copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
-
-    def spread_leaf(leaf: Any) -> Array:
-        copies = [copy(jax.device_put(leaf, device)) for device in devices]
-        return jax.make_array_from_single_device_arrays((len(devices), *np.shape(leaf)), sharding, copies)
-
-    return jax.tree.map(spread_leaf, tree)
-
-
-def on_host(tree: Any) -> Any:
-    """The first local device's copy of a replicated tree, as NumPy arrays."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_shards[0].data)[0], tree)

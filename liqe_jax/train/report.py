@@ -1,75 +1,104 @@
-"""What a run reports of each step, and what it does about a step that is not finite."""
+"""What a run reports of its steps, and what it does about a step that is not finite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import LiqeError
-from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.logs import Clock, Logs
+from liqe_jax.train.mapped import fetched
 from liqe_jax.train.progress import Progress
 from liqe_jax.train.step import Metrics
+
+# Steps that the host is ahead of the devices: one that runs, and one that follows it without a wait.
+IN_FLIGHT = 2
+
+# Most steps whose metrics are fetched together; a step that is not finite is noticed no later than that.
+TOGETHER = 10
 
 
 class NotFinite(LiqeError):
     """A loss or gradient became NaN or Inf, and the run was configured to stop."""
 
 
-def count_step(
-    config: ConfigDict,
-    metrics: Metrics,
-    names: Sequence[str],
-    rate: float,
-    progress: Progress,
-    clock: Clock,
-    logs: Logs,
-    checkpoints: Checkpoints,
-) -> None:
-    """Counts a step, and logs it every `config.log_every_steps`.
+class _Taken(NamedTuple):
+    number: int
+    rate: float
+    names: Sequence[str]
+    metrics: Metrics
+
+
+class Report:
+    """Counts and logs steps, some time after they were started, in their order.
 
     Args:
       config: of the run.
-      metrics: of the step, on the host.
-      names: of its images.
-      rate: its learning rate.
       progress: is changed.
       clock, logs: of the run.
-      checkpoints: named in the error.
-
-    Raises:
-      NotFinite: the step was not taken, and `config.on_nan` is "stop".
     """
-    losses = dict(zip(progress.losses, np.asarray(metrics.losses).tolist(), strict=True))
-    step, steps = progress.step, config.epochs * config.steps_per_epoch
-    if not metrics.finite:
-        message = f"step {step} is not finite: losses {losses}, images {', '.join(names)}"
-        if config.on_nan == "stop":
-            raise NotFinite(
-                f"{message}. The last good checkpoint, {checkpoints.folder}, is of step "
-                f"{max(checkpoints.steps(), default=0)}. Look at those images, lower the learning rate, or set "
-                "config.on_nan = 'skip'."
-            )
-        progress.skipped += 1
-        logs.say(f"Skipped: {message} ({progress.skipped} so far)")
-        logs.write(step, {"skipped": progress.skipped, "images": ", ".join(names)})
-        return
-    progress.count(np.asarray(metrics.losses, np.float64))
-    if step % config.log_every_steps and step != steps:
-        return
-    speed, left = clock.describe(step)
-    weights = dict(zip(progress.losses, np.asarray(metrics.weights).tolist(), strict=True))
-    logs.write(
-        step,
-        {
-            **{f"loss/{name}": value for name, value in losses.items()},
-            **{f"weight/{name}": value for name, value in weights.items()},
-            "learning_rate": rate,
-            "gradient_norm": float(metrics.grad_norm),
-            "images_per_second": speed,
-        },
-    )
-    shown = "  ".join(f"{name} {value:.4f} (x{weights[name]:.2f})" for name, value in losses.items())
-    logs.say(f"step {step}/{steps}  {shown}  lr {rate:.3g}  {speed:.1f} images/s  {left} left")
+
+    def __init__(self, config: ConfigDict, progress: Progress, clock: Clock, logs: Logs):
+        self._config, self._progress, self._clock, self._logs = config, progress, clock, logs
+        self._taken: list[_Taken] = []
+
+    def add(self, number: int, rate: float, names: Sequence[str], metrics: Metrics) -> None:
+        """Notes a step that was started; waits until at most `IN_FLIGHT` are not done.
+
+        Args:
+          number: of the step, from 1.
+          rate: its learning rate.
+          names: of its images.
+          metrics: on the devices.
+
+        Raises:
+          NotFinite: one of the steps that are done was not taken, and `config.on_nan` is "stop".
+        """
+        self._taken.append(_Taken(number, rate, names, metrics))
+        if len(self._taken) > IN_FLIGHT:
+            jax.block_until_ready(self._taken[-1 - IN_FLIGHT].metrics.finite)
+        done = number - IN_FLIGHT
+        if done % TOGETHER == 0 or done % self._config.log_every_steps == 0:
+            self.fetch(IN_FLIGHT)
+
+    def fetch(self, but: int = 0) -> None:
+        """Counts all steps but the last few; raises as `add`."""
+        ready = self._taken[: len(self._taken) - but]
+        self._taken = self._taken[len(ready) :]
+        for taken, metrics in zip(ready, fetched([taken.metrics for taken in ready]), strict=True):
+            self._progress.step = taken.number
+            self._count(taken, metrics)
+
+    def _count(self, taken: _Taken, metrics: Metrics) -> None:
+        progress, config, step = self._progress, self._config, taken.number
+        losses = dict(zip(progress.losses, metrics.losses.tolist(), strict=True))
+        if not metrics.finite:
+            message = f"step {step} is not finite: losses {losses}, images {', '.join(taken.names)}"
+            if config.on_nan == "stop":
+                raise NotFinite(message)
+            progress.skipped += 1
+            self._logs.say(f"Skipped: {message} ({progress.skipped} so far)")
+            self._logs.write(step, {"skipped": progress.skipped, "images": ", ".join(taken.names)})
+            return
+        progress.count(np.asarray(metrics.losses, np.float64))
+        steps = config.epochs * config.steps_per_epoch
+        if step % config.log_every_steps and step != steps:
+            return
+        speed, left = self._clock.describe(step)
+        weights = dict(zip(progress.losses, metrics.weights.tolist(), strict=True))
+        self._logs.write(
+            step,
+            {
+                **{f"loss/{name}": value for name, value in losses.items()},
+                **{f"weight/{name}": value for name, value in weights.items()},
+                "learning_rate": taken.rate,
+                "gradient_norm": float(metrics.grad_norm),
+                "images_per_second": speed,
+            },
+        )
+        shown = "  ".join(f"{name} {value:.4f} (x{weights[name]:.2f})" for name, value in losses.items())
+        self._logs.say(f"step {step}/{steps}  {shown}  lr {taken.rate:.3g}  {speed:.1f} images/s  {left} left")

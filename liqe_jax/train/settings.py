@@ -105,6 +105,7 @@ def default_config() -> ConfigDict:
             "validation_crops": CROP_COUNT,  # per image, at most; fewer where images have room for fewer
             "log_every_steps": 10,
             "devices": 0,  # local devices to use; 0: all
+            "mapping": "pmap",  # or shard_map, which saves the hosts of a slice time: docs/training.md
         }
     )
     config.lock()
@@ -120,6 +121,7 @@ def check_config(config: ConfigDict) -> None:
     known = default_config()
     _check_keys(config, known, "")
     choices = {"on_nan": ("stop", "skip"), "dtype": ("float32", "bfloat16"), "preprocess": ("", *PRESETS)}
+    choices["mapping"] = ("pmap", "shard_map")
     for key, values in choices.items():
         if config[key] not in values:
             named = ", ".join(value or '""' for value in values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -16,12 +16,11 @@ from liqe_jax.metrics.accuracy import top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.scoring.forward import Forward, Weights
 from liqe_jax.scoring.predict_set import Predicted, predict_set
-from liqe_jax.train.best import export_best
+from liqe_jax.train.background import Background
+from liqe_jax.train.best import export_best, improved
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.logs import Logs, scatter_picture
-from liqe_jax.train.mapped import on_host
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.progress import Progress
 from liqe_jax.train.sources import HeldOut
 from liqe_jax.train.step import TrainState, exported_params
 from liqe_jax.train.tree import nested
@@ -38,6 +37,8 @@ class Validation:
       held: "val" and "test" -> held-out images.
       folder: of exported models.
       logs: of the run.
+      background: exports the best models.
+      export: (state, step) -> the model as it is written.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class Validation:
         held: Mapping[str, HeldOut],
         folder: Path,
         logs: Logs,
+        background: Background,
+        export: Callable[[TrainState, int], Checkpoint],
     ):
         self._config, self._plan, self._held, self._folder, self._logs = config, plan, held, folder, logs
+        self._background, self._export = background, export
         preset = PRESETS[config.preprocess or start.preprocess]
         count = preset.count and min(preset.count, config.validation_crops)
         self._preset = dataclasses.replace(preset, count=count)
@@ -58,34 +62,29 @@ class Validation:
         prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
         self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
 
-    def __call__(
-        self,
-        state: TrainState,
-        progress: Progress,
-        epoch: int,
-        export: Callable[[TrainState, Progress], Checkpoint],
-    ) -> None:
-        """Validates after an epoch.
+    def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
+        """Validates batch by batch, as the caller asks for the next one.
 
         Args:
-          state: on the devices.
-          progress: its `best` is changed.
-          epoch: number of epochs done.
-          export: makes the model that is written if it is better than before.
+          state: a copy that training does not change.
+          best: the best averages so far; updated at the end.
+          step, epoch: numbers of steps and epochs done.
         """
         if not self._held["val"]:
             return
-        state = on_host(state)
         params = nested(exported_params(state))
         weights = self._forward.place(params, self._encode_prompts(params))
-        means = averages(self._metrics(weights, "val", progress.step, epoch))
-        self._logs.write(progress.step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
+        means = averages((yield from self._metrics(weights, "val", step, epoch)))
+        self._logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
         self._logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
-        self._metrics(weights, "test", progress.step, epoch)
-        if jax.process_index() == 0:
-            export_best(self._folder, means, progress.best, lambda: export(state, progress), epoch)
+        yield from self._metrics(weights, "test", step, epoch)
+        better = improved(means, best)
+        if better and jax.process_index() == 0:
+            self._background.submit(export_best, self._folder, better, lambda: self._export(state, step), epoch)
 
-    def _metrics(self, weights: Weights, part: str, step: int, epoch: int) -> dict[str, dict[str, float]]:
+    def _metrics(
+        self, weights: Weights, part: str, step: int, epoch: int
+    ) -> Generator[None, None, dict[str, dict[str, float]]]:
         """Metrics of one part of every set that has it."""
         results = {}
         for dataset, indices in self._held[part]:
@@ -98,7 +97,11 @@ class Validation:
                 images_per_device=self._config.validation_batch,
                 workers=self._config.data.workers,
             )
-            predicted = joined(list(batches))
+            found = []
+            for batch in batches:
+                found.append(batch)
+                yield
+            predicted = joined(found)
             results[dataset.name] = metrics_of(dataset, predicted, self._plan)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
             self._logs.write(step, {"epoch": epoch, **values})

@@ -48,8 +48,8 @@ class Mapped:
             return jax.pmap(step, DEVICES, devices=devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
 
         def of_one_device(state: Any, batch: Any, rows: Any, rate: Array, weights: Array) -> Any:
-            own = jax.tree.map(lambda leaf: leaf[0], (state, batch, rows))
-            return jax.tree.map(lambda leaf: leaf[None], step(*own, rate, weights))
+            state, batch, rows = jax.tree.map(lambda leaf: leaf[0], (state, batch, rows))
+            return jax.tree.map(lambda leaf: leaf[None], step(state, batch, rows, rate, weights))
 
         each, same = PartitionSpec(DEVICES), PartitionSpec()
         mapped = jax.shard_map(

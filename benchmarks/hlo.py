@@ -24,6 +24,7 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%([\w.-]+) = (.*?) ([a-z][\w-]*)\((.*)$"
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:calls|body|to_apply)=%([\w.-]+)")
 _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
+_CHAIN = re.compile(r'chain_id="(\w+)"')
 _OPERATION = re.compile(r'op_name="([^"]*)"')
 
 
@@ -79,6 +80,17 @@ def sizes(type_text: str) -> tuple[int, int]:
 
 
 @dataclasses.dataclass
+class Collective:
+    """An exchange between chips: its kind, its first shapes as text, how often it runs, the bytes of its result."""
+
+    kind: str
+    shape: str
+    times: int
+    bytes: int
+    asynchronous: bool
+
+
+@dataclasses.dataclass
 class Traffic:
     """Bytes of one run of a program on one chip.
 
@@ -86,13 +98,15 @@ class Traffic:
       hbm: what is read from HBM and written to it.
       chip: the same of on-chip memory.
       by_operation: HBM bytes by JAX operation.
-      collectives: (kind, shape) -> [times, bytes of the result, HBM or not].
+      collectives: in the order of the program.
+      chains: asynchronous collectives that are counted already.
     """
 
     hbm: int = 0
     chip: int = 0
     by_operation: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    collectives: dict[tuple[str, str], list[int]] = dataclasses.field(default_factory=dict)
+    collectives: list[Collective] = dataclasses.field(default_factory=list)
+    chains: set[tuple[str, str, str]] = dataclasses.field(default_factory=set, repr=False)
 
 
 def traffic(text: str) -> Traffic:
@@ -171,14 +185,18 @@ def _updated_in_place(fused: Mapping[str, Instruction]) -> str:
 def _count_collectives(
     one: Instruction, inner: Iterable[Mapping[str, Instruction]], times: int, total: Traffic
 ) -> None:
-    found = [one] if one.opcode.removesuffix("-start") in COLLECTIVES else []
     bodies = list(inner)
+    found = [one] if one.opcode.removesuffix("-start") in COLLECTIVES else []
     for body in bodies:
         found += [part for part in body.values() if part.opcode in COLLECTIVES]
-    starts = "AsyncCollectiveStart" in str(bodies) or one.opcode.endswith("-start")
+    # A fused collective is started in one fusion and carried on in later ones, which name the same chain.
+    asynchronous = "AsyncCollective" in str(bodies) or one.opcode.endswith("-start")
     for part in found:
+        chain = _CHAIN.search(part.rest)
+        if chain and (part.opcode, part.type, chain[1]) in total.chains:
+            continue
+        if chain:
+            total.chains.add((part.opcode, part.type, chain[1]))
         shape = " ".join(f"{kind}[{size}]" for kind, size, _ in _ARRAY.findall(part.type)[:3])
-        entry = total.collectives.setdefault((part.opcode.removesuffix("-start"), shape), [0, 0, 0])
-        entry[0] += times
-        entry[1] = sum(sizes(part.type))
-        entry[2] |= starts
+        kind, size = part.opcode.removesuffix("-start"), sum(sizes(part.type))
+        total.collectives.append(Collective(kind, shape, times, size, asynchronous))

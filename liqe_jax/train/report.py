@@ -62,7 +62,7 @@ class Report:
         if len(self._taken) > IN_FLIGHT:
             jax.block_until_ready(self._taken[-1 - IN_FLIGHT].metrics.finite)
         done = number - IN_FLIGHT
-        if done % TOGETHER == 0 or done % self._config.log_every_steps == 0:
+        if done > 0 and (done % TOGETHER == 0 or done % self._config.log_every_steps == 0):
             self.fetch(IN_FLIGHT)
 
     def fetch(self, but: int = 0) -> None:

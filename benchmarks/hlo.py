@@ -66,15 +66,15 @@ def _arguments(rest: str) -> str:
 
 
 def sizes(type_text: str) -> tuple[int, int]:
-    """Bytes of a type's arrays in HBM, and in the chip's own memories."""
+    """Bytes of a type's arrays in HBM and in vector memory; scalar and flag memory, S(2) and above, are left out."""
     hbm = chip = 0
     for kind, shape, layout in _ARRAY.findall(type_text):
         count = BYTES.get(kind, 4)
         for side in filter(None, shape.split(",")):
             count *= int(side)
-        if "S(" in layout:
+        if "S(1)" in layout:
             chip += count
-        else:
+        elif "S(" not in layout:
             hbm += count
     return hbm, chip
 

@@ -4,6 +4,7 @@
     python benchmarks/training.py --full                the paper's 48 x 3 with micro-batches
     python benchmarks/training.py --devices             overhead of 1, 2, 4, 8 virtual devices
     python benchmarks/training.py --sharing             forms of encoding the 495 prompts
+    python benchmarks/training.py --loop                a step within the loop against the bare one (loop.py)
 
 The peer is transformers' CLIPModel in PyTorch taking the reference's step: all 495 prompts padded to 77
 tokens, both towers, the three losses, AdamW. Contenders are processes of their own and take turns. Weights
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 CROPS, PROMPT_LENGTH, PROMPTS = 3, 77, 495
 GIGA = 1e9
@@ -356,6 +358,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--devices", action="store_true")
     parser.add_argument("--sharing", action="store_true")
+    parser.add_argument("--loop", action="store_true")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--images", type=int, default=4, help=argparse.SUPPRESS)
     parser.add_argument("--micro-batches", type=int, default=0, help="of --full; default 12")
@@ -370,6 +373,8 @@ def main() -> None:
         full(arguments.rounds, arguments.micro_batches or 12)
     elif arguments.devices:
         scaling(max(arguments.rounds, 5))
+    elif arguments.loop:
+        subprocess.run([sys.executable, Path(__file__).with_name("loop.py")], check=True)
     elif arguments.sharing:
         sharing(arguments.rounds)
     else:

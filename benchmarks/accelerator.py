@@ -105,7 +105,7 @@ def training(name: str, dtype: str, images: int, seconds: float) -> dict[str, fl
     import numpy as np
 
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.train.mapped import Mapped, rows_per_device, spread
+    from liqe_jax.train.mapped import Mapped, spread
     from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
@@ -129,7 +129,7 @@ def training(name: str, dtype: str, images: int, seconds: float) -> dict[str, fl
     state = mapped.replicate(initial_state(random_params(encoder), plan))
     batch, rows = (
         mapped.place(spread(Batch(crops, labels), len(devices))),
-        mapped.place(rows_per_device(prompts, len(devices))),
+        mapped.place(spread(prompts.rows, len(devices))),
     )
     rest = batch, rows, np.float32(5e-6), np.ones(len(plan.losses), np.float32)
     step = mapped.step(plan).lower(state, *rest).compile()

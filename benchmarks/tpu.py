@@ -98,7 +98,7 @@ def lowered_step(arguments: argparse.Namespace, devices: list[Any]) -> Any:
     import numpy as np
 
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.train.mapped import Mapped, rows_per_device
+    from liqe_jax.train.mapped import Mapped, spread
     from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
@@ -123,7 +123,7 @@ def lowered_step(arguments: argparse.Namespace, devices: list[Any]) -> Any:
     params = jax.eval_shape(encoder.init_params, jax.random.key(0))
     state = jax.eval_shape(lambda tree: initial_state(tree, plan), params)
     state, batch = jax.tree.map(lambda a: shape((len(devices), *a.shape), dtype=a.dtype), (state, batch))
-    rows = rows_per_device(prompts, len(devices))
+    rows = spread(prompts.rows, len(devices))
     return Mapped(devices, arguments.mapping).step(plan).lower(state, batch, rows, shape(()), shape((3,)))
 
 

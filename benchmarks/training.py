@@ -48,7 +48,7 @@ def liqe_step(
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
-    from liqe_jax.train.mapped import Mapped, rows_per_device
+    from liqe_jax.train.mapped import Mapped, spread
     from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
@@ -89,7 +89,7 @@ def liqe_step(
     mapped = Mapped(local, mapping)
     state = [mapped.replicate(jax.jit(lambda tree: initial_state(tree, plan))(params))]
     del params
-    rows, weights = rows_per_device(prompts, devices), np.ones(3, np.float32)
+    rows, weights = spread(prompts.rows, devices), np.ones(3, np.float32)
     rest = batch, rows, np.float32(5e-6), weights
     step = compiled_ahead(mapped.step(plan), state[0], *rest)
 

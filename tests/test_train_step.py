@@ -22,7 +22,7 @@ from liqe_jax.train.losses import (
     pairwise_fidelity_loss,
     scene_fidelity_loss,
 )
-from liqe_jax.train.mapped import Mapped, fetched, first_copy, rows_per_device
+from liqe_jax.train.mapped import Mapped, fetched, first_copy, spread
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import LOSSES, Labels, losses_of, named_losses
 from liqe_jax.train.optimizers import find_optimizer
@@ -96,7 +96,7 @@ def plan_for(checkpoint, token_ids, devices: int = 1, **options) -> tuple[Plan, 
     optimizer = options.pop("optimizer", None) or find_optimizer(default_config().optimizer)
     options["weighting"] = find_weighting(options.pop("weighting", "equal"), tuple(losses))
     plan = Plan(checkpoint.encoder, tasks, losses, packed.order, GROUPS, optimizer, **options)
-    return plan, rows_per_device(packed, devices)
+    return plan, spread(packed.rows, devices)
 
 
 def first(tree):
@@ -120,8 +120,7 @@ def run_on(
     mapped = Mapped(jax.local_devices()[:devices], mapping)
     state = mapped.replicate(initial_state(checkpoint.params, plan))
     step = mapped.step(plan)
-    spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-    rest = mapped.place(spread), mapped.place(rows), RATE, np.ones(len(plan.losses), np.float32)
+    rest = mapped.place(spread(batch, devices)), mapped.place(rows), RATE, np.ones(len(plan.losses), np.float32)
     if ahead:
         step = compiled_ahead(step, state, *rest)
     losses = []
@@ -182,8 +181,7 @@ def test_a_copy_of_the_state_outlives_the_next_step(checkpoint, token_ids, batch
     start = initial_state(checkpoint.params, plan)
     state = mapped.replicate(start)
     copy = first_copy(state)
-    spread = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), batch)
-    mapped.step(plan)(state, spread, rows, RATE, np.ones(2, np.float32))
+    mapped.step(plan)(state, spread(batch, 2), rows, RATE, np.ones(2, np.float32))
     assert state.step.is_deleted()
     jax.tree.map(np.testing.assert_array_equal, copy, start)
 
@@ -352,7 +350,7 @@ def test_unknown_names_are_refused(checkpoint, token_ids):
         named_losses(("scene",), QUALITY_DISTORTION)
     packed = pack_for_devices(token_ids, checkpoint.encoder.eos_token_id, 1, 128)
     with pytest.raises(UsageError, match="do not divide among"):
-        rows_per_device(packed, packed.rows.token_ids.shape[0] + 1)
+        spread(packed.rows, packed.rows.token_ids.shape[0] + 1)
 
 
 def test_images_without_a_label_do_not_count():
@@ -422,9 +420,8 @@ def test_moving_averages_are_those_of_the_parameters(checkpoint, token_ids, batc
     expected = {path: np.asarray(leaf) for path, leaf in state.params.items() if plan.is_trained(path)}
     assert state.ema.keys() == expected.keys()
     state, step = mapped.replicate(state), mapped.step(plan)
-    spread = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
     for decay in (1 / 10, 0.15, 0.15):  # shorter at first
-        state, _ = step(state, spread, rows, np.float32(1e-2), np.ones(2, np.float32))
+        state, _ = step(state, spread(batch, devices), rows, np.float32(1e-2), np.ones(2, np.float32))
         expected = {path: x + (1 - decay) * (np.asarray(state.params[path][0]) - x) for path, x in expected.items()}
     exported = exported_params(jax.tree.map(lambda leaf: np.asarray(leaf)[0], state))
     assert exported.keys() == state.params.keys()

@@ -50,9 +50,7 @@ def on_first(action: Callable[[], Any]) -> Any:
 
 def from_all(numbers: list[int]) -> Int[np.ndarray, "processes n"]:
     """A few integers of each process, on all."""
-    return np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32), tiled=False)).reshape(
-        jax.process_count(), -1
-    )
+    return np.asarray(multihost_utils.process_allgather(np.asarray(numbers, np.int32)))
 
 
 def which(flag: bool) -> list[int]:

@@ -12,10 +12,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from liqe_jax.encoders.base import Prompts
 from liqe_jax.errors import UsageError
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.step import Batch, Metrics, TrainState, train_step
+from liqe_jax.train.step import Metrics, TrainState, train_step
 
 DEVICES = "devices"  # name of the mapped axis
 
@@ -94,40 +93,16 @@ def fetched(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], jax.device_get(on_device))
 
 
-def rows_per_device(prompts: Prompts, devices: int) -> Any:
-    """Rows of prompts with a leading device axis.
+def spread(tree: Any, devices: int) -> Any:
+    """A batch or rows of prompts, divided among devices: arrays [N, ...] become [devices, N / devices, ...].
 
     Raises:
-      UsageError: the rows do not divide among the devices.
+      UsageError: they do not divide among the devices.
     """
-    rows = {len(leaf) for leaf in jax.tree.leaves(prompts.rows)}
-    if any(count % devices for count in rows):
-        raise UsageError(f"{rows} rows of prompts do not divide among {devices} devices; pack them for that number.")
-    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), prompts.rows)
-
-
-def own_rows(prompts: Prompts, devices: int) -> Any:
-    """This process's rows of prompts that were packed for all devices of all processes.
-
-    Args:
-      prompts: packed for `devices * jax.process_count()` devices.
-      devices: local devices of this process.
-    """
-    rows = rows_per_device(prompts, devices * jax.process_count())
-    mine = slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
-    return jax.tree.map(lambda array: array[mine], rows)
-
-
-def spread(batch: Batch, devices: int) -> Batch:
-    """A process's share of a batch, divided among its devices.
-
-    Raises:
-      UsageError: the images do not divide among the devices.
-    """
-    images = len(batch.labels.mos)
-    if images % devices:
-        raise UsageError(
-            f"A step's {images} images per process do not divide among its {devices} devices. Change config.data.sets, "
-            "or use fewer devices (config.devices)."
-        )
-    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), batch)
+    for count in {len(leaf) for leaf in jax.tree.leaves(tree)}:
+        if count % devices:
+            raise UsageError(
+                f"{count} images of a step (or rows of prompts) do not divide among {devices} devices. Change "
+                "config.data.sets, or use fewer devices (config.devices)."
+            )
+    return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), tree)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
@@ -43,10 +42,6 @@ class Progress:
         if self.counted:
             self.epoch_means.append([total / self.counted for total in self.sums])
         self.sums, self.counted = [], 0
-
-    def copy(self) -> Self:
-        """The counters as they are now."""
-        return copy.deepcopy(self)
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint."""

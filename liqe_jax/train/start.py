@@ -20,7 +20,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
-from liqe_jax.train.mapped import own_rows
+from liqe_jax.train.mapped import spread
 from liqe_jax.train.objective import Loss, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
@@ -162,7 +162,8 @@ def make_plan(
         remat=config.remat,
         micro_batches=config.micro_batches,
     )
-    return plan, own_rows(prompts, devices)
+    mine = slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
+    return plan, jax.tree.map(lambda array: array[mine], spread(prompts.rows, devices * jax.process_count()))
 
 
 def as_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.progress import Progress
@@ -20,7 +21,7 @@ class Upkeep:
     def __init__(self, validation: Validation, checkpoints: Checkpoints, progress: Progress):
         self._validation, self._checkpoints, self._progress = validation, checkpoints, progress
         self._running: Iterator[None] | None = None
-        self._unsaved: tuple[TrainState, Progress] | None = None
+        self._unsaved: tuple[TrainState, dict[str, Any]] | None = None
 
     def validate(self, state: TrainState, step: int, epoch: int) -> None:
         """Begins a validation.
@@ -34,7 +35,7 @@ class Upkeep:
 
     def save(self, state: TrainState) -> None:
         """Writes a checkpoint with the counters as they are now, after the validation that is running."""
-        self._unsaved = state, self._progress.copy()
+        self._unsaved = state, self._progress.to_json()
         self._save_if_validated()
 
     def advance(self) -> None:
@@ -51,6 +52,6 @@ class Upkeep:
 
     def _save_if_validated(self) -> None:
         if self._unsaved is not None and self._running is None:
-            (state, progress), self._unsaved = self._unsaved, None
-            progress.best = dict(self._progress.best)
-            self._checkpoints.save(progress.step, state, progress.to_json())
+            (state, counters), self._unsaved = self._unsaved, None
+            best = {"best": dict(self._progress.best)}
+            self._checkpoints.save(counters["step"], state, counters | best)

@@ -51,15 +51,10 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self._folder, options=options)
         self.background = Background()
 
-    @property
-    def folder(self) -> str:
-        """Where they are."""
-        return str(self._folder)
-
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are complete, ascending; waits for one that is being written."""
         self.background.wait()
-        return sorted(self._manager.all_steps())
+        return sorted(self._manager.all_steps(read=True))
 
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
         """Begins to write, on the first process.
@@ -141,13 +136,7 @@ class Checkpoints:
         if not damaged:
             return
         for step, fault in damaged.items():
-            logging.warning(
-                "Checkpoint %s of step %d is damaged and is set aside as damaged-%d: %s",
-                self._folder,
-                step,
-                step,
-                fault,
-            )
+            logging.warning("Checkpoint of step %d is damaged and is set aside as damaged-%d: %s", step, step, fault)
         on_first(rename)
         self._manager.reload()
 

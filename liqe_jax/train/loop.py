@@ -130,7 +130,7 @@ def _run(
             logs.say(f"Done. {found}")
     except NotFinite as error:
         raise NotFinite(
-            f"{error}. The last good checkpoint, {checkpoints.folder}, is of step "
+            f"{error}. The last good checkpoint, {workdir}/checkpoints, is of step "
             f"{max(checkpoints.steps(), default=0)}. Look at those images, lower the learning rate, or set "
             "config.on_nan = 'skip'."
         ) from None

@@ -25,6 +25,7 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:calls|body|to_apply)=%([\w.-]+)")
 _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 _CHAIN = re.compile(r'chain_id="(\w+)"')
+_CONDITION = re.compile(r"condition=%([\w.-]+)")
 _OPERATION = re.compile(r'op_name="([^"]*)"')
 
 
@@ -121,9 +122,9 @@ def _count(body: Mapping[str, Instruction], computations: Computations, times: i
     for one in body.values():
         called = _CALLED.findall(one.rest)
         if one.opcode in ("while", "call", "conditional"):
-            trips = _TRIPS.search(one.rest)
+            trips = _trips(one, computations)
             for name in called:
-                _count(computations[name], computations, times * int(trips[1] if trips else 1), total)
+                _count(computations[name], computations, times * trips, total)
         if one.opcode in _FREE:
             continue
         _count_collectives(one, [computations[name] for name in called if name in computations], times, total)
@@ -132,6 +133,15 @@ def _count(body: Mapping[str, Instruction], computations: Computations, times: i
         total.chip += times * chip
         named = _OPERATION.search(one.rest)
         total.by_operation[named[1] if named else one.opcode] += times * hbm
+
+
+def _trips(one: Instruction, computations: Computations) -> int:
+    """How often a loop runs: as stated, else what its condition compares the counter with, else once."""
+    if stated := _TRIPS.search(one.rest):
+        return int(stated[1])
+    condition = computations.get((_CONDITION.search(one.rest) or ["", ""])[1], {})
+    bounds = [re.match(r"\d+", part.rest) for part in condition.values() if part.opcode == "constant"]
+    return max((int(bound[0]) for bound in bounds if bound), default=1)
 
 
 def _moved(one: Instruction, body: Mapping[str, Instruction], fused: Mapping[str, Instruction]) -> tuple[int, int]:

@@ -94,10 +94,16 @@ def test_checkpoints_of_another_model_are_left_alone(uninterrupted, tmp_path):
     assert json.loads((workdir / "config.json").read_text())["architecture"]["vision"]["width"] == 64
 
 
-def test_two_processes_train_as_one(uninterrupted, tmp_path):
-    workdir = tmp_path / "two"
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "two"
     results = run_on_two(workdir)
     assert [status for status, _ in results] == [0, 0], results
+    return workdir
+
+
+def test_two_processes_train_as_one(uninterrupted, on_two):
+    workdir = on_two
     expected, got = losses_of(uninterrupted), losses_of(workdir)
     assert expected.keys() == got.keys()
     np.testing.assert_allclose(list(got.values()), list(expected.values()), rtol=1e-5)
@@ -107,6 +113,15 @@ def test_two_processes_train_as_one(uninterrupted, tmp_path):
     for path, leaf in one.params.items():
         if not path.endswith("k_proj/bias") and path != "logit_scale":
             assert np.linalg.norm(two.params[path] - leaf) <= 5e-3 * np.linalg.norm(leaf - start[path]) + 1e-9, path
+
+
+def test_both_mappings_are_equal_bit_for_bit_on_two_processes(on_two, tmp_path):
+    results = run_on_two(tmp_path / "two", options=["--config.mapping=shard_map"])
+    assert [status for status, _ in results] == [0, 0], results
+    assert losses_of(tmp_path / "two") == losses_of(on_two)
+    (expected, counters), (got, same) = (final_state(path, tiny_config()) for path in (on_two, tmp_path / "two"))
+    assert digest(got) == digest(expected)
+    assert same == counters
 
 
 def test_a_run_exports_models_that_score(tmp_path, photo, monkeypatch):

@@ -25,6 +25,7 @@ How the package is divided; a part imports only from parts above it (docs/archit
     exports                   StableHLO and ONNX files (jax2onnx)
     evaluate                  the evaluation protocol, tables, report (matplotlib)
     compare                   gMAD, realignment, rank tests (SciPy, matplotlib)
+    scale                     scoring of shards, in one process or with Ray
     train                     losses, the pmapped step, the loop (optax, Orbax)
     app                       the web page of `liqe app` (Gradio)
     cli                       the `liqe` command

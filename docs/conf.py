@@ -24,6 +24,10 @@ extensions = [
 extensions += ["docstrings", "mathml"]  # ours
 exclude_patterns = ["extensions"]
 
+# Whether the Makefile puts the page of `make web` beside the documentation.
+if (Path(__file__).parent.parent / "web" / "dist").is_dir():
+    tags.add("web")  # type: ignore[name-defined]  # noqa: F821  # Sphinx gives it
+
 # Pages: Markdown that also reads well where the repository is browsed.
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

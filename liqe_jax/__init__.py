@@ -22,8 +22,10 @@ How the package is divided; a part imports only from parts above it (docs/archit
     synthetic                 KADID-10k's distortions, varied copies for training (OpenCV)
     data                      data sets and batches; the only part that imports TensorFlow
     scoring                   the public scorer; batched inference
+    exports                   StableHLO and ONNX files (jax2onnx)
     evaluate                  the evaluation protocol, tables, report (matplotlib)
     compare                   gMAD, realignment, rank tests (SciPy, matplotlib)
+    scale                     scoring of shards, in one process or with Ray
     train                     losses, the pmapped step, the loop (optax, Orbax)
     app                       the web page of `liqe app`, galleries
     cli                       the `liqe` command
@@ -38,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load": "liqe_jax.scoring.load",
+    "export": "liqe_jax.exports.export",
     "with_params": "liqe_jax.weights.open",
     "Model": "liqe_jax.scoring.model",
     "QualityMap": "liqe_jax.scoring.result",
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
     from liqe_jax.errors import LiqeError as LiqeError
     from liqe_jax.errors import ModelError as ModelError
     from liqe_jax.errors import UsageError as UsageError
+    from liqe_jax.exports.export import export as export
     from liqe_jax.images.preprocess import PRESETS as PRESETS
     from liqe_jax.images.preprocess import Preset as Preset
     from liqe_jax.model.predict import predict as predict

@@ -12,6 +12,7 @@ from liqe_jax.cli import (
     app,
     convert,
     data,
+    export,
     gmad,
     info,
     merge_shards,
@@ -31,6 +32,7 @@ examples:
   liqe score photo.jpg --model liqe_mix
   liqe app --model liqe_mix
   liqe convert LIQE.pt my_liqe
+  liqe export liqe_nano liqe_nano.onnx
   liqe info my_liqe
   liqe gmad photos/ --first liqe_mix --second my_liqe --output gmad/
   liqe ranktest pristine/ --model my_liqe --output ranktest/
@@ -39,7 +41,7 @@ examples:
 `liqe COMMAND --help` shows more.
 """
 
-COMMANDS = (score, score_shards, merge_shards, app, convert, info, gmad, ranktest, realign, synthetic, data)
+COMMANDS = (score, score_shards, merge_shards, app, convert, export, info, gmad, ranktest, realign, synthetic, data)
 
 
 def parser() -> argparse.ArgumentParser:

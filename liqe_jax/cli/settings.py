@@ -13,8 +13,8 @@ from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.embedded import EMBEDDED
 
 MODEL_HELP = (
-    "a model folder, a weight file (LIQE.pt, .safetensors, .msgpack, .bin), liqe_nano (inside the package), liqe_mix, "
-    "liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
+    "a model folder, a file (LIQE.pt, .safetensors, .msgpack, .bin, .stablehlo), liqe_nano (inside the package), "
+    "liqe_mix, liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
 )
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.platforms import by_platform
 
 
 def depthwise(
@@ -23,7 +25,7 @@ def depthwise(
       kernel: k x k for each channel.
       stride: in both directions.
     """
-    return jax.lax.platform_dependent(
+    return by_platform(
         jnp.asarray(x),
         jnp.asarray(kernel),
         cpu=lambda a, k: shifted(a, k, stride),
@@ -40,6 +42,28 @@ def grouped(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: i
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
+    )
+
+
+def convolution(
+    x: Float[AnyArray, "B H W i"], kernel: Float[AnyArray, "k k i o"], stride: int, dtype: DTypeLike
+) -> Float[Array, "B h w o"]:
+    """A convolution over all channels with sums in float32, padded as `depthwise`; other runtimes fuse it best.
+
+    Args:
+      x: activations.
+      kernel: k x k for each pair of channels.
+      stride: in both directions.
+      dtype: operand type.
+    """
+    return jax.lax.conv_general_dilated(
+        jnp.asarray(x, dtype),
+        jnp.asarray(kernel, dtype),
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.float32,
     )
 
 

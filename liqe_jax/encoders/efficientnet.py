@@ -24,10 +24,11 @@ from jaxtyping import Array, Float, Num
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.bag_of_words import WordRows, init_words, pack_words, sum_of_words
 from liqe_jax.encoders.base import Encoder, Params, Prompts
-from liqe_jax.encoders.depthwise import depthwise, same_padding
+from liqe_jax.encoders.depthwise import convolution, depthwise, same_padding
 from liqe_jax.encoders.efficientnet_names import BLOCKS, LAYOUTS, STEM_WIDTH
 from liqe_jax.encoders.layers import dot
 from liqe_jax.encoders.layout import Layout
+from liqe_jax.encoders.platforms import is_one_form
 from liqe_jax.encoders.products import matmul
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
@@ -221,11 +222,15 @@ def _normalised(parts: Params, convolve: Any) -> Array:
 
 
 def _pointwise(x: Float[Array, "B h w i"], parts: Params, dtype: DTypeLike) -> Float[Array, "B h w o"]:
+    if is_one_form():
+        return _normalised(parts, lambda kernel: convolution(x, kernel[None, None], 1, dtype))
     return _normalised(parts, lambda kernel: dot(x, kernel, dtype))
 
 
 def _stem(x: Float[Array, "B H H 3"], parts: Params, dtype: DTypeLike) -> Float[Array, "B h h 32"]:
     """3x3 convolution with stride 2, as a product of 27 shifted channels."""
+    if is_one_form():
+        return _normalised(parts, lambda kernel: convolution(x, kernel, 2, dtype))
     size, side = parts["kernel"].shape[0], x.shape[1]
     before, after = same_padding(side, size, 2)
     half = -(-side // 2)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
+from liqe_jax.encoders.platforms import by_platform
 from liqe_jax.encoders.products import einsum, matmul
 from liqe_jax.encoders.tower import TowerConfig
 
@@ -87,7 +88,7 @@ def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
         weights = jnp.full((width, _COLUMNS), 1 / width, x.dtype)
         return matmul(x, weights)[..., :1]
 
-    return jax.lax.platform_dependent(x, cpu=as_product, default=lambda x: x.mean(-1, keepdims=True))
+    return by_platform(x, cpu=as_product, default=lambda x: x.mean(-1, keepdims=True))
 
 
 class LayerNorm(nn.Module):

@@ -62,10 +62,12 @@ def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str =
       dtype: of the stored weights, float32 or float16 (half the size, rounded).
 
     Raises:
-      ModelError: the folder exists or cannot be written, the checkpoint lacks tasks or
+      ModelError: the folder exists or cannot be written, the checkpoint lacks parameters, tasks or
         features, these are of another text tower, or its values overflow `dtype`.
     """
     folder = Path(folder)
+    if not checkpoint.flat:
+        raise ModelError("An exported model has no parameters to write. Convert the model that it was exported from.")
     if checkpoint.tasks is None or checkpoint.text_features is None:
         raise ModelError("Our own format needs a task set and its text features; give the task set (--tasks joint).")
     expected_shape = (len(checkpoint.tasks.prompts), checkpoint.encoder.projection_dim)

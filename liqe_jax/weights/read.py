@@ -21,6 +21,7 @@ from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
 from liqe_jax.weights.checksums import check_stated
+from liqe_jax.weights.exported import SUFFIX, read_exported
 from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
@@ -49,8 +50,8 @@ def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = No
     """Reads a model folder or weight file.
 
     Folders: our own format, or a Hugging Face folder of a known encoder. Files: `.pt`, `.pth`, `.bin`
-    (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either) and
-    `.msgpack` (Flax). A `config.json` beside a file is used where it describes the same kind of encoder;
+    (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either), `.msgpack` (Flax) and `.stablehlo`
+    (`liqe_jax.export`). A `config.json` beside a weight file is used where it describes the same kind of encoder;
     otherwise the architecture is read off the shapes.
 
     Args:
@@ -73,6 +74,8 @@ def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = No
             f"{path} holds no weights. Expected {MANIFEST} (a liqe_jax model) or config.json with one of "
             f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {_contents(path)}."
         )
+    if path.suffix == SUFFIX:
+        return read_exported(path)
     return _read_file(path, path.resolve().stem, False, encoder)
 
 

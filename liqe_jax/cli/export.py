@@ -1,0 +1,107 @@
+"""`liqe export`: a model for another runtime."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from liqe_jax.cli.settings import (
+    MODEL_HELP,
+    add_encoder_option,
+    add_tasks_option,
+    read_tasks,
+    text_cache_folder,
+    use_compilation_cache,
+)
+
+# Of `exports.export` and `exports.program`, which are not imported before they are needed.
+FORMATS = ("stablehlo", "onnx")
+OUTPUTS = ("quality", "marginals", "joint")
+
+EXAMPLES = """\
+formats:
+  stablehlo   for JAX on CPUs, GPUs and TPUs; `liqe score --model FILE.stablehlo` reads it. JAX reads such files for
+              six months of its own versions.
+  onnx        for ONNX Runtime and others, opset 23; needs pip install 'liqe_jax[onnx]'
+
+The page that scores in the browser is made of such a file: make web.
+
+examples:
+  liqe export liqe_nano liqe_nano.stablehlo
+  liqe export liqe_nano liqe_nano.onnx --output marginals
+  liqe export liqe_mix liqe_mix.onnx --batch 8
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Declares the command and its options."""
+    parser = commands.add_parser(
+        "export",
+        help="write a model for another runtime",
+        description="Write a model as one file that takes crops and gives predictions: StableHLO or ONNX.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("destination", metavar="OUT", help="a file that does not exist yet")
+    parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of OUT")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="operands of matrix products (default: float32); bfloat16 is for StableHLO; int8 is for ONNX and for "
+        "transformers, a quarter of the size",
+    )
+    parser.add_argument(
+        "--batch",
+        type=_batch,
+        default=None,
+        metavar="N",
+        help='images of a call, or "dynamic" (default); N also fixes the number of crops',
+    )
+    parser.add_argument(
+        "--output",
+        choices=OUTPUTS,
+        default="joint",
+        help="quality: the expected value; marginals: that, and a distribution of each attribute; joint: the joint "
+        "distribution (default; `liqe score` needs it)",
+    )
+    add_encoder_option(parser)
+    add_tasks_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _batch(argument: str) -> int | None:
+    if argument == "dynamic":
+        return None
+    if argument.isdecimal() and int(argument) > 0:
+        return int(argument)
+    raise argparse.ArgumentTypeError(f'expected a number from 1, or "dynamic"; got {argument!r}')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exports; returns the exit status.
+
+    Raises:
+      LiqeError: no such model, the destination exists, or the format cannot hold the model.
+    """
+    tasks = read_tasks(arguments.tasks)
+
+    from liqe_jax.exports.export import check_destination, export
+    from liqe_jax.scoring.load import load
+
+    check_destination(arguments.destination, arguments.to)
+    use_compilation_cache()
+    model = load(
+        arguments.model,
+        tasks=tasks,
+        dtype="float32" if arguments.dtype == "int8" else arguments.dtype,
+        encoder=arguments.encoder,
+        text_cache_folder=text_cache_folder(),
+    )
+    options = {"output": arguments.output, "batch": arguments.batch, "dtype": arguments.dtype}
+    described = export(model, arguments.destination, arguments.to, **options)
+    outputs = ", ".join(f"{one['name']} {one['shape']}" for one in described["outputs"])
+    megabytes = os.path.getsize(arguments.destination) / 1e6
+    print(f"{arguments.destination}: {megabytes:.1f} MB, crops {described['input']['shape']} -> {outputs}")
+    return 0

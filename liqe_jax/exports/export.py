@@ -1,0 +1,95 @@
+"""`liqe_jax.export`: a model as one file for another runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.exports.onnx import write_onnx
+from liqe_jax.exports.program import description, program_of
+from liqe_jax.exports.stablehlo import write_stablehlo
+from liqe_jax.scoring.load import load
+from liqe_jax.scoring.model import Model
+
+WRITERS = {"stablehlo": write_stablehlo, "onnx": write_onnx}
+FORMATS = tuple(WRITERS)
+DTYPES = ("float32", "bfloat16", "int8")
+
+
+def export(
+    model: Model | str | os.PathLike,
+    path: str | os.PathLike,
+    to: str | None = None,
+    *,
+    output: str = "joint",
+    batch: int | None = None,
+    dtype: str | None = None,
+) -> dict[str, Any]:
+    """Writes a model as StableHLO or ONNX: crops in, predictions out, normalisation and sentences inside.
+
+    The input is `crops`, uint8 [images, crops, S, S, 3], RGB; S is the model's crop size. The description tells names
+    and shapes of the outputs, labels, and how crops are made (docs/export.md).
+
+    Args:
+      model: a model, or what `liqe_jax.load` takes.
+      path: of a file that does not exist.
+      to: "stablehlo" or "onnx"; None goes by the suffix.
+      output: "quality" (values only), "marginals" (values, and a distribution of each attribute) or "joint".
+      batch: images of a call, each with the number of crops of the model's preset; None leaves both numbers free.
+      dtype: operand type of the products: "float32", "bfloat16" (StableHLO only) or "int8" (ONNX only, of float32
+        models, by ONNX Runtime's dynamic quantization); None takes the model's own, float32 for a name or path.
+
+    Returns:
+      The description that is stored in the file, JSON-ready.
+
+    Raises:
+      ModelError: no such model, or the file exists.
+      UsageError: an argument is not one of those, or jax2onnx is not installed.
+    """
+    to, path = check_destination(path, to), Path(path)
+    model = _computing_in(dtype, to, model)
+    program = program_of(model, output, batch)
+    described = {**description(model, output, batch), "dtype": dtype or model.dtype}
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[to](part, program, described)
+        part.replace(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written ({error.strerror or error}).") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return described
+
+
+def check_destination(path: str | os.PathLike, to: str | None) -> str:
+    """The format that is meant.
+
+    Raises:
+      ModelError: the file exists.
+      UsageError: there is no such format.
+    """
+    to = to or Path(path).suffix.removeprefix(".")
+    if to not in WRITERS:
+        raise UsageError(f"to must be one of {', '.join(FORMATS)}; got {to!r}. Name the format, or end the name in it.")
+    if Path(path).exists():
+        raise ModelError(f"{path} exists already. Remove it, or choose another name.")
+    return to
+
+
+def _computing_in(dtype: str | None, to: str, model: Model | str | os.PathLike) -> Model:
+    if dtype not in (None, *DTYPES):
+        raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
+    loaded = "float32" if dtype in (None, "int8") else dtype
+    if not isinstance(model, Model):
+        model = load(model, dtype=loaded)
+    elif dtype is not None and loaded != model.dtype:
+        raise UsageError(f"This model computes in {model.dtype}; got dtype {dtype!r}. Load it with dtype={loaded!r}.")
+    if model.dtype == "int8" or (dtype == "int8" and to != "onnx"):
+        raise UsageError('int8 is for ONNX, of a float32 model: export(model, "model.onnx", dtype="int8").')
+    if dtype == "int8":
+        model.encoder.quantise(model.params)  # refuses encoders that int8 does not suit
+    return model

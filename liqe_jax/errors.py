@@ -34,7 +34,7 @@ class UsageError(LiqeError):
 
 
 class DataError(LiqeError):
-    """A data set is missing, incomplete or damaged, or a part of it was asked for that it does not have."""
+    """A data set is missing, incomplete or corrupt, or a part of it was asked for that it does not have."""
 
 
 class UnreadableError(DataError):

@@ -25,7 +25,7 @@ from typing import Any
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
 
-# What else a result tells under a name of its own (`Score.to_dict`, the columns of `liqe score`).
+# What else a result holds under a name of its own (`Score.to_dict`, the columns of `liqe score`).
 RESERVED = frozenset(
     ("image", "joint", "crops", "width", "height", "model", "preprocess", "warnings", "digest", "error", "percentile")
 )
@@ -50,8 +50,8 @@ class Attribute:
         probable label.
 
     Raises:
-      UsageError: the name is no identifier or hides another field of results, labels are no strings or occur twice, or
-        values are not finite or not as many.
+      UsageError: the name is not an identifier or hides another field of results, labels are not strings or occur
+        twice, or values are not finite or not as many.
     """
 
     name: str
@@ -117,7 +117,7 @@ class TaskSet:
             parsed = [part for part in string.Formatter().parse(self.template) if part[1] is not None]
             fields = {str(field) for _, field, _, _ in parsed}
         except (TypeError, ValueError) as error:  # a brace without its partner
-            raise UsageError(f"Task set {self.name!r}: {self.template!r} is no template ({error}).") from error
+            raise UsageError(f"Task set {self.name!r}: {self.template!r} is not a template ({error}).") from error
         if not names or len(set(names)) != len(names) or set(names) != fields:
             raise UsageError(
                 f"Task set {self.name!r}: the template must use each attribute's name as a field, and no other field; "

@@ -363,7 +363,7 @@ def test_truncated_files_on_request(model_folder, tmp_path, capsys):
     assert run(*common) == 1
     assert "--allow-truncated" in rows_of(capsys.readouterr().out)[0]["error"]
     assert run(*common, "--allow-truncated") == 0
-    assert "damaged file" in rows_of(capsys.readouterr().out)[0]["warnings"][0]
+    assert "corrupt file" in rows_of(capsys.readouterr().out)[0]["warnings"][0]
 
 
 def test_maps(folder, model_folder, tmp_path, monkeypatch):

@@ -530,7 +530,7 @@ def test_missing_and_unreadable_images_are_an_error_by_name(corrupted, tmp_path)
     message = str(caught.value)
     assert "3 of 6 images are usable" in message
     assert "1 missing:\n  AttnGAN_normal_001.jpg" in message
-    assert "2 unreadable:\n  AttnGAN_normal_002.jpg: The JPEG file is damaged" in message
+    assert "2 unreadable:\n  AttnGAN_normal_002.jpg: The JPEG file is corrupt" in message
     assert "sd1.5_lowcorr_000.jpg: Not an image" in message
     assert "--allow-missing" in message
     with pytest.raises(DataError, match="No prepared data set 'agiqa3k'"):

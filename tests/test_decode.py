@@ -446,7 +446,7 @@ CUTTABLE = ["JPEG", "progressive JPEG", "PNG", "BMP", "TIFF", "GIF", "JPEG2000",
 def test_truncated_files_are_refused_unless_allowed(form: str, share: float):
     encoded = encoded_as(form)
     cut = encoded[: int(len(encoded) * share)]
-    with pytest.raises(ImageError, match=r"damaged.*allow_truncated"):
+    with pytest.raises(ImageError, match=r"corrupt.*allow_truncated"):
         decode(cut)
     decoded = decode(cut, DecodeOptions(allow_truncated=True))
     with pillow_loads_truncated():
@@ -850,15 +850,15 @@ def test_damaged_bytes_give_an_image_or_an_image_error(form: str, warnings_are: 
     )
     outcomes = set()
     for _ in range(200):
-        damaged = bytearray(encoded)
-        for position in rng.integers(0, len(damaged), rng.integers(1, 6)):
-            damaged[position] ^= 1 << rng.integers(0, 8)
+        corrupt = bytearray(encoded)
+        for position in rng.integers(0, len(corrupt), rng.integers(1, 6)):
+            corrupt[position] ^= 1 << rng.integers(0, 8)
         if rng.random() < 0.3:
-            del damaged[rng.integers(0, len(damaged)) :]
+            del corrupt[rng.integers(0, len(corrupt)) :]
         # A small limit, since a flipped bit of the size may ask for gigabytes.
         options = DecodeOptions(True, True, allow_truncated=bool(rng.integers(2)), max_pixels=1_000_000)
         try:
-            decoded = decode(damaged, options)
+            decoded = decode(corrupt, options)
         except ImageError:
             outcomes.add("refused")
         else:

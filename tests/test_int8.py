@@ -1,4 +1,4 @@
-"""Eight-bit products: rounding, bytes as they are, scores beside float32's, damaged and unprepared weights."""
+"""Eight-bit products: rounding, bytes as they are, scores beside float32's, corrupt and unprepared weights."""
 
 from __future__ import annotations
 

@@ -65,9 +65,9 @@ def test_unknown_tasks_and_presets_are_named(model, model_folder, photo, wrong):
 
 
 def test_a_map_of_damaged_weights_is_refused(model, photo):
-    damaged = made(model, params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
+    corrupt = made(model, params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
     with pytest.raises(ModelError, match="predicts NaN"):
-        damaged.quality_map(photo)
+        corrupt.quality_map(photo)
 
 
 def test_queued_images_are_without_their_pixels(model, photo):

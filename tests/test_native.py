@@ -129,7 +129,7 @@ def test_files_that_do_not_belong_are_ignored(folder: Path) -> None:
     read_native(folder)
 
 
-# What is damaged
+# What is corrupt
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != MANIFEST])

@@ -199,7 +199,7 @@ BROKEN = {
     "text": (b"this is text" * 100, 0, "breaks after 0 files"),
     "cut in an image": (ONE + raw_member("1.jpg", bytes(9000))[:5000], 1, "breaks after 2 files: unexpected end"),
     "cut between files": (ONE, 1, "breaks after 1 files: it ends without a tar's end mark"),
-    "a damaged header": (ONE + b"\xff" * 512 + ONE + bytes(1024), 1, "breaks after 1 files"),
+    "a corrupt header": (ONE + b"\xff" * 512 + ONE + bytes(1024), 1, "breaks after 1 files"),
     "3 GB in a header": (ONE + raw_member("1.jpg", b"", 3 * 10**9) + bytes(1024), 2, "breaks after 2 files"),
     "cut gzip": (gzip.compress(ONE * 3)[:-700], 0, "breaks after"),
 }

@@ -144,10 +144,10 @@ def test_a_folder_without_its_tokenizer_is_refused(folders: Path, tmp_path: Path
     with pytest.raises(ModelError, match=r"needs the tokenizer\.json of its model folder"):
         load(copy)
     (copy / "tokenizer.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is corrupt"):
         load(copy)
     (copy / "tokenizer.json").write_bytes((folders / "siglip" / "tokenizer.json").read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json is corrupt"):
         load(copy)
 
 

@@ -71,8 +71,8 @@ def test_the_file_is_written_as_it_was_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "damaged"),
-        ('{"model": 3}', "damaged"),
+        ("{", "corrupt"),
+        ('{"model": 3}', "corrupt"),
         (tokenizers.Tokenizer(models.WordLevel({"a": 0}, "a")).to_str(), "holds a WordLevel model; expected Unigram"),
         (tokenizers.Tokenizer(models.BPE({"a": 0}, [])).to_str(), "BPE model without <eos>"),
         (tokenizers.Tokenizer(models.Unigram([("a", 0.0)], 0)).to_str(), "Unigram model without </s>"),

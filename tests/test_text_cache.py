@@ -51,8 +51,8 @@ def test_a_damaged_entry_is_made_again(file, tmp_path, computed):
     first = features(file, tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
     good = kept.read_bytes()
-    for damaged in (b"", good[: len(good) // 2], b"nonsense" * 99):
-        kept.write_bytes(damaged)
+    for corrupt in (b"", good[: len(good) // 2], b"nonsense" * 99):
+        kept.write_bytes(corrupt)
         np.testing.assert_array_equal(features(file, tmp_path / "cache"), first)
         assert kept.read_bytes() == good
     assert computed == ["quality"] * 4

@@ -454,7 +454,7 @@ def test_refuses_whole_modules(save) -> None:
         read_torch(save(torch.nn.Linear(2, 2)))
 
 
-# What is damaged
+# What is corrupt
 
 
 @pytest.mark.parametrize(
@@ -529,12 +529,12 @@ def test_damage_never_raises_anything_else_or_fills_the_memory(save, tmp_path: P
     tracemalloc.start()
     try:
         for _ in range(300):
-            damaged = bytearray(content)
+            corrupt = bytearray(content)
             if rng.random() < 0.2:
-                del damaged[rng.integers(len(content)) :]
+                del corrupt[rng.integers(len(content)) :]
             else:
-                damaged[rng.integers(len(content))] ^= rng.integers(1, 256)
-            path.write_bytes(damaged)
+                corrupt[rng.integers(len(content))] ^= rng.integers(1, 256)
+            path.write_bytes(corrupt)
             try:
                 read_torch(path)
                 outcomes["read"] += 1
@@ -551,7 +551,7 @@ def test_damage_never_raises_anything_else_or_fills_the_memory(save, tmp_path: P
 
 
 def test_damage_inside_the_pickle_is_refused_too(tmp_path: Path) -> None:
-    # Zip's checksum would stop most damage early; so the archive is made around damaged pickles.
+    # Zip's checksum would stop most damage early; so the archive is made around corrupt pickles.
     buffer = io.BytesIO()
     torch.save({"state_dict": {"a": torch.ones(4, 5), "b": torch.ones(3)}, "x": [np.float64(3)]}, buffer)
     with zipfile.ZipFile(buffer) as source:

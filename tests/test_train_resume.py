@@ -1,4 +1,4 @@
-"""Going on with a run: whose folder it is, what is damaged and what is not, on several hosts."""
+"""Going on with a run: whose folder it is, what is corrupt and what is not, on several hosts."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_what_a_state_consists_of_belongs_to_the_run(workdir, key, value, messag
 
 
 def test_runs_of_another_version_are_named(workdir):
-    """Their states have another form, so their checkpoints would seem damaged."""
+    """Their states have another form, so their checkpoints would seem corrupt."""
     content = json.loads((workdir / "config.json").read_text())
     del content[FORMAT]
     (workdir / "config.json").write_text(json.dumps(content))

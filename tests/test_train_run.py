@@ -65,7 +65,7 @@ def test_sigterm_saves_and_exits_with_0(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
-    workdir = tmp_path / "damaged"
+    workdir = tmp_path / "corrupt"
     shutil.copytree(uninterrupted, workdir)
     newest = workdir / "checkpoints" / "12"
     largest = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
     content[middle : middle + 64] = bytes(64)
     largest.write_bytes(content)
     run = subprocess.run(command(workdir), cwd=ROOT, env=environment(), check=True, capture_output=True, text=True)
-    assert "of step 12 is damaged and is set aside as damaged-12" in run.stderr
+    assert "of step 12 is corrupt and is set aside as corrupt-12" in run.stderr
     assert "Going on after step 10 of 12" in run.stderr
     config = tiny_config()
     expected, got = final_state(uninterrupted, config), final_state(workdir, config)
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
 
 
 def test_checkpoints_of_another_model_are_left_alone(uninterrupted, tmp_path):
-    """They cannot be restored either, but they are not damaged."""
+    """They cannot be restored either, but they are not corrupt."""
     workdir = tmp_path / "other"
     shutil.copytree(uninterrupted, workdir)
     config = tiny_config()

@@ -98,7 +98,7 @@ def test_heic_is_decoded_upright_with_its_extra():
     assert pixels.shape == (64, 48, 3)
     assert np.abs(pixels[16, 24].astype(int) - (200, 0, 150)).max() <= 8
     assert np.abs(pixels[48, 24].astype(int) - (200, 0, 0)).max() <= 8
-    with pytest.raises(ImageError, match="HEIC, which is damaged"):
+    with pytest.raises(ImageError, match="HEIC, which is corrupt"):
         decode(HEIC[:300])
 
 

@@ -101,5 +101,5 @@ def _print(description: dict[str, Any], sizes: dict[str, str]) -> None:
 
 
 def _shortened(value: str) -> str:
-    """A mean of means tells the whole of each one's history."""
+    """A mean of means holds the whole history of each."""
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... (--json has all)"

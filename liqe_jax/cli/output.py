@@ -104,7 +104,7 @@ def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) ->
       made_by: column -> value that every row must have, such as the name of the model.
 
     Raises:
-      UsageError: the rows are damaged or another program's, or come from another model or other settings. The file
+      UsageError: the rows are corrupt or another program's, or come from another model or other settings. The file
         is left as it is.
     """
     if not os.path.exists(path) or not os.path.getsize(path):

@@ -83,7 +83,7 @@ def _largest(x: Float[AnyArray, "*batch i"]) -> Float[Array, "*batch 1"]:
     """The largest absolute value of each row, or NaN where there is one.
 
     Found among the bits, which are ordered like the numbers and NaN last: XLA's maximum of floats forgets NaN on CPUs,
-    and a damaged model would give a score.
+    and a corrupt model would give a score.
     """
     bits = jax.lax.bitcast_convert_type(jnp.abs(jnp.asarray(x, jnp.float32)), jnp.int32)
     return jax.lax.bitcast_convert_type(bits.max(-1, keepdims=True), jnp.float32)
@@ -142,7 +142,7 @@ def quantise(params: dict[str, Any]) -> dict[str, Any]:
 
 def _rounded(kernel: Float[np.ndarray, "*i o"]) -> dict[str, np.ndarray]:
     scale = np.maximum(np.abs(kernel).max(tuple(range(kernel.ndim - 1))), np.float32(_TINY)) / np.float32(_LARGEST)
-    # Damaged weights keep a damaged scale, so that scores show it.
+    # Corrupt weights keep a corrupt scale, so that scores show it.
     steps = np.nan_to_num(kernel / scale)
     return {"kernel": np.round(steps).astype(np.int8), "kernel_scale": scale}
 

@@ -88,5 +88,5 @@ def count_blocks(pattern: str, names: Collection[str], where: str) -> int:
     numbers = [int(match[1]) for name in names if (match := re.match(pattern, name))]
     count = max(numbers) + 1 if numbers else 0
     if count > len(names):  # every block has arrays; without this a number in a name could ask for any amount of work
-        raise ModelError(f"{where} names a block {count - 1} and holds {len(names)} arrays: it is damaged.")
+        raise ModelError(f"{where} names a block {count - 1} and holds {len(names)} arrays: it is corrupt.")
     return count

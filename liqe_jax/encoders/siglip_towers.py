@@ -82,7 +82,7 @@ class TextTower(nn.Module):
 
     Every token attends to all tokens, padding included. The models are trained this way (google-research/big_vision,
     models/proj/image_text/text_transformer.py has no mask), and SiglipModel does the same with what the published
-    SigLIP tokenizers return, which is no attention mask (`model_input_names` in tokenizer_config.json).
+    SigLIP tokenizers return, which is not an attention mask (`model_input_names` in tokenizer_config.json).
     """
 
     config: TwoTowers

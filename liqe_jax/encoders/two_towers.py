@@ -89,7 +89,7 @@ class TwoTowers(Encoder):
         sizes = {f"{name} {key}": size for name, tower in towers.items() for key, size in vars(tower).items()}
         sizes |= vars(self)
         wrong = [f"{name} {size}" for name, size in sizes.items() if isinstance(size, int) and size < 1]
-        # Every block has arrays of its own; a damaged number would list names without end.
+        # Every block has arrays of its own; a corrupt number would list names without end.
         wrong += [f"{name} layers {tower.layers}" for name, tower in towers.items() if tower.layers > arrays]
         if wrong:
             raise ModelError(f"The configuration describes no model that {arrays} arrays fit: {wrong}.")

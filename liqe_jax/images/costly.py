@@ -28,7 +28,7 @@ def check_cost(encoded: bytes) -> None:
 
 
 def _comments(encoded: bytes) -> int:
-    """Bytes of comments in a GIF (its specification of 1989, sections 15 to 27); of a damaged one up to the damage."""
+    """Bytes of comments in a GIF (its specification of 1989, sections 15 to 27); of a corrupt one up to the fault."""
     total, place = 0, 13 + _palette(encoded, 10)
     while place < len(encoded):
         kind = encoded[place]

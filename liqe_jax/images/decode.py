@@ -94,7 +94,7 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     values in [0, 1]; floats are rounded to the nearest of 256 levels.
 
     Raises:
-      ImageError: it is no such thing, cannot be decoded, is cut off, is too large, or is not a regular file.
+      ImageError: it is none of these, cannot be decoded, is cut off, is too large, or is not a regular file.
     """
     options = options or DecodeOptions()
     notes: list[str] = []
@@ -187,7 +187,7 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
                 f"{printable(error, 400)}. Readable formats: {', '.join(FORMATS)}."
             ) from error
         if kind == "HEIC":
-            found = f"damaged: {printable(error, 400)}" if reads_heic() else "not read"
+            found = f"corrupt: {printable(error, 400)}" if reads_heic() else "not read"
             remedy = (
                 "" if reads_heic() else " Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG."
             )
@@ -224,8 +224,8 @@ def _frame_notes(image: ImageFile.ImageFile) -> list[str]:
         return []
     try:
         frames = getattr(image, "n_frames", 1)
-    except Exception:  # later frames are damaged; the first may not be
-        return ["damaged after the first frame, which was scored"]
+    except Exception:  # later frames are corrupt; the first may not be
+        return ["corrupt after the first frame, which was scored"]
     if frames == 1:
         return []
     if image.format == "TIFF":
@@ -264,7 +264,7 @@ def _salvage(
     partial = "truncated" in reason.lower() or "when reading image file" in reason
     if not (partial and options.allow_truncated):
         advice = CUT_ADVICE if partial else "Re-save it."
-        raise ImageError(f"The {image.format} file is damaged: {reason}. {advice}") from error
+        raise ImageError(f"The {image.format} file is corrupt: {reason}. {advice}") from error
     try:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             # libjpeg holds rows back until it sees the end-of-image marker.
@@ -277,8 +277,8 @@ def _salvage(
             image.load_end()  # turns TIFFs upright
         image.load()
     except Exception:
-        raise ImageError(f"The {image.format} file is damaged and nothing of it can be decoded: {reason}.") from error
-    return image, f"damaged file: {reason}; the missing part was scored as it decodes (grey or black)"
+        raise ImageError(f"The {image.format} file is corrupt and nothing of it can be decoded: {reason}.") from error
+    return image, f"corrupt file: {reason}; the missing part was scored as it decodes (grey or black)"
 
 
 def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, list[str]]:

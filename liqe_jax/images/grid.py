@@ -46,7 +46,7 @@ def every_sth(grid: Grid, count: int) -> Int[np.ndarray, " P"]:
     """Indices 0, s, 2s, ... with s = N // count: at most `count`, all of them where N < count.
 
     s can be a multiple of the number of columns, and then every crop lies in the left column
-    (docs/architecture.md lists this among the reference's faults); `covered_share` tells.
+    (docs/architecture.md lists this among the reference's faults); `covered_share` measures it.
     """
     step = max(len(grid) // count, 1)
     return np.arange(min(count, len(grid))) * step

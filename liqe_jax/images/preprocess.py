@@ -70,13 +70,13 @@ class Preset:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def with_crops(self, crops: int | str | None) -> Preset:
-        """The same with another number of crops, which its name then tells: "paper-30", "even-all".
+        """The same with another number of crops, which its name then states: "paper-30", "even-all".
 
         Args:
           crops: at most so many per image, or "all" of the grid; None changes nothing.
 
         Raises:
-          UsageError: it is no such number.
+          UsageError: it is not such a number.
         """
         if crops is None or crops == self.count:
             return self

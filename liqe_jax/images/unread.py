@@ -56,7 +56,7 @@ def open_heic(encoded: bytes) -> ImageFile.ImageFile:
 
     Raises:
       ImportError: pi_heif is not installed.
-      Exception: the file is damaged.
+      Exception: the file is corrupt.
     """
     from pi_heif.as_plugin import HeifImageFile
 
@@ -90,6 +90,6 @@ def is_raw(image: Image.Image, encoded: bytes) -> bool:
     if image.format != "TIFF":
         return False
     tags = getattr(image, "tag_v2", {})
-    kind = tags.get(_SUBFILE, 0)  # of a damaged file it may be anything
+    kind = tags.get(_SUBFILE, 0)  # of a corrupt file it may be anything
     smaller = isinstance(kind, int) and bool(kind & _SMALLER)
     return smaller or _DNG_VERSION in tags or tags.get(_PHOTOMETRIC) in _OF_SENSOR or encoded[8:10] == b"CR"

@@ -35,7 +35,7 @@ def devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.D
     """One or several devices; for None that of `jax_default_device` where it is set, else all local ones.
 
     Raises:
-      UsageError: they are no devices.
+      UsageError: they are not devices.
     """
     if devices is None:
         default = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options

@@ -44,7 +44,7 @@ def load(
         command gives its own. Our folders hold theirs.
 
     Raises:
-      ModelError: not found, damaged, or its encoder is unknown.
+      ModelError: not found, corrupt, or its encoder is unknown.
       UsageError: unknown tasks or dtype, or devices that are none.
     """
     checkpoint = _with_cached_features(open_checkpoint(name_or_path, encoder), tasks, text_cache_folder)

@@ -135,7 +135,7 @@ class Model:
           image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
             grey [H, W], uint8 or floating in [0, 1]. RGB, not OpenCV's BGR.
           preprocess: "paper", "pyiqa", "even", or a `Preset` of your own; default the model's.
-          crops: how many to judge at most, or "all" of the grid; default the preset's fifteen.
+          crops: how many to score at most, or "all" of the grid; default the preset's fifteen.
           allow_truncated: score what can be decoded of a cut file.
           name: for the result's `image`; default the path, or "<array>" and the like.
 
@@ -195,7 +195,7 @@ class Model:
         """`wanted` images per call, or the default, rounded up to fill all devices.
 
         Raises:
-          UsageError: it is no number from 1.
+          UsageError: it is not a number from 1.
         """
         if wanted is None:
             return self.forward.batch_size()
@@ -253,7 +253,7 @@ class Model:
         return prepared
 
     def _damaged(self) -> str:
-        return f"{self.name} predicts NaN for this image: its weights are damaged."
+        return f"{self.name} predicts NaN for this image: its weights are corrupt."
 
     def _stream(self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int) -> Iterator[Score | Failure]:
         """Results in the order of the items."""

@@ -24,7 +24,7 @@ class Score:
       logits: mean logits of the prompts, [K].
       corners: (top, left) of the crops, in the image as resized.
       width, height: of the image as decoded, in pixels.
-      model, preprocess: names of what judged it.
+      model, preprocess: names of the model and the preset.
       tasks: the attributes and their labels.
       warnings: what a reader of the score should know.
     """

@@ -67,7 +67,7 @@ class SigLIPTokenizer(BaseTokenizer):
         except OSError as error:
             raise ModelError(f"Cannot read the tokenizer {path} ({printable(error)}).") from error
         except ValueError as error:
-            raise ModelError(f"The tokenizer {path} is damaged ({printable(error)}). Download it again.") from error
+            raise ModelError(f"The tokenizer {path} is corrupt ({printable(error)}). Download it again.") from error
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `tokenizer.json` as it was read."""
@@ -85,7 +85,7 @@ class SigLIPTokenizer(BaseTokenizer):
         try:
             backend = tokenizers.Tokenizer.from_str(self.content)
         except Exception as error:  # the library raises nothing more specific
-            raise ModelError(f"{FILE} is damaged ({printable(error)}). Download the model folder again.") from error
+            raise ModelError(f"{FILE} is corrupt ({printable(error)}). Download the model folder again.") from error
         kind = type(backend.model).__name__
         if kind not in _END_AND_PADDING:
             raise ModelError(
@@ -120,7 +120,7 @@ class SigLIPTokenizer(BaseTokenizer):
 
         Raises:
           UsageError: a sentence has more tokens than `context_length`.
-          ModelError: the file is damaged or belongs to something else.
+          ModelError: the file is corrupt or belongs to something else.
         """
         backend = self._backend
         end, padding = (self.vocab[token] for token in _END_AND_PADDING[type(backend.model).__name__])

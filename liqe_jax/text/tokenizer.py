@@ -70,7 +70,7 @@ class BaseTokenizer(abc.ABC):
         """Reads the tokenizer's files; None where there are none.
 
         Raises:
-          ModelError: the files are there but damaged.
+          ModelError: the files are there but corrupt.
         """
 
     @abc.abstractmethod
@@ -124,7 +124,7 @@ class Tokenizer(BaseTokenizer):
         """Reads `vocab.json` and `merges.txt`, or `tokenizer.json`; None where there is neither.
 
         Raises:
-          ModelError: the files are there but damaged.
+          ModelError: the files are there but corrupt.
         """
         folder = Path(folder)
         try:
@@ -138,7 +138,7 @@ class Tokenizer(BaseTokenizer):
                 return cls(model["vocab"], merges)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"The tokenizer in {folder} is damaged ({printable(error)}). Download the folder again."
+                f"The tokenizer in {folder} is corrupt ({printable(error)}). Download the folder again."
             ) from error
         return None
 

@@ -78,7 +78,7 @@ class Checkpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest checkpoint that can be read, or None where there are none at all.
 
-        Damaged ones that are newer are reported and set aside as `damaged-STEP`.
+        Corrupt ones that are newer are reported and set aside as `corrupt-STEP`.
 
         Args:
           like: a state of the same shapes.
@@ -95,7 +95,7 @@ class Checkpoints:
                 f"{', '.join(map(str, others))} find others. All hosts need the same --workdir: a folder that they "
                 "share (NFS), or gs://."
             )
-        damaged: dict[int, Exception | None] = {}
+        corrupt: dict[int, Exception | None] = {}
         for step in reversed(steps):
             found, fault = self._tried(step, like)
             if failing := which(_is_of_the_machine(fault)):
@@ -104,13 +104,13 @@ class Checkpoints:
                     "own messages say why. Start again when they can."
                 )
             if not which(fault is not None):
-                self._set_aside(damaged)
+                self._set_aside(corrupt)
                 return found
-            damaged[step] = fault
-        if damaged:
-            step, fault = next(iter(damaged.items()))
+            corrupt[step] = fault
+        if corrupt:
+            step, fault = next(iter(corrupt.items()))
             raise UsageError(
-                f"None of the checkpoints {sorted(damaged)} in {self._folder} can be read; step {step}: {fault}. "
+                f"None of the checkpoints {sorted(corrupt)} in {self._folder} can be read; step {step}: {fault}. "
                 "They were left as they are. Restore them from a copy if there is one; to begin anew, remove that "
                 "folder or choose another --workdir."
             )
@@ -119,24 +119,24 @@ class Checkpoints:
     def _tried(self, step: int, like: TrainState) -> tuple[tuple[TrainState, Progress] | None, Exception | None]:
         try:
             return self._read(step, like), None
-        # Whatever a damaged file makes Orbax raise, the checkpoint before it is the remedy.
+        # Whatever a corrupt file makes Orbax raise, the checkpoint before it is the remedy.
         except Exception as error:
             return None, error
 
-    def _set_aside(self, damaged: Mapping[int, Exception | None]) -> None:
+    def _set_aside(self, corrupt: Mapping[int, Exception | None]) -> None:
         """Renames checkpoints: what is wrong with them may be elsewhere, so they are kept."""
 
         def rename() -> None:
-            for step in damaged:
-                aside = self._folder / f"damaged-{step}"
+            for step in corrupt:
+                aside = self._folder / f"corrupt-{step}"
                 if aside.exists():
                     aside.rmtree()
                 (self._folder / str(step)).rename(aside)
 
-        if not damaged:
+        if not corrupt:
             return
-        for step, fault in damaged.items():
-            logging.warning("Checkpoint of step %d is damaged and is set aside as damaged-%d: %s", step, step, fault)
+        for step, fault in corrupt.items():
+            logging.warning("Checkpoint of step %d is corrupt and is set aside as corrupt-%d: %s", step, step, fault)
         on_first(rename)
         self._manager.reload()
 

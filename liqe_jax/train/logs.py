@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a progress line, metrics as JSONL, TensorBoard."""
+"""What a run reports while it runs: a progress line, metrics as JSONL, TensorBoard."""
 
 from __future__ import annotations
 

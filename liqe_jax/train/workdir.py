@@ -75,7 +75,7 @@ def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> No
 
 
 def check_same_run(folder: epath.Path, now: dict) -> None:
-    """Refuses to go on with another model's run, whose checkpoints would look damaged.
+    """Refuses to go on with another model's run, whose checkpoints would look corrupt.
 
     Args:
       folder: the run's.
@@ -91,7 +91,7 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
         before = dict(json.loads(written.read_text()))
     except (ValueError, TypeError) as error:
         raise UsageError(
-            f"{written} holds no settings of a run ({error}): it was damaged, or cut off when a run was killed. If you "
+            f"{written} holds no settings of a run ({error}): it is corrupt, or was cut off when a run was killed. If you "
             "give the settings that the run had, remove that file to go on; else choose another --workdir."
         ) from error
     if before.get(FORMAT) != VERSION:

@@ -88,7 +88,7 @@ def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encod
       encoder: the class of an encoder that is not part of this package.
 
     Raises:
-      ModelError: damaged, or its encoder is unknown.
+      ModelError: corrupt, or its encoder is unknown.
     """
     content = read_json(path)
     # Early CLIP checkpoints do not name their type.

@@ -49,7 +49,7 @@ def read_exported(path: str | os.PathLike) -> Checkpoint:
     """Reads what `write_exported` wrote, as a checkpoint without parameters.
 
     Raises:
-      ModelError: damaged, not of this kind, of a JAX that is too new or too old, or exported without the joint
+      ModelError: corrupt, not of this kind, of a JAX that is too new or too old, or exported without the joint
         distribution or with a fixed batch.
     """
     path = Path(path)
@@ -75,7 +75,7 @@ def read_exported(path: str | os.PathLike) -> Checkpoint:
         raise ModelError(f"{path} asks for the preset {printable(preset)}; this version has {', '.join(PRESETS)}.")
     try:
         program = export.deserialize(bytearray(serialized))
-    except Exception as error:  # a damaged buffer raises all sorts of things
+    except Exception as error:  # a corrupt buffer raises all sorts of things
         raise ModelError(
             f"{path} cannot be read by this version of JAX ({printable(error)}); it was written with jax "
             f"{printable(made_with)}. Export the model again."

@@ -49,7 +49,7 @@ def read_safetensors_with_metadata(path: Path) -> tuple[dict[str, np.ndarray], d
     """Arrays of a safetensors file, and its metadata.
 
     Raises:
-      ModelError: missing, cut or damaged, not a regular file, or with a data type that is not supported.
+      ModelError: missing, cut or corrupt, not a regular file, or with a data type that is not supported.
     """
     try:
         check_regular(path)
@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a model folder.
 
     Raises:
-      ModelError: missing, cut or damaged.
+      ModelError: missing, cut or corrupt.
     """
     try:
         content = bounded_io.read_json(path)

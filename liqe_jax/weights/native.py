@@ -135,7 +135,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
     manifest = _manifest(folder)
     for name in manifest["sha256"]:
         if Path(name).name != name or name in ("", ".."):
-            raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is no plain file name. It is refused.")
+            raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is not a plain file name. It is refused.")
         if not (folder / name).is_file():
             raise ModelError(f"{folder} lacks {name}. Copy the whole folder again.")
     # The weights are read while they are hashed, and used only if the hash is right.

@@ -36,7 +36,7 @@ def open_checkpoint(name_or_path: str | os.PathLike, encoder: type[Encoder] | st
       encoder: class or import path of an encoder that is not part of this package.
 
     Raises:
-      ModelError: not found, damaged, or its encoder is unknown.
+      ModelError: not found, corrupt, or its encoder is unknown.
     """
     name = os.fspath(name_or_path)
     if os.path.exists(name):
@@ -63,7 +63,7 @@ def _open_known(name: str) -> Checkpoint:
     known, converted = KNOWN_MODELS[name], models_folder() / name
     by_hand = models_folder() / known.file
     if converted.exists():
-        # A damaged conversion is made again, and so is one of a file that was replaced since; another process may be
+        # A corrupt conversion is made again, and so is one of a file that was replaced since; another process may be
         # just about it.
         with contextlib.suppress(ModelError, OSError):
             checkpoint = read_model(converted)
@@ -110,7 +110,7 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 
     Raises:
       ModelError: names, shapes or types are not the checkpoint's.
-      UsageError: `params` is no dictionary.
+      UsageError: `params` is not a dictionary.
     """
     if not isinstance(params, Mapping):
         raise UsageError(

@@ -102,6 +102,6 @@ def seen_in_training(provenance: Provenance, path: str) -> str | None:
         if pattern and re.search(rf"(^|/){pattern}$", posix):
             return (
                 f"looks like {entry.dataset}, on which {provenance.name} was trained ({entry.split}): "
-                "it may have seen this image, so the score is no test result"
+                "it may have seen this image, so the score is not a test result"
             )
     return None

@@ -59,7 +59,7 @@ def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = No
       encoder: class or import path of an encoder that is not part of this package.
 
     Raises:
-      ModelError: something is missing or damaged, or the encoder is unknown.
+      ModelError: something is missing or corrupt, or the encoder is unknown.
     """
     path = Path(path)
     if not path.exists():
@@ -149,7 +149,7 @@ def shard_names(index: Path) -> list[str]:
     """The files beside an index that hold its arrays.
 
     Raises:
-      ModelError: damaged, or it names files elsewhere.
+      ModelError: corrupt, or it names files elsewhere.
     """
     places = read_json(index).get("weight_map")
     names = list(places.values()) if isinstance(places, dict) else []
@@ -167,7 +167,7 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
             tree = msgpack_restore(mapped)  # type: ignore[arg-type]  # takes any buffer
         # A scalar such as logit_scale comes back as a NumPy number.
         return {name: np.asarray(leaf) for name, leaf in flatten_dict(tree.get("params", tree), sep="/").items()}
-    except Exception as error:  # a damaged stream raises all sorts of things
+    except Exception as error:  # a corrupt stream raises all sorts of things
         raise ModelError(f"{path} cannot be read as Flax msgpack ({printable(error)}). Download it again.") from error
 
 
@@ -214,7 +214,7 @@ def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarra
     others = [f"{printable(name)} ({type(value).__name__})" for name, value in content.items() if name not in arrays]
     if others:
         raise ModelError(
-            f"{path} holds things that are no tensors where a state dict was expected: {', '.join(others[:6])}. "
+            f"{path} holds things that are not tensors where a state dict was expected: {', '.join(others[:6])}. "
             f"Expected names to tensors, or one of {', '.join(_WRAPPERS)}."
         )
     for prefix in _PREFIXES:

@@ -39,7 +39,7 @@ def entry(folder: str | os.PathLike, checkpoint: Checkpoint, tasks: TaskSet) -> 
 
 
 def read(path: Path, tasks: TaskSet, checkpoint: Checkpoint) -> Float[np.ndarray, "K D"] | None:
-    """Features from an entry; None where there is none or it is damaged."""
+    """Features from an entry; None where there is none or it is corrupt."""
     try:
         features = read_safetensors(path)[_NAME]
     except (ModelError, KeyError):

@@ -32,7 +32,7 @@ _STORAGE_DTYPES: Mapping[str, np.dtype] = {
     "BoolStorage": np.dtype(np.bool_),
 }
 
-# Tensors may share a storage, as tied weights do, and one that torch.Tensor.expand made repeats its own; a damaged
+# Tensors may share a storage, as tied weights do, and one that torch.Tensor.expand made repeats its own; a corrupt
 # file would fill the memory so. How often all of a storage may come, and how many elements beyond that in a whole file.
 _MOST_SHARED, _MOST_REPEATED = 4, 1 << 22
 
@@ -74,19 +74,19 @@ class Tensor:
 
     def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]):
         if not isinstance(storage, Storage):
-            raise ModelError("The checkpoint builds a tensor from something that is no storage; it is damaged.")
+            raise ModelError("The checkpoint builds a tensor from something that is not a storage; it is corrupt.")
         shape, stride = tuple(map(int, shape)), tuple(map(int, stride))
         # as_strided reads whatever it is told to, so the bounds have to hold.
         last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
         if offset < 0 or min((*shape, *stride), default=0) < 0 or (0 not in shape and last >= storage.length):
             raise ModelError(
                 f"A tensor of shape {printable(shape)}, strides {printable(stride)} and offset {quoted(offset)} "
-                f"exceeds its storage of {storage.length} elements: the file is damaged. Download it again."
+                f"exceeds its storage of {storage.length} elements: the file is corrupt. Download it again."
             )
         if not storage.use(math.prod(shape)):
             raise ModelError(
                 f"A tensor of shape {printable(shape)} repeats its storage of {storage.length} elements, as others may "
-                "have before; it is damaged, or was expanded: save it again with torch after .contiguous()."
+                "have before; it is corrupt, or was expanded: save it again with torch after .contiguous()."
             )
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
@@ -110,7 +110,7 @@ def _rebuild_parameter(tensor: Tensor, *_: object) -> Tensor:
 
 def _number_from_bytes(dtype: np.dtype, raw: bytes) -> object:
     if not isinstance(dtype, np.dtype) or dtype.hasobject or len(raw) != dtype.itemsize:
-        raise ModelError("The checkpoint holds a NumPy number that is damaged or no number.")
+        raise ModelError("The checkpoint holds a NumPy number that is corrupt or no number.")
     return np.frombuffer(raw, dtype)[0].item()
 
 
@@ -168,7 +168,7 @@ class _Unpickler(pickle._Unpickler):
     """Python's own unpickler, with names from the list above and nothing set on what they built.
 
     Its faster twin in C lets a pickle set attributes of any object, a checked tensor's shape
-    for one, and reserves memory for as many memoised objects as a damaged byte says.
+    for one, and reserves memory for as many memoised objects as a corrupt byte says.
     """
 
     stack: list[Any]
@@ -260,13 +260,13 @@ def unpickle(file: BinaryIO, load_storage: Callable[[tuple], Storage] | None, pa
       path: for messages.
 
     Raises:
-      ModelError: the pickle is damaged, or asks for anything else than to build data.
+      ModelError: the pickle is corrupt, or asks for anything else than to build data.
     """
     try:
         return _Unpickler(file, load_storage, path).load()
     except ModelError:
         raise
-    except Exception as error:  # damaged pickles raise all sorts of things
+    except Exception as error:  # corrupt pickles raise all sorts of things
         reason = printable(error) or "it ends too early"
         raise ModelError(
             f"{path} is not a readable PyTorch checkpoint: {printable(reason)}. Download it again."
@@ -285,5 +285,5 @@ def storage_dtype(kind: Any) -> np.dtype:
 def checked_key(key: object) -> str:
     """The name of a storage; hashing nested tuples instead would take time exponential in their depth."""
     if not isinstance(key, str):
-        raise ModelError(f"A storage is called {quoted(key)}; torch calls it by a string. The file is damaged.")
+        raise ModelError(f"A storage is called {quoted(key)}; torch calls it by a string. The file is corrupt.")
     return key

@@ -66,7 +66,7 @@ class _Resolver:
             self._done[id(value)] = whole, count
         found = self._done[id(value)]
         if found is None:
-            raise ModelError("The checkpoint holds a container that contains itself; it is damaged.")
+            raise ModelError("The checkpoint holds a container that contains itself; it is corrupt.")
         return found
 
 
@@ -123,7 +123,7 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
     content = unpickle(file, load_storage, path)
     for key in unpickle(file, None, path):
         if checked_key(key) not in storages:
-            raise ModelError(f"{path} lists a storage {quoted(key)} that no tensor uses. It is damaged.")
+            raise ModelError(f"{path} lists a storage {quoted(key)} that no tensor uses. It is corrupt.")
         storage = storages[key]
         (length,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
         size = storage.length * storage.dtype.itemsize
@@ -135,7 +135,7 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
 
 
 class _Bounded(io.BufferedReader):
-    """Python reserves as many bytes as it is asked to read, and damaged files ask for gigabytes."""
+    """Python reserves as many bytes as it is asked to read, and corrupt files ask for gigabytes."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > io.DEFAULT_BUFFER_SIZE:
@@ -147,7 +147,7 @@ def read_torch(path: str | os.PathLike) -> Any:
     """Reads what `torch.save` wrote: nested containers, with tensors as NumPy arrays.
 
     Raises:
-      ModelError: the file is missing, cut, damaged, no checkpoint, or asks to call anything
+      ModelError: the file is missing, cut, corrupt, no checkpoint, or asks to call anything
         that does not merely rebuild data.
     """
     name = os.fspath(path)
@@ -164,10 +164,10 @@ def read_torch(path: str | os.PathLike) -> Any:
     except OSError as error:
         raise ModelError(f"Cannot read {name}: {error.strerror or error}. Check the path.") from error
     except zipfile.BadZipFile as error:
-        raise ModelError(f"{name} is a damaged zip file ({error}). Download it again.") from error
+        raise ModelError(f"{name} is a corrupt zip file ({error}). Download it again.") from error
     except ModelError:
         raise
-    except Exception as error:  # damaged files raise all sorts of things
+    except Exception as error:  # corrupt files raise all sorts of things
         raise ModelError(
             f"{name} is not a readable PyTorch checkpoint: {printable(repr(error))}. Download it again."
         ) from error

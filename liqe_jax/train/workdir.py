@@ -91,8 +91,8 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
         before = dict(json.loads(written.read_text()))
     except (ValueError, TypeError) as error:
         raise UsageError(
-            f"{written} holds no settings of a run ({error}): it is corrupt, or was cut off when a run was killed. If you "
-            "give the settings that the run had, remove that file to go on; else choose another --workdir."
+            f"{written} holds no settings of a run ({error}): it is corrupt, or was cut off when a run was killed. To "
+            "go on with the settings that the run had, remove that file; else choose another --workdir."
         ) from error
     if before.get(FORMAT) != VERSION:
         raise UsageError(

@@ -14,7 +14,8 @@ NPM := $(shell command -v npm)
 score: $(VENV)/.score ## score the sample photographs; with another model: make score MODEL=path-or-name
 	$(BIN)/liqe score samples $(if $(strip $(MODEL)),--model '$(MODEL)')
 
-test: $(VENV)/.test $(if $(NPM),web) ## run the tests; those of the page in the browser need npm
+test: $(VENV)/.test ## run the tests; those of the page in the browser need npm and its registry
+	$(if $(NPM),-$(MAKE) web)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebook: $(VENV)/.test ## execute the notebook, outputs in place

@@ -59,7 +59,7 @@ def test_without_a_stated_digest_nothing_is_compared(weights):
     assert read_model(source).parameter_count
 
 
-def test_a_damaged_file_is_told_by_its_digest(weights):
+def test_a_corrupt_file_is_told_by_its_digest(weights):
     state(weights)
     weights.write_bytes(weights.read_bytes()[:-100_000])
     with pytest.raises(ModelError, match="is cut or altered"):

@@ -369,7 +369,7 @@ def test_own_folder_with_every_column(prepared):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("image,score\na.jpg,1\n", "no column mos; it has image, score"),
+        ("image,score\na.jpg,1\n", "no column mos; its columns are image, score"),
         ("image,mos\na.jpg,good\n", "row 2: expected a number, got 'good'"),
         ("image,mos\na.jpg,nan\n", "expected a number"),
         ("image,mos\na.jpg,1\n./a.jpg,2\n", r"row 3: a\.jpg is in row 2 already"),

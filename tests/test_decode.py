@@ -840,7 +840,7 @@ def test_threads_get_the_same_pixels():
     "warnings_are", ["errors", pytest.param("ignored", marks=pytest.mark.filterwarnings("ignore::Warning"))]
 )
 @pytest.mark.parametrize("form", ["JPEG", "progressive JPEG", "PNG", "WEBP", "GIF", "TIFF", "LZW TIFF", "AVIF"])
-def test_damaged_bytes_give_an_image_or_an_image_error(form: str, warnings_are: str):
+def test_corrupt_bytes_give_an_image_or_an_image_error(form: str, warnings_are: str):
     rng = np.random.default_rng(list(form.encode()))
     encoded = encode(
         picture(24, 32),

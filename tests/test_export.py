@@ -146,7 +146,7 @@ def test_scoring_refuses_programs_of_another_form(small, tmp_path, arguments, sa
         load(path)
 
 
-def test_damaged_files_are_refused(stablehlo, tmp_path):
+def test_corrupt_files_are_refused(stablehlo, tmp_path):
     with zipfile.ZipFile(stablehlo) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     described = json.loads(content[DESCRIPTION])

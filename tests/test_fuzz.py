@@ -1,6 +1,6 @@
 """Files of any content: every reader gives an error of ours or a result, within 5 s and 1 GB.
 
-Twenty seconds in all, or as long as LIQE_FUZZ_SECONDS says, which is a minute in CI; the same examples every time, and
+Twenty seconds in all, or as long as LIQE_FUZZ_SECONDS says; the same examples every time, and
 more of them with more time.
 """
 

@@ -166,7 +166,7 @@ def test_maps_and_crops_work(wide):
     np.testing.assert_allclose(maps[0], maps[1], atol=0.05)
 
 
-def test_damaged_weights_are_no_score(params):
+def test_corrupt_weights_are_no_score(params):
     flat = flatten_dict(jax.tree.map(np.asarray, params), sep="/")
     name = "vision_model/encoder/layers/0/mlp/fc1/kernel"
     flat[name] = np.full_like(flat[name], np.nan)

@@ -64,7 +64,7 @@ def test_unknown_tasks_and_presets_are_named(model, model_folder, photo, wrong):
         model.score(photo, preprocess=wrong)
 
 
-def test_a_map_of_damaged_weights_is_refused(model, photo):
+def test_a_map_of_corrupt_weights_is_refused(model, photo):
     corrupt = made(model, params=jax.tree.map(lambda leaf: leaf * np.nan, model.params))
     with pytest.raises(ModelError, match="predicts NaN"):
         corrupt.quality_map(photo)

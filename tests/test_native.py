@@ -215,7 +215,7 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["../config.json", "/etc/hostname", "sub/config.json", "..", "", "."])
 def test_a_manifest_that_names_other_folders_is_refused(folder: Path, name: str) -> None:
     change_manifest(folder, lambda manifest: manifest["sha256"].update({name: "0" * 64}))
-    with pytest.raises(ModelError, match=r"liqe\.json lists .* no plain file name"):
+    with pytest.raises(ModelError, match=r"liqe\.json lists .* not a plain file name"):
         read_model(folder)
 
 
@@ -259,7 +259,7 @@ def test_a_manifest_must_list_every_file(folder: Path, name: str) -> None:
     ],
     ids=str,
 )
-def test_a_damaged_manifest_is_refused(folder: Path, change: dict) -> None:
+def test_a_corrupt_manifest_is_refused(folder: Path, change: dict) -> None:
     change_manifest(folder, lambda manifest: manifest.update(change))
     with pytest.raises((ModelError, UsageError), match=r"liqe\.json"):
         read_model(folder)

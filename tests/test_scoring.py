@@ -307,7 +307,7 @@ def test_bfloat16_stays_close(model_folder, pictures, alone):
         assert rounded.score(picture).quality == pytest.approx(exact.quality, abs=0.02)
 
 
-def test_damaged_weights_give_a_failure_not_a_number(model, checkpoint, photo):
+def test_corrupt_weights_give_a_failure_not_a_number(model, checkpoint, photo):
     flat = dict(checkpoint.flat)
     name = "vision_model/encoder/layers/1/mlp/fc2/kernel"
     flat[name] = np.full_like(flat[name], np.nan)

@@ -47,7 +47,7 @@ def test_features_are_computed_once_for_each_file_and_task_set(file, tmp_path, c
     assert computed == ["quality", "quality_scene", "quality"]
 
 
-def test_a_damaged_entry_is_made_again(file, tmp_path, computed):
+def test_a_corrupt_entry_is_made_again(file, tmp_path, computed):
     first = features(file, tmp_path / "cache")
     (kept,) = (tmp_path / "cache").iterdir()
     good = kept.read_bytes()

@@ -177,7 +177,7 @@ def test_a_failing_machine_costs_no_checkpoint(workdir, failure, monkeypatch):
     assert steps_in(workdir) == ["2", "4"]
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(workdir):
+def test_a_run_whose_checkpoints_are_all_corrupt_does_not_begin_anew(workdir):
     for path in (workdir / "checkpoints").rglob("*"):
         if path.is_file() and path.stat().st_size > 10_000:
             path.write_bytes(bytes(path.stat().st_size))

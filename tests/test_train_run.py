@@ -64,7 +64,7 @@ def test_sigterm_saves_and_exits_with_0(tmp_path):
     assert Checkpoints(str(workdir / "checkpoints"), 3).steps() == [stopped]
 
 
-def test_a_damaged_checkpoint_is_passed_over(uninterrupted, tmp_path):
+def test_a_corrupt_checkpoint_is_passed_over(uninterrupted, tmp_path):
     workdir = tmp_path / "corrupt"
     shutil.copytree(uninterrupted, workdir)
     newest = workdir / "checkpoints" / "12"

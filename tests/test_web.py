@@ -26,7 +26,8 @@ PATIENCE = 300_000  # milliseconds, on a very busy machine
 
 
 def missing(hint: str) -> None:
-    pytest.fail(hint) if os.environ.get("CI") == "true" else pytest.skip(hint)
+    # CI may have no way to npm's registry; the public workflow has one, and sets this.
+    pytest.fail(hint) if os.environ.get("LIQE_REQUIRE_WEB") == "1" else pytest.skip(hint)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

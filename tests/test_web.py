@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import liqe_jax
+from liqe_jax.scoring.shown import shown_label
 
 from .browser import headless, installed, sticking_out
 from .conftest import SAMPLES, photograph
@@ -121,7 +122,10 @@ def test_scores_and_maps_are_those_of_python(desk, url, nano, tmp_path):
     first = desk.locator(".photo").first
     score = nano.score(files[0])
     assert score.scene.replace("_", " ") in first.locator(".scene").inner_text()
-    assert score.distortion in first.locator(".distortion").inner_text()
+    shown = shown_label(score.to_dict(), "distortion", nano.tasks.attributes)
+    assert shown in first.locator(".distortion").inner_text()
+    blurred = desk.locator(".photo", has_text="cat_blur.jpg")
+    assert "blur" in blurred.locator(".distortion").inner_text()
     caption = first.locator("figure.map figcaption", has_text="lowest")
     caption.wait_for()
     quality = nano.quality_map(files[0]).quality

@@ -94,7 +94,7 @@ function scored(photograph, { quality, probabilities, notes, size, shown }) {
   for (const { name, labels, values } of attributes) {
     if (values) continue;
     const part = element("span", name);
-    part.append(element("small", "", name), labelOf(labels[likeliest(probabilities[name])]));
+    part.append(element("small", "", name), shownLabel(name, labels, probabilities[name], quality));
     parts.push(part);
   }
   summary.replaceChildren(thumb, ...parts, notesLine);
@@ -194,6 +194,15 @@ function chart({ name, labels }, shares) {
 
 function likeliest(shares) {
   return shares.indexOf(Math.max(...shares));
+}
+
+// As liqe_jax/scoring/shown.py: a distortion only where the quality says that there is one.
+function shownLabel(name, labels, shares, quality) {
+  const index = likeliest(shares);
+  const scale = attributes.find((attribute) => attribute.name === "quality").values;
+  const [low, high] = [Math.min(...scale), Math.max(...scale)];
+  const none = name === "distortion" && (quality >= low + 0.625 * (high - low) || shares[index] < 0.5);
+  return none ? "none stands out" : labelOf(labels[index]);
 }
 
 function labelOf(label) {

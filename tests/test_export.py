@@ -76,7 +76,8 @@ def test_stablehlo_runs_on_all_platforms_and_needs_no_liqe_jax(sharp, stablehlo)
     assert set(program.platforms) == {"cpu", "cuda", "tpu"}
     crops = np.stack([sharp.crops(PICTURES[0])] * 2)
     (joint,) = program.call(crops)
-    np.testing.assert_allclose(joint[1], sharp.score(PICTURES[0]).joint, atol=1e-6)
+    # XLA compiles another program for two images than for one, and logits near 100 are 8e-6 apart in float32.
+    np.testing.assert_allclose(joint[1], sharp.score(PICTURES[0]).joint, rtol=8e-6, atol=1e-6)
 
 
 def test_a_bfloat16_program_says_so(small, tmp_path):

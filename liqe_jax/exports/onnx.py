@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from liqe_jax.encoders.platforms import one_form
 from liqe_jax.errors import UsageError
 from liqe_jax.exports.program import INPUT, Program
@@ -34,7 +36,8 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
             f"ONNX export is float32 or int8; got {description['dtype']}, whose sums in float32 ONNX does not have."
         )
     jax2onnx, onnx = require("jax2onnx", "onnx"), require("onnx", "onnx")
-    with one_form(), _quiet("jax2onnx", "onnx_ir"):
+    # jax2onnx 0.17 does not convert a function of JAX that is compiled by itself, such as softmax, with JAX 0.12.
+    with one_form(), jax.disable_jit(), _quiet("jax2onnx", "onnx_ir"):
         model = jax2onnx.to_onnx(
             program.function,
             [program.crops],

@@ -16,7 +16,7 @@ import pytest
 
 from liqe_jax.app.document import document
 from liqe_jax.app.photograph import MAX_MAP_CROPS, map_upload, score_upload
-from liqe_jax.app.serve import MOST_REQUESTS, _Handler, _listen
+from liqe_jax.app.serve import MOST_CONNECTIONS, MOST_REQUESTS, _Handler, _listen
 from liqe_jax.cli.main import main
 from liqe_jax.errors import ImageError, UsageError
 from liqe_jax.images.preprocess import PRESETS
@@ -114,6 +114,21 @@ def test_too_many_requests_are_refused(server):
     finally:
         server.slots.release(MOST_REQUESTS)
     assert ask(server, "/score", CAT)[0] == 200
+
+
+def test_too_many_connections_are_closed(server):
+    """Silent ones too, before each of them has a thread."""
+    for _ in range(MOST_CONNECTIONS):
+        assert server.connections.acquire(timeout=30)
+    before = threading.active_count()
+    try:
+        for _ in range(20):
+            with socket.create_connection(server.server_address, timeout=30) as visitor:
+                assert visitor.recv(1) == b""
+        assert threading.active_count() == before
+    finally:
+        server.connections.release(MOST_CONNECTIONS)
+    assert ask(server, "/")[0] == 200
 
 
 def test_uploads_are_never_written(model, monkeypatch):

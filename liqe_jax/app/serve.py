@@ -22,8 +22,11 @@ from liqe_jax.scoring.model import Model
 
 FIRST_PORT, PORTS = 7860, 100  # where Hugging Face Spaces expect a page, and how many ports are tried from there
 
-# Requests that are answered at the same time; one is scored, and the others wait or upload.
+# Photographs that are uploaded, wait or are scored at the same time: so many times --max-megabytes are in memory.
 MOST_REQUESTS = 32
+
+# Open connections, each of which has a thread; a browser opens up to six. More are closed at once.
+MOST_CONNECTIONS = 256
 
 # Seconds that a connection may be silent, so that idle ones end.
 PATIENCE = 60.0
@@ -92,12 +95,27 @@ class _Server(ThreadingHTTPServer):
         self.model, self.preset = model, preset
         self.most_bytes = int(max_megabytes * 2**20)
         self.slots, self.scoring = threading.BoundedSemaphore(MOST_REQUESTS), threading.Lock()
+        self.connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
         body = _BODY.format(about=about(model, preset.name), megabytes=max_megabytes)
         page, self.policy = document("LIQE", body, ("photographs.js", "app.js"), {"megabytes": max_megabytes})
         self.page = page.encode()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Starts a thread for a connection, or closes it where there are too many."""
+        if self.connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers on a connection and gives its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A visitor who left, which is no error; others are answered by the handler."""
+        """Ignores a visitor who left; the handler answers all other errors."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -83,7 +83,7 @@ def distorted(photos: list[Image.Image], section: str) -> Iterator[Picture]:
 
 
 class Figures(NamedTuple):
-    """How well scores agree with the opinions on one section's images."""
+    """How well scores agree with the MOS on one section's images."""
 
     images: int
     srcc: float

@@ -76,7 +76,7 @@ def test_the_numbers_are_those_of_score(server, model, name):
 
 
 def test_bad_files_and_requests_are_answered_in_words(server):
-    assert "Not an image" in json.loads(ask(server, "/score", b"this is no image")[1])["error"]
+    assert "Not an image" in json.loads(ask(server, "/score", b"this is not an image")[1])["error"]
     assert "Drop the whole file." in json.loads(ask(server, "/score", CAT[: len(CAT) // 2])[1])["error"]
     status, answer, _ = ask(server, "/score", bytes(1_200_000))
     assert status == 413

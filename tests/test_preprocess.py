@@ -246,7 +246,7 @@ def test_whole_grid():
 
 
 def test_even_says_where_it_does_not_reach():
-    """Fifteen crops are no panorama; of an ordinary photograph they reach everything."""
+    """Fifteen crops do not cover a panorama; of an ordinary photograph they reach everything."""
     wide = prepare(DecodedImage(np.zeros((768, 10000, 3), np.uint8)), PRESETS["even"])
     assert any("reach only" in told and "of the width; more crops reach more" in told for told in wide.warnings)
     for height, width in ((768, 1024), (1024, 768), (768, 1366), (1662, 768), (512, 341), (224, 300)):

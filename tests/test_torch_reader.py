@@ -551,7 +551,7 @@ def test_damage_never_raises_anything_else_or_fills_the_memory(save, tmp_path: P
 
 
 def test_damage_inside_the_pickle_is_refused_too(tmp_path: Path) -> None:
-    # Zip's checksum would stop most damage early; so the archive is made around corrupt pickles.
+    # Zip's checksum would find most faults early; so the archive is made around corrupt pickles.
     buffer = io.BytesIO()
     torch.save({"state_dict": {"a": torch.ones(4, 5), "b": torch.ones(3)}, "x": [np.float64(3)]}, buffer)
     with zipfile.ZipFile(buffer) as source:

@@ -29,7 +29,7 @@ def export(
 ) -> dict[str, Any]:
     """Writes a model as StableHLO or ONNX: crops in, predictions out, normalisation and sentences inside.
 
-    The input is `crops`, uint8 [images, crops, S, S, 3], RGB; S is the model's crop size. The description tells names
+    The input is `crops`, uint8 [images, crops, S, S, 3], RGB; S is the model's crop size. The description holds names
     and shapes of the outputs, labels, and how crops are made (docs/export.md).
 
     Args:

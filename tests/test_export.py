@@ -176,6 +176,23 @@ def test_corrupt_files_are_refused(stablehlo, tmp_path):
         load(tmp_path / "bomb.stablehlo")
 
 
+def test_a_program_that_calls_python_is_refused_and_not_run(stablehlo, tmp_path):
+    def program(crops):
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        leak = jax.ffi.ffi_call("xla_python_cpu_callback", shape, has_side_effect=True)(descriptor=np.int64(1))
+        return (jnp.zeros((crops.shape[0], *JOINT.shape)) + leak,)
+
+    (free,) = jax_export.symbolic_shape("images")
+    crops = jax.ShapeDtypeStruct((free, 15, 96, 96, 3), jnp.uint8)
+    allowed = [jax_export.DisabledSafetyCheck.custom_call("xla_python_cpu_callback")]
+    written = jax_export.export(jax.jit(program), platforms=["cpu"], disabled_checks=allowed)(crops)
+    with zipfile.ZipFile(stablehlo) as archive, zipfile.ZipFile(tmp_path / "x.stablehlo", "w") as changed:
+        changed.writestr(DESCRIPTION, archive.read(DESCRIPTION))
+        changed.writestr(PROGRAM, bytes(written.serialize()))
+    with pytest.raises(ModelError, match=r"calls xla_python_cpu_callback, .* It is refused"):
+        load(tmp_path / "x.stablehlo")
+
+
 def test_the_command_exports_and_scores(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LIQE_HOME", str(tmp_path / "home"))
     path = tmp_path / "tiny.stablehlo"

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from jax import export
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import chlo, stablehlo
 
 from liqe_jax.bounded_io import check_regular, parse_json
 from liqe_jax.encoders.exported import ExportedModel
@@ -30,6 +32,11 @@ PROGRAM, DESCRIPTION = "program.jax_export", "liqe.json"
 
 # Of the description, which has a few kilobytes, and of the program.
 _MOST_DESCRIPTION, _MOST_PROGRAM = 10_000_000, 20_000_000_000
+
+
+# Functions outside of the program that it may call: checks of free sizes. Mathematics without an operation of its own
+# in StableHLO begins with "mhlo.". Others, such as JAX's callbacks into Python, take addresses that a file could forge.
+_CALLS, _MATHEMATICS = frozenset({"shape_assertion"}), "mhlo."
 
 
 def write_exported(path: Path, program: export.Exported, description: Mapping[str, Any]) -> None:
@@ -49,8 +56,8 @@ def read_exported(path: str | os.PathLike) -> Checkpoint:
     """Reads what `write_exported` wrote, as a checkpoint without parameters.
 
     Raises:
-      ModelError: corrupt, not of this kind, of a JAX that is too new or too old, or exported without the joint
-        distribution or with a fixed batch.
+      ModelError: corrupt, not of this kind, of a JAX that is too new or too old, exported without the joint
+        distribution or with a fixed batch, or the program calls functions outside of itself.
     """
     path = Path(path)
     try:
@@ -75,11 +82,18 @@ def read_exported(path: str | os.PathLike) -> Checkpoint:
         raise ModelError(f"{path} asks for the preset {printable(preset)}; this version has {', '.join(PRESETS)}.")
     try:
         program = export.deserialize(bytearray(serialized))
+        calls = _calls(program)
     except Exception as error:  # a corrupt buffer raises all sorts of things
         raise ModelError(
             f"{path} cannot be read by this version of JAX ({printable(error)}); it was written with jax "
             f"{printable(made_with)}. Export the model again."
         ) from error
+    foreign = sorted(call for call in calls - _CALLS if not call.startswith(_MATHEMATICS))
+    if foreign:
+        raise ModelError(
+            f"The program in {path} calls {printable(foreign[0])}, which is not a part of it. It is refused, since "
+            "such calls could run anything."
+        )
     count = len(tasks.prompts)
     if len(program.in_avals) != 1 or [aval.shape[1:] for aval in program.out_avals] != [tasks.shape]:
         raise ModelError(f"The program in {path} does not compute what its description says. Export the model again.")
@@ -87,6 +101,23 @@ def read_exported(path: str | os.PathLike) -> Checkpoint:
     encoder = ExportedModel(size, count, dtype, digest, program)
     features = np.zeros((count, count), np.float32)  # the program has its own
     return Checkpoint({}, encoder, provenance, tasks, text_features=features, preprocess=preset)
+
+
+def _calls(program: export.Exported) -> set[str]:
+    """Names of the functions that a program calls outside of itself."""
+    found = set()
+
+    def visit(operation: ir.Operation) -> ir.WalkResult:
+        if operation.name == "stablehlo.custom_call":
+            found.add(ir.StringAttr(operation.attributes["call_target_name"]).value)
+        return ir.WalkResult.ADVANCE
+
+    with ir.Context() as context:
+        stablehlo.register_dialect(context)
+        chlo.register_dialect(context)
+        module = stablehlo.deserialize_portable_artifact(context, bytes(program.mlir_module_serialized))
+        module.operation.walk(visit)
+    return found
 
 
 def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

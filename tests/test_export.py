@@ -14,11 +14,13 @@ import pytest
 from jax import export as jax_export
 
 import liqe_jax
+from liqe_jax.cli import export as command
 from liqe_jax.cli.main import main
 from liqe_jax.encoders.depthwise import convolution, depthwise
 from liqe_jax.encoders.platforms import one_form
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.exports.program import outputs_of, steps
+from liqe_jax.exports.export import FORMATS
+from liqe_jax.exports.program import OUTPUTS, outputs_of, steps
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
@@ -191,6 +193,11 @@ def test_a_program_that_calls_python_is_refused_and_not_run(stablehlo, tmp_path)
         changed.writestr(PROGRAM, bytes(written.serialize()))
     with pytest.raises(ModelError, match=r"calls xla_python_cpu_callback, .* It is refused"):
         load(tmp_path / "x.stablehlo")
+
+
+def test_the_command_offers_what_there_is():
+    """It repeats the names, so that `--help` imports no JAX."""
+    assert (command.FORMATS, command.OUTPUTS) == (FORMATS, OUTPUTS)
 
 
 def test_the_command_exports_and_scores(small, tmp_path, capsys, monkeypatch):

@@ -76,14 +76,14 @@ def torch_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     stored = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (CROPS, 3, CROP_SIZE, CROP_SIZE), np.uint8))
     files = sorted(folder.glob("*.jpg"))
 
-    def judge(pixels: torch.Tensor) -> float:
+    def score(pixels: torch.Tensor) -> float:
         with torch.inference_mode(), autocast():
             features = torch.nn.functional.normalize(model(pixel_values=pixels).image_embeds.float(), dim=-1)
             joint = (100 * features @ text.T).mean(0).softmax(0).view(5, 99)
             return float(joint.sum(1) @ torch.arange(1.0, 6.0))
 
     def compute() -> float:
-        return judge((stored.float() / 255 - mean) / std)
+        return score((stored.float() / 255 - mean) / std)
 
     def load(path: Path) -> torch.Tensor:
         image = Image.open(path).convert("RGB")
@@ -92,7 +92,7 @@ def torch_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
         grid = grid.permute(1, 2, 0, 3, 4).reshape(-1, 3, CROP_SIZE, CROP_SIZE)
         return grid[torch.arange(CROPS) * (len(grid) // CROPS)]
 
-    return {"compute": compute, "files": lambda: sum(judge(load(path)) for path in files)}
+    return {"compute": compute, "files": lambda: sum(score(load(path)) for path in files)}
 
 
 def work(contender: str, folder: Path) -> None:

@@ -48,7 +48,7 @@ class Checkpoint:
     features_of: tuple[np.ndarray, Flat] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # `dataclasses.replace` with other parameters leaves the record as it was, and so tells on them.
+        # `dataclasses.replace` with other parameters leaves the record as it was, so it shows that they changed.
         if self.text_features is None:
             object.__setattr__(self, "features_of", None)
         elif self.features_of is None or self.features_of[0] is not self.text_features:

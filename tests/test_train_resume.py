@@ -16,6 +16,7 @@ import pytest
 from liqe_jax import UsageError
 from liqe_jax.train.best import export_folder
 from liqe_jax.train.checkpoints import Checkpoints, digest
+from liqe_jax.train.logs import Logs
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.objective import LOSSES
 from liqe_jax.train.start import starting_checkpoint
@@ -51,10 +52,27 @@ def steps_in(workdir: Path) -> list[str]:
     return sorted(path.name for path in (workdir / "checkpoints").iterdir())
 
 
+def test_metrics_survive_a_kill_while_they_are_written(tmp_path, monkeypatch):
+    logs, file = Logs(str(tmp_path), True, 0), tmp_path / "metrics.jsonl"
+    logs.write(1, {"loss": 0.5})
+    before = file.read_text()
+
+    def cut_off(path, text):
+        open(path, "w").close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(logs._file), "write_text", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        logs.write(2, {"loss": 0.4})
+    logs.close()
+    assert json.loads(before) == {"step": 1, "loss": 0.5}
+    assert file.read_text() == before
+
+
 @pytest.mark.parametrize("content", ["", "[1]", '{"seed": '])
 def test_settings_that_were_cut_off_are_an_error(workdir, content):
     (workdir / "config.json").write_text(content)
-    with pytest.raises(UsageError, match=r"config\.json holds no settings of a run .*remove that file to go on"):
+    with pytest.raises(UsageError, match=r"config\.json holds no settings of a run .*To go on .*, remove that file"):
         train_and_evaluate(resumable_config(), str(workdir))
     assert (workdir / "config.json").read_text() == content
     assert steps_in(workdir) == ["2", "4"]

@@ -44,9 +44,12 @@ class Logs:
         return kept
 
     def _flush(self) -> None:
-        # The file is small: a line every few steps. Written whole, since gs:// cannot append.
+        # The file is small: a line every few steps. Written whole, since gs:// cannot append, and aside, since a kill would
+        # else leave an empty file.
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text("".join(line + "\n" for line in self._lines))
+        fresh = self._file.with_name(f"{self._file.name}.new")
+        fresh.write_text("".join(line + "\n" for line in self._lines))
+        fresh.replace(self._file)
 
     def write(self, step: int, values: Mapping[str, float | str | Sequence[float]]) -> None:
         """One line of JSONL, and scalars for TensorBoard; `step` is the number of steps done."""

@@ -44,8 +44,8 @@ class Logs:
         return kept
 
     def _flush(self) -> None:
-        # The file is small: a line every few steps. Written whole, since gs:// cannot append, and aside, since a kill would
-        # else leave an empty file.
+        # The file is small: a line every few steps. It is written whole, since gs:// cannot append, and aside, so that
+        # a kill does not leave an empty file.
         self._file.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._file.with_name(f"{self._file.name}.new")
         fresh.write_text("".join(line + "\n" for line in self._lines))

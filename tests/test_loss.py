@@ -14,6 +14,7 @@ import pytest
 import liqe_jax
 from configs import eval_own
 from liqe_jax.errors import UsageError
+from liqe_jax.evaluate.protocol import Unit, units
 from liqe_jax.evaluate.settings import check_eval_config
 
 from .conftest import SAMPLES
@@ -71,8 +72,14 @@ def test_an_unknown_setting_is_one_line(script, tmp_path):
 
 
 def test_the_configuration_of_an_own_set_evaluates_that_set_alone():
-    for argument, official, whole in (("mine", (), ("mine",)), ("mine,val", (("mine", "own"),), ())):
-        config = eval_own.get_config(argument)
+    config = eval_own.get_config()
+    config.set = "mine"
+    check_eval_config(config)
+    assert units(config, ["model"]) == [Unit("whole", "mine", "all", "", "model")]
+    config.split = "val"
+    check_eval_config(config)
+    assert units(config, ["model"]) == [Unit("official", "mine", "own", "val", "model")]
+    config.set = ""
+    config.split = "all"
+    with pytest.raises(UsageError, match="split must be one of train, val, test"):
         check_eval_config(config)
-        assert (config.sets, config.official, config.whole) == ((), official, whole)
-    assert config.split == "val"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 
 
 def quiet_libraries() -> None:
-    """Silences the C++ logs of TensorFlow and XLA, unless TF_CPP_MIN_LOG_LEVEL is set; call it before their import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    """Silences the logs of TensorFlow, XLA and JAX below errors, unless TF_CPP_MIN_LOG_LEVEL is set.
+
+    Call it before their import.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows what JAX says of backends that are absent
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

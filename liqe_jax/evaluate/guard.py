@@ -38,6 +38,7 @@ _ALIASES = MappingProxyType(
         "agiqa": "agiqa3k",
         "tid": "tid2013",
         "paq2piq": "flive",
+        "varied": "synthetic",  # that of configs/liqe_nano.py
     }
 )
 

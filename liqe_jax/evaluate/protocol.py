@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from liqe_jax.data.sets.folder_csv import SESSION as OWN_SESSION
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 # The data sets of LIQE's Table 1, in the order of its columns.
@@ -48,6 +49,10 @@ def units(config: Any, keys: Sequence[str]) -> list[Unit]:
     """The units of a configuration, in the order of the tables."""
     several = list(keys) != ["model"]
     whole = list(keys) if config.whole_models == "all" else list(keys)[:1]
+    if config.set and config.split == "all":
+        return [Unit(WHOLE_PROTOCOL, config.set, "all", "", key) for key in whole]
+    if config.set:
+        return [Unit(OFFICIAL_PROTOCOL, config.set, OWN_SESSION, config.split, key) for key in whole]
     found = [
         Unit(SESSION_PROTOCOL, dataset, str(session), config.split, f"session-{session}" if several else "model")
         for dataset in config.sets

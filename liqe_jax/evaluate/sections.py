@@ -59,7 +59,8 @@ def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, A
         tables.append(single_table(single))
         if beside := published_table(single):
             tables.append(beside)
-    tables.append(leaderboard_table(results))
+    if measured := leaderboard_table(results):
+        tables.append(measured)
     for attribute, labels in (("scene", SCENE.labels), ("distortion", DISTORTION.labels)):
         labelled = [result for result in results if getattr(result, attribute)]
         if labelled:
@@ -175,8 +176,8 @@ def published_table(results: Sequence[Result]) -> Table | None:
     return Table("whole_published", "SRCC of whole sets, measured and published", header, rows, notes)
 
 
-def leaderboard_table(results: Sequence[Result]) -> Table:
-    """The public leaderboard's results of LIQE next to the measured results."""
+def leaderboard_table(results: Sequence[Result]) -> Table | None:
+    """The public leaderboard's results of LIQE next to the measured results; None if none of its sets is measured."""
     rows: Rows = []
     statuses: list[str] = []
     for row in leaderboard():
@@ -189,6 +190,8 @@ def leaderboard_table(results: Sequence[Result]) -> Table:
             how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
         measured, change = Number(value, 3, mark), Number(value - row.value)
         rows.append([row.label, Number(row.value), measured, change, how, row.training])
+    if not statuses:
+        return None
     header = ["leaderboard's name", "published", "measured", "difference", "measured as", "published model trained on"]
     notes = ["Without a measured result: not evaluated in this run, or the split is not known.", *_notes(statuses)]
     return Table("leaderboard", "SRCC on the public leaderboard", header, rows, notes)

@@ -19,9 +19,10 @@ def default_eval_config() -> ConfigDict:
         {
             "name": "",  # name of the model in tables; "" takes it from its provenance
             "data": {"folder": "data"},  # as given to `liqe data prepare --data-dir`
+            "set": "",  # one data set in place of `sets`, `official` and `whole`
             "sets": SIX_SETS,  # evaluated on each session
             "sessions": SESSIONS,
-            "split": "test",  # train, val or test
+            "split": "test",  # train, val or test; of `set` also all
             "official": (("KonIQ-10k", "official"),),  # (set, session)
             "whole": WHOLE_SETS,
             "whole_models": "first",  # which of ten models predict whole and official sets: first or all
@@ -61,7 +62,7 @@ def check_eval_config(config: ConfigDict) -> None:
                 "liqe_jax.evaluate.settings.default_eval_config() and change its values."
             )
     choices = {
-        "split": SPLITS,
+        "split": (*SPLITS, "all") if config.set else SPLITS,
         "whole_models": ("first", "all"),
         "missing": ("stop", "skip"),
         "on_seen": ("mark", "refuse"),
@@ -84,5 +85,5 @@ def check_eval_config(config: ConfigDict) -> None:
             raise UsageError(f"config.{key} must hold pairs (set, session); got {config[key]!r}.")
     if config.sets and not config.sessions:
         raise UsageError("config.sessions is empty, but config.sets is not; expected sessions such as ('1', '2').")
-    if not (config.sets or config.official or config.whole):
-        raise UsageError("Nothing to evaluate: config.sets, config.official and config.whole are all empty.")
+    if not (config.set or config.sets or config.official or config.whole):
+        raise UsageError("Nothing to evaluate: config.set, sets, official and whole are all empty.")

@@ -54,7 +54,8 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are complete, ascending; waits for one that is being written."""
         self.background.wait()
-        return sorted(self._manager.all_steps(read=True))
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
         """Begins to write, on the first process.

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -123,8 +125,7 @@ def training_batches(
       DataError: a train split is empty, the images cannot be divided among the hosts, or no image of a set
         can be decoded.
     """
-    import tensorflow as tf
-
+    tf = _import_tensorflow()
     for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
         with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
             tf.config.set_visible_devices([], kind)
@@ -147,6 +148,19 @@ def training_batches(
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = True
     return _labelled(dataset.with_options(options).prefetch(2), source, start_step)
+
+
+def _import_tensorflow() -> Any:
+    """TensorFlow. TF_CPP_MIN_LOG_LEVEL=3 silences its import, whose messages TensorFlow 2.21 shows all the same."""
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" and "tensorflow" not in sys.modules:
+            shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            stack.callback(os.close, nowhere)
+            stack.callback(os.close, shown)
+            stack.callback(os.dup2, shown, 2)
+            os.dup2(nowhere, 2)
+        import tensorflow
+    return tensorflow
 
 
 def _labelled(dataset: Any, source: _Source, start_step: int) -> Iterator[TrainingBatch]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for tools/
+
+from tools.set_repository import address_of, lacking
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,9 +24,10 @@ def faults_of(root: Path, tag: str | None = None) -> list[str]:
       tag: the tag of the release, such as v0.1.0; None leaves it unchecked.
     """
     faults = []
-    urls = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
-    if "OWNER" in urls["Repository"]:
-        faults.append("pyproject.toml: project.urls.Repository still has the placeholder OWNER; write the address.")
+    if "OWNER" in address_of(root):
+        faults.append("pyproject.toml: the address has the placeholder OWNER; run tools/set_repository.py ADDRESS.")
+    else:
+        faults += [f"{name}: lacks the address; run tools/set_repository.py ADDRESS." for name in lacking(root)]
     (version,) = re.findall(r'^__version__ = "(.+)"$', (root / "liqe_jax" / "__init__.py").read_text("utf-8"), re.M)
     (cited,) = re.findall(r"^version: (.+)$", (root / "CITATION.cff").read_text("utf-8"), re.M)
     if cited != version:

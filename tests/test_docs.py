@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 
 import liqe_jax
 from configs import liqe_nano
+from liqe_jax.cli.main import parser
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
 from liqe_jax.weights.native import write_native
@@ -30,11 +33,23 @@ from tools.prompt_figure import figure
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-TUTORIALS = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "extending.md"]
+TUTORIALS = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "extending.md", DOCS / "export.md"]
 NOT_RUN_AT_ALL = ["tpu-pod"]
+EVERY_PAGE = [*sorted(DOCS.rglob("*.md")), *ROOT.glob("*.md")]
+
+# Their Python is run without their commands, which need data sets or other models.
+PAGES = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in ("index", "comparing", "evaluation", "liqe_nano", "prompt-sharing", "synthetic")),
+]
 
 BLOCK = re.compile(r"(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>.*)\n(?P<content>(?:.*\n)*?)^```$", re.MULTILINE)
+STARTS = re.compile(r"liqe |python (train|eval)\.py ")
 LINK = re.compile(r"\]\(([^()\s]+)\)")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 class Block(NamedTuple):
@@ -49,8 +64,13 @@ class Block(NamedTuple):
         return self.mark.removeprefix("not run:").strip() if self.mark.startswith("not run") else None
 
 
+def text_of(page: Path) -> str:
+    """A page without directives around blocks, which have four backticks."""
+    return re.sub(r"^````\{.*?^````$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
 def blocks_of(page: Path) -> list[Block]:
-    found = BLOCK.finditer(page.read_text("utf-8"))
+    found = BLOCK.finditer(text_of(page))
     blocks = [Block(match["language"], match["content"], match["mark"] or "") for match in found]
     return [block for block in blocks if not block.language.startswith("{")]  # a note to the reader
 
@@ -90,9 +110,9 @@ def checkout(tmp_path) -> Path:
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_every_block_is_run_or_says_why_not(page):
     blocks = blocks_of(page)
-    assert page.read_text("utf-8").count("\n```") == 2 * len(BLOCK.findall(page.read_text("utf-8")))
+    assert text_of(page).count("\n```") == 2 * len(BLOCK.findall(text_of(page)))
     for block in blocks:
-        assert block.language in ("python", "sh", "json", "text"), block
+        assert block.language in ("python", "sh", "json", "text", "cpp", "js"), block
         assert block.why_not() is None or len(block.why_not()) > 8, f"no reason is given above: {block.content}"
         assert block.language != "json" or block.mark.startswith("file: "), block
     run = [block for block in blocks if block.language in ("python", "sh") and block.why_not() is None]
@@ -109,6 +129,7 @@ def run_in(checkout: Path, script: str) -> str:
         "XLA_FLAGS": "",  # as on a user's machine: one CPU device
         "HF_HUB_OFFLINE": "1",
     }
+    shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")
     (checkout / "tutorial.py").write_text(script, "utf-8")
     command = [sys.executable, "tutorial.py"]
     done = subprocess.run(
@@ -118,11 +139,39 @@ def run_in(checkout: Path, script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "index.md"], ids=["README", "index"])
-def test_python_of_the_front_pages_runs_as_printed(page, checkout):
-    shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")
-    assert "liqe_jax.load()" in python_of(page)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_of_a_page_runs_as_printed(page, checkout):
+    assert "import" in python_of(page)
     run_in(checkout, python_of(page))
+
+
+def test_every_page_with_python_is_run():
+    with_python = {page for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")] if python_of(page)}
+    assert with_python <= {*PAGES, *TUTORIALS}
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The commands of a page that start this project's programs, as lists of arguments."""
+    lines = "\n".join(block.content for block in blocks_of(page)).replace("\\\n", " ").splitlines()
+    chosen = [
+        line.partition(" > ")[0].removesuffix("...").removeprefix("python ") for line in lines if STARTS.match(line)
+    ]
+    return [shlex.split(line, comments=True) for line in chosen]
+
+
+@pytest.mark.parametrize("page", [page for page in EVERY_PAGE if commands_of(page)], ids=name_of)
+def test_commands_of_a_page_have_options_that_exist(page):
+    for program, *arguments in commands_of(page):
+        if program == "liqe":
+            parser().parse_args(arguments)  # exits where an option is unknown
+            continue
+        options = dict(argument.partition("=")[::2] for argument in arguments if argument.startswith("--"))
+        path, _, argument = options["--config"].partition(":")
+        config = runpy.run_path(str(ROOT / path))["get_config"](*([argument] if argument else []))
+        for key in options:
+            if key.startswith("--config."):
+                section, _, last = f".{key.removeprefix('--config.')}".rpartition(".")
+                assert last in (config[section[1:]] if section else config), (program, key)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +217,7 @@ def test_a_tutorial_that_fails_is_noticed(tmp_path):
     assert "exit status 3" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "page", [*sorted(DOCS.rglob("*.md")), *ROOT.glob("*.md")], ids=lambda p: str(p.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name_of)
 def test_links_lead_to_files_of_the_repository(page):
     """As one follows them where the repository is browsed; Sphinx checks those of the site, with their anchors."""
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text("utf-8"), flags=re.DOTALL)

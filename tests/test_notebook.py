@@ -170,8 +170,9 @@ subprocess.run = lambda command, check: print(*command[1:])
 def install(folder: Path, before: str = COLAB, source: str = "") -> subprocess.CompletedProcess:
     """Runs the first cell in an empty process, far from any checkout."""
     code = cell(nbformat.read(NOTEBOOK, as_version=4), "install").source
-    assert code.startswith('SOURCE = ""\n')
-    script = before + code.replace('SOURCE = ""', f"SOURCE = {source!r}", 1) + "\nprint(checkout)"
+    code, count = re.subn('^SOURCE = ".*"$', f"SOURCE = {source!r}", code, count=1, flags=re.MULTILINE)
+    assert count == 1
+    script = before + code + "\nprint(checkout)"
     return subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
@@ -183,7 +184,7 @@ def test_the_first_cell_installs_from_an_uploaded_zip_file(tmp_path):
     run = install(tmp_path)
     project = tmp_path / "liqe_jax_source" / "liqe_jax-main"
     installed, checkout = run.stdout.splitlines()
-    assert re.fullmatch(rf"-m pip install --quiet {project}\[train\] jax(\[tpu\]|\[cuda12\])?", installed)
+    assert re.fullmatch(rf"-m pip install --quiet {project}\[train,nano\] jax(\[tpu\]|\[cuda12\])?", installed)
     assert checkout == str(project)
     again = install(tmp_path)  # what is there is not asked for again
     assert again.stdout == run.stdout

@@ -83,6 +83,7 @@ def encoder_and_prompts(name: str, devices: int) -> tuple[Any, Any]:
         return SigLIP(BASE, BASE, 224, 16, 256_000, 64, 768), Prompts(rows, np.arange(count, dtype=np.int32))
     encoder = {
         "ViT-B/32": CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048)),
+        "ViT-B/16": CLIP(TowerConfig(768, 12, 12, 3072), TowerConfig(512, 12, 8, 2048), patch_size=16),
         "ViT-L/14": CLIP(
             TowerConfig(1024, 24, 16, 4096), TowerConfig(768, 12, 12, 3072), patch_size=14, projection_dim=768
         ),
@@ -239,7 +240,9 @@ def main() -> None:
     parser.add_argument("--topology", default="v5e:2x4", help="kind:shape, such as v4:2x2x1, v5p:2x2x1 or v6e:2x4")
     parser.add_argument("--images", type=int, help="of all chips; default 48, to score 16 a chip")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
-    parser.add_argument("--encoder", default="ViT-B/32", choices=("ViT-B/32", "ViT-L/14", "SigLIP-2-B/16", "tiny"))
+    parser.add_argument(
+        "--encoder", default="ViT-B/32", choices=("ViT-B/32", "ViT-B/16", "ViT-L/14", "SigLIP-2-B/16", "tiny")
+    )
     parser.add_argument("--remat", action="store_true")
     parser.add_argument("--mapping", default="pmap", choices=("pmap", "shard_map"))
     parser.add_argument("--what", default="train", choices=("train", "score"))

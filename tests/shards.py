@@ -20,9 +20,10 @@ def encoded(seed: int, kind: str = "JPEG", mode: str = "RGB", **options: object)
     return file.getvalue()
 
 
-def raw_member(name: str, content: bytes, size: int | None = None) -> bytes:
+def raw_member(name: str, content: bytes, size: int | None = None, kind: bytes = tarfile.REGTYPE) -> bytes:
     """The blocks of a tar's member; its header may tell another size than that of the content."""
     header = tarfile.TarInfo(name)
+    header.type = kind
     header.size = len(content) if size is None else size
     return header.tobuf() + content + bytes(-len(content) % 512)
 

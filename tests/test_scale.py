@@ -24,7 +24,11 @@ from liqe_jax.scale.run import Options, score_samples, score_shard, unfinished
 from liqe_jax.scale.samples import Sample
 from liqe_jax.scale.shards import Columns, Shard, find_shards
 from liqe_jax.scoring import forward
+from liqe_jax.scoring.load import load
+from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_params
 
+from .heic import HEIC
 from .shards import encoded, raw_member, samples, tar_bytes, write_tars
 
 OPTIONS = Options(workers=2)
@@ -201,6 +205,11 @@ BROKEN = {
     "cut between files": (ONE, 1, "breaks after 1 files: it ends without a tar's end mark"),
     "a corrupt header": (ONE + b"\xff" * 512 + ONE + bytes(1024), 1, "breaks after 1 files"),
     "3 GB in a header": (ONE + raw_member("1.jpg", b"", 3 * 10**9) + bytes(1024), 2, "breaks after 2 files"),
+    "3 GB of a name": (
+        ONE + raw_member("long", b"", 3 * 10**9, tarfile.GNUTYPE_LONGNAME) + bytes(1024),
+        1,
+        "breaks after 1 files: a header of 3,000 MB",
+    ),
     "cut gzip": (gzip.compress(ONE * 3)[:-700], 0, "breaks after"),
 }
 
@@ -268,7 +277,6 @@ def test_images_of_all_sorts_and_odd_names(score, tmp_path):
         ("../out.jpg", encoded(3)),
         ("/etc/abs.jpg", encoded(4)),
         ("broken.jpg", b"text"),
-        ("phone.heic", b"\0\0\0\x18ftypheic" + bytes(100)),
         ("sub/a.webp", encoded(5, "WEBP")),
     ]
     ((rows, statistics),) = score(tar(tmp_path / "x.tar", members)).values()
@@ -280,12 +288,28 @@ def test_images_of_all_sorts_and_odd_names(score, tmp_path):
     for key in ("../out", "/etc/abs"):
         assert by_key[key]["status"] == "success"
         assert any("leads out of the archive" in warning for warning in by_key[key]["warnings"])
-    assert by_key["broken"]["status"] == by_key["phone"]["status"] == "failed"
-    assert "HEIC" in by_key["phone"]["error_message"]
+    assert by_key["broken"]["status"] == "failed"
     assert rows[-1]["status"] == "duplicate_key"
     assert rows[-1]["quality"] is not None
     assert rows[3]["status"] == "success"
-    assert (statistics["images"], statistics["failed"], statistics["duplicate_keys"]) == (10, 2, 1)
+    assert (statistics["images"], statistics["failed"], statistics["duplicate_keys"]) == (9, 1, 1)
+
+
+def test_heic_is_scored_with_its_extra_and_raw_files_are_passed_over(score, tmp_path, monkeypatch):
+    pytest.importorskip("pi_heif")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.heic", "b.HIF", "a.dng"):
+        (photos / name).write_bytes(HEIC)
+    path = tar(tmp_path / "x.tar", [(file.name, file.read_bytes()) for file in sorted(photos.iterdir())])
+    for rows, statistics in score(path, photos).values():
+        assert [(row["status"], row["width"], row["height"]) for row in rows] == [("success", 48, 64)] * 2
+        assert statistics["images"] == 2
+    assert score(path, output=tmp_path / "tar")["x"][1]["passed_over"] == {".dng": 1}
+    monkeypatch.setattr("liqe_jax.images.decode.reads_heic", lambda: False)
+    for rows, _ in score(path, photos, output=tmp_path / "without").values():
+        assert [row["status"] for row in rows] == ["failed"] * 2
+        assert all("pip install 'liqe_jax[heic]'" in row["error_message"] for row in rows)
 
 
 def test_links_in_a_tar_are_rows_and_odd_bytes_in_names_too(score, tmp_path):
@@ -302,7 +326,7 @@ def test_links_in_a_tar_are_rows_and_odd_bytes_in_names_too(score, tmp_path):
     ]
 
 
-def test_a_shard_of_another_model_or_program_is_refused(model, score, tmp_path):
+def test_a_shard_of_another_model_or_program_is_refused(model, checkpoint, score, tmp_path):
     (path,) = write_tars(tmp_path, 1, 1)
     score(path)
     shards, folder = find_shards([str(path)]), OutputFolder(str(tmp_path / "out"))
@@ -315,6 +339,9 @@ def test_a_shard_of_another_model_or_program_is_refused(model, score, tmp_path):
             unfinished(shards, folder, model, options)
         with pytest.raises(UsageError, match=reason):
             score_shard(shards[0], folder, model, options)
+    write_native(tmp_path / "other", with_params(checkpoint, {**checkpoint.flat, "logit_scale": np.float32(1)}))
+    with pytest.raises(UsageError, match="was made with digest '"):
+        unfinished(shards, folder, load(tmp_path / "other"), OPTIONS)
     before = (tmp_path / "out" / "00000.parquet").read_bytes()
     assert unfinished(shards, folder, model, Options(overwrite=True)) == shards
     assert (tmp_path / "out" / "00000.parquet").read_bytes() == before

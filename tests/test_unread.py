@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import numpy as np
@@ -12,6 +11,8 @@ from PIL import Image, TiffImagePlugin
 from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.images.unread import kind_of
+
+from .heic import HEIC
 
 
 def tiff(*tags: tuple[int, int, bytes | int]) -> bytes:
@@ -76,20 +77,6 @@ def test_what_says_nothing_of_itself_is_just_no_image():
     assert kind_of(b"") is None
     with pytest.raises(ImageError, match="Readable formats"):
         decode(b"plain text, long enough to be looked at")
-
-
-# 64x48 pixels, left half (200, 0, 150), right half (200, 0, 0), to be turned right (EXIF orientation 6); written by
-# pillow-heif 1.8.1 at quality 30.
-HEIC = base64.b64decode(
-    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
-    "ADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAACQAAgAAAAACEAABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAA"
-    "AAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAA"
-    "kAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq"
-    "5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xh"
-    "cAAAAEAAAAABAAAAMAAAAAEAAAAAAAAAAv////AAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEA"
-    "AQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAFBtZGF0AAAAICgBrxmA70mlv//iAsR5fUv+NLIX/9wSf7/VeWtI"
-    "21vAAAAABkV4aWYAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA"
-)
 
 
 def test_heic_is_decoded_upright_with_its_extra():

@@ -14,6 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from liqe_jax.bounded_io import LIMIT_VARIABLE, most_bytes, open_regular, read_bytes
 from liqe_jax.errors import UnreadableError, UsageError
+from liqe_jax.images.suffixes import SUFFIXES
+from liqe_jax.images.unread import HEIC_SUFFIXES
 from liqe_jax.messages import printable
 
 
@@ -40,6 +42,11 @@ def is_local(fs: fsspec.AbstractFileSystem) -> bool:
 def name_of(url: str) -> str:
     """The last part of a path or URL, without a query."""
     return posixpath.basename(url.partition("?")[0].rstrip("/"))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is scored, by its suffix: HEIC too, without whose reader its row names the extra; no raw file."""
+    return posixpath.splitext(name)[1].lower() in SUFFIXES | HEIC_SUFFIXES
 
 
 def join(folder: str, *names: str) -> str:

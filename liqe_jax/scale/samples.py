@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 from liqe_jax.bounded_io import most_bytes
 from liqe_jax.errors import UnreadableError, UsageError
 from liqe_jax.images.stream import map_ahead
-from liqe_jax.images.suffixes import SUFFIXES
-from liqe_jax.images.unread import UNREAD_SUFFIXES
 from liqe_jax.messages import printable
-from liqe_jax.scale.files import join, open_shard, read_image, reason_of, too_large
+from liqe_jax.scale.files import is_image, join, open_shard, read_image, reason_of, too_large
 from liqe_jax.scale.shards import Columns, Shard
 
 T = TypeVar("T")
@@ -29,6 +27,9 @@ _ROWS = 16
 
 # Requests that are on their way at a time, for images that are files of their own: storage answers slowly, but many.
 _REQUESTS = 16
+
+# Types of headers that hold the name, or other properties, of the member after them, and their bytes at most.
+_OF_NAMES, _LONGEST_NAME = b"LKxgX", 1 << 20
 
 
 class Sample(NamedTuple):
@@ -103,6 +104,13 @@ class _Header(tarfile.TarInfo):
     """A member's header; `tarfile` by itself takes a broken one for the end of the archive."""
 
     @classmethod
+    def frombuf(cls, *block: Any) -> _Header:
+        header = super().frombuf(*block)
+        if header.type in _OF_NAMES and header.size > _LONGEST_NAME:  # tarfile would read it whole
+            raise tarfile.InvalidHeaderError(f"a header of {header.size / 1e6:,.0f} MB")  # type: ignore[attr-defined]
+        return header
+
+    @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
         try:
             return super().fromtarfile(tar)
@@ -122,12 +130,11 @@ def _in_tar(url: str, reading: Reading) -> Iterator[Sample]:
                 if member.isdir():
                     continue
                 files += 1
-                suffix = os.path.splitext(member.name)[1].lower()
-                if suffix in SUFFIXES or suffix in UNREAD_SUFFIXES:
+                if is_image(member.name):
                     images += 1
                     yield _of_member(tar, member)
                 else:
-                    reading.passed_over[suffix] += 1
+                    reading.passed_over[os.path.splitext(member.name)[1].lower()] += 1
     except UnreadableError as error:
         reading.fault = str(error)
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things, and so do networks

@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from liqe_jax.errors import UnreadableError, UsageError
-from liqe_jax.images.suffixes import SUFFIXES
 from liqe_jax.messages import printable
-from liqe_jax.scale.files import find_file_system, is_local, join, name_of, reason_of
+from liqe_jax.scale.files import find_file_system, is_image, is_local, join, name_of, reason_of
 
 TARS = (".tar", ".tar.gz", ".tgz")
 PARQUET = (".parquet",)
@@ -179,7 +178,7 @@ def _in_folder(url: str) -> list[str]:
         raise
     except Exception as error:  # each file system has errors of its own
         raise UsageError(f"Cannot list {printable(url)}: {reason_of(error)}") from error
-    images = sorted(each for each in found if os.path.splitext(each)[1].lower() in SUFFIXES)
+    images = sorted(each for each in found if is_image(each))
     if not images:
         pattern = next((f"*{s}" for s in (*TARS, *PARQUET) if any(each.endswith(s) for each in found)), None)
         advice = f"It has shards: name them with a pattern, '{join(url, pattern)}'." if pattern else "Check the path."

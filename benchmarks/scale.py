@@ -4,20 +4,24 @@
     python -m benchmarks.scale --cost           what one image costs: bytes, CPU seconds of decoding, FLOP
     python -m benchmarks.scale --memory         peak memory with small and with large shards
     python -m benchmarks.scale --ray FOLDER     20,000 small images with and without Ray, in a new folder
+    python -m benchmarks.scale --forms FOLDER   without Ray, shards on Ray, and Ray Data's own reader and writer
 
 With --ray, an actor is killed in one run, and all of another run, which is then started again. Every row is compared
-with those of a run without Ray. Images are random with structure at all scales: 1024x768 JPEG, and 72x56 JPEG for
---memory and --ray. --ray uses a small random model, since it does not measure the model. CPU seconds are of the process
-and its children; on a machine that does other things too they say more than the clock.
+with those of a run without Ray. --forms runs each form with one tar and with ten: their difference leaves out the start
+of the cluster and of the actor. Images are random with structure at all scales: 1024x768 JPEG, and 72x56 JPEG for
+--memory, --ray and --forms, which use a small random model, since they do not measure the model. CPU seconds are of the
+process and its children; on a machine that does other things too they say more than the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import io
 import json
 import os
-import re
+import resource
 import signal
 import statistics
 import subprocess
@@ -137,12 +141,8 @@ def memory(model: str, counts: Sequence[int]) -> None:
 
 def with_ray(folder: Path, rounds: int) -> None:
     """20,000 images: without Ray, with one actor and with two, in turns; then an actor is killed, then a whole run."""
-    folder.mkdir()
-    model = str(_random_model(folder / "model"))
-    for number in range(SHARDS):
-        write_tar(folder / f"{number:05d}.tar", small_pictures(number * IMAGES, IMAGES), number * IMAGES)
-    command = [sys.executable, "-m", "liqe_jax.cli.main", "score-shards", f"{folder}/*.tar", "--model", model]
-    command += ["--preprocess", "whole", "--workers", "2", "--batch-size", "16", "--output"]
+    tars, command = _prepare(folder, SHARDS, IMAGES)
+    command = [sys.executable, *command, *tars, "--output"]
     ray = ["--engine", "ray", "--actors"]
     engines = {"core": [], "one": [*ray, "1", "--resources", "CPU=2"], "two": [*ray, "2"]}
     rates: dict[str, list[tuple[float, float, float]]] = {name: [] for name in engines}
@@ -167,6 +167,54 @@ def with_ray(folder: Path, rounds: int) -> None:
     _rates("the same run again", killed)
     for name in ("one0", "two0", "actor", "driver"):
         print(f"{name}: {_equal_rows(folder / 'core0', folder / name)} rows are equal to the core's", flush=True)
+
+
+def forms(folder: Path, rounds: int, images: int = 500) -> None:
+    """Seconds of an image without Ray, as whole shards on one actor, and in `examples/ray_data.py`, in turns."""
+    tars, core = _prepare(folder, 10, images)
+    options = f"actors=1, model='{folder}/model', preprocess='whole', workers=2, batch_size=16"
+    pipeline = f"import sys; from examples.ray_data import score; score(sys.argv[2:], sys.argv[1], {options})"
+    commands = {
+        "without Ray": [*core, "--output"],
+        "shards on Ray": [*core, "--engine", "ray", "--actors", "1", "--resources", "CPU=2", "--output"],
+        "Ray Data's reader and writer": ["-c", pipeline],
+    }
+    found: dict[str, list[np.ndarray]] = {name: [] for name in commands}
+    for turn in range(rounds):
+        for name, command in commands.items():
+            one, ten = (_spent([*command, f"{folder}/{name} {turn} {len(some)}", *some]) for some in (tars[:1], tars))
+            found[name].append((ten - one) / (9 * images))
+            print(f"{name}: one tar {one.round(1)} s, ten {ten.round(1)} s, by the clock and of CPUs", flush=True)
+    for name, costs in found.items():
+        ratios = np.divide(found["without Ray"], costs)
+        for what, cost, ratio in zip(("by the clock", "of CPUs"), np.median(costs, 0), ratios.T, strict=True):
+            print(
+                f"{name}: {cost * 1e3:.2f} ms an image {what}; images per second relative to no Ray "
+                f"{np.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
+            )
+
+
+def _prepare(folder: Path, count: int, images: int) -> tuple[list[str], list[str]]:
+    """Tars and a small random model in a new folder; what Python runs to score, but for inputs and output."""
+    folder.mkdir()
+    tars = [folder / f"{number:05d}.tar" for number in range(count)]
+    for number, tar in enumerate(tars):
+        write_tar(tar, small_pictures(number * images, images), number * images)
+    options = ["--preprocess", "whole", "--workers", "2", "--batch-size", "16"]
+    model = str(_random_model(folder / "model"))
+    return [str(tar) for tar in tars], ["-m", "liqe_jax.cli.main", "score-shards", "--model", model, *options]
+
+
+def _spent(arguments: list[str]) -> np.ndarray:
+    """Seconds of Python by the clock, and of CPUs with all processes that Ray starts."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: Ray's processes become ours when their parent ends
+    start, before = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, check=True)
+    seconds = time.perf_counter() - start
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    return np.array([seconds, sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before])
 
 
 def _random_model(path: Path) -> Path:
@@ -207,16 +255,8 @@ def _wait_for_outputs(folder: Path, count: int) -> None:
 
 def _actors() -> list[int]:
     """Processes that Ray calls after our actors."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                name = (entry / "cmdline").read_bytes()
-            except OSError:  # it has ended
-                continue
-            if re.search(rb"^ray::.*_ShardScorer", name):
-                found.append(int(entry.name))
-    return found
+    found = subprocess.run(["pgrep", "-f", "^ray::.*_ShardScorer"], capture_output=True, text=True, check=True)
+    return [int(number) for number in found.stdout.split()]
 
 
 def _equal_rows(first: Path, second: Path) -> int:
@@ -240,9 +280,12 @@ def main() -> None:
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--ray", type=Path, metavar="FOLDER")
+    parser.add_argument("--forms", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.ray:
         with_ray(options.ray, options.rounds)
+    elif options.forms:
+        forms(options.forms, options.rounds)
     elif options.cost:
         cost(options.model, options.preprocess)
     elif options.memory:

@@ -7,6 +7,7 @@ again are the same with and without Ray.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from liqe_jax.messages import json_text, printable
 from liqe_jax.scale.output import OutputFolder
 from liqe_jax.scale.rows import row_of, schema_of
 from liqe_jax.scale.run import Options, attempt_shard
-from liqe_jax.scale.samples import Sample
+from liqe_jax.scale.samples import Sample, digest
 from liqe_jax.scale.shards import Shard
 from liqe_jax.scoring.load import load
 
@@ -34,7 +35,7 @@ class Scorer:
     """For `Dataset.map_batches`: scores a column of images. Ray makes one in each actor, with the actor's devices.
 
     Batches come as NumPy arrays, Ray's default, and leave as `pyarrow.Table`: the other columns of the batch as they
-    are, and those of `liqe score-shards` but `key` and `sha256`.
+    are, and those of `liqe score-shards` but `key`. `sha256` is that of encoded bytes.
 
     Args:
       model: as for `liqe_jax.load`.
@@ -56,8 +57,7 @@ class Scorer:
         **options: Any,
     ):
         self._model, self._image = load(model, **options), image
-        schema = schema_of(self._model.tasks, columns)
-        self._schema = pa.schema([field for field in schema if field.name not in ("key", "sha256")], schema.metadata)
+        self._schema = schema_of(self._model.tasks, columns).remove(0)  # the key is one of the batch's own columns
         self._how: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size, "workers": workers}
 
     def __call__(self, batch: dict[str, np.ndarray]) -> pa.Table:
@@ -68,8 +68,10 @@ class Scorer:
         """
         if self._image not in batch:
             raise UsageError(f"The batch has no column {self._image!r}; it has {', '.join(batch)}. Give image=...")
-        results = self._model.score_many(list(batch[self._image]), **self._how)
-        ours = pa.Table.from_pylist([row_of(Sample(""), result, False) for result in results], self._schema)
+        images = list(batch[self._image])
+        samples = [Sample("", sha256=digest(each) if isinstance(each, bytes) else None) for each in images]
+        rows = map(row_of, samples, self._model.score_many(images, **self._how), itertools.repeat(False))
+        ours = pa.Table.from_pylist(list(rows), self._schema)
         kept = {name: values for name, values in batch.items() if name != self._image and name not in ours.column_names}
         for place, (name, values) in enumerate(kept.items()):
             ours = ours.add_column(place, name, pa.array(list(values)))

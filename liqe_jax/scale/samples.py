@@ -93,7 +93,12 @@ def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
 
 def _sample(key: str, image: bytes, warnings: tuple[str, ...] = ()) -> Sample:
     # Bytes of a name that are not UTF-8 become escapes, since parquet holds UTF-8.
-    return Sample(_storable(key), image, "", warnings, hashlib.sha256(image).hexdigest())
+    return Sample(_storable(key), image, "", warnings, digest(image))
+
+
+def digest(image: bytes) -> str:
+    """The SHA-256 of an encoded image, hexadecimal."""
+    return hashlib.sha256(image).hexdigest()
 
 
 def _storable(key: str) -> str:

@@ -18,6 +18,9 @@ from liqe_jax.images.suffixes import SUFFIXES
 from liqe_jax.images.unread import HEIC_SUFFIXES
 from liqe_jax.messages import printable
 
+# Files that are read at a time where each holds little, since storage answers slowly.
+REQUESTS = 16
+
 
 def find_file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URL, and the path in it.

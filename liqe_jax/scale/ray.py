@@ -19,11 +19,13 @@ import ray
 import ray.data
 
 from liqe_jax.errors import LiqeError, UsageError
+from liqe_jax.images.stream import map_ahead
 from liqe_jax.messages import json_text, printable
+from liqe_jax.scale.files import REQUESTS
 from liqe_jax.scale.output import OutputFolder
 from liqe_jax.scale.rows import row_of, schema_of
 from liqe_jax.scale.run import Options, attempt_shard
-from liqe_jax.scale.samples import Sample, digest
+from liqe_jax.scale.samples import Sample, of_cell
 from liqe_jax.scale.shards import Shard
 from liqe_jax.scoring.load import load
 
@@ -35,11 +37,11 @@ class Scorer:
     """For `Dataset.map_batches`: scores a column of images. Ray makes one in each actor, with the actor's devices.
 
     Batches come as NumPy arrays, Ray's default, and leave as `pyarrow.Table`: the other columns of the batch as they
-    are, and those of `liqe score-shards` but `key`. `sha256` is that of encoded bytes.
+    are, and those of `liqe score-shards` but `key`.
 
     Args:
       model: as for `liqe_jax.load`.
-      image: the column of images: encoded bytes, or uint8 arrays [H, W, 3].
+      image: the column of images: uint8 arrays [H, W, 3], or encoded as in a parquet file of `liqe score-shards`.
       columns: of the output besides the status; default all.
       preprocess, batch_size, workers: as for `Model.score_many`.
       options: other arguments of `liqe_jax.load`, such as dtype.
@@ -68,9 +70,13 @@ class Scorer:
         """
         if self._image not in batch:
             raise UsageError(f"The batch has no column {self._image!r}; it has {', '.join(batch)}. Give image=...")
-        images = list(batch[self._image])
-        samples = [Sample("", sha256=digest(each) if isinstance(each, bytes) else None) for each in images]
-        rows = map(row_of, samples, self._model.score_many(images, **self._how), itertools.repeat(False))
+        cells = list(batch[self._image])
+        if any(isinstance(cell, np.ndarray) for cell in cells):
+            samples = [Sample("")] * len(cells)
+        else:
+            samples = list(map_ahead(lambda cell: of_cell("", cell, ""), cells, REQUESTS, 2 * REQUESTS))
+            cells = [sample.image for sample in samples]
+        rows = map(row_of, samples, self._model.score_many(cells, **self._how), itertools.repeat(False))
         ours = pa.Table.from_pylist(list(rows), self._schema)
         kept = {name: values for name, values in batch.items() if name != self._image and name not in ours.column_names}
         for place, (name, values) in enumerate(kept.items()):

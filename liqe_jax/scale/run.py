@@ -20,7 +20,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.locks import in_use
 from liqe_jax.messages import json_text
-from liqe_jax.scale.files import is_local, written_aside
+from liqe_jax.scale.files import REQUESTS, is_local, written_aside
 from liqe_jax.scale.output import FAULT, SETTINGS, OutputFolder
 from liqe_jax.scale.rows import DUPLICATE, SUCCESS, row_of, schema_of
 from liqe_jax.scale.samples import Reading, Sample, read_ahead, read_samples
@@ -33,9 +33,6 @@ ROW_GROUP = 10_000
 
 # Bins of the histogram of quality.
 BINS = 40
-
-# Outputs that are looked at at a time, since storage answers slowly.
-_REQUESTS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +78,7 @@ def unfinished(shards: Sequence[Shard], folder: OutputFolder, model: Model, opti
     def is_done(shard: Shard) -> bool:
         return shard.name in existing and folder.is_done(shard.name, settings_of(shard, model, options))
 
-    done = map_ahead(is_done, shards, _REQUESTS, 4 * _REQUESTS)
+    done = map_ahead(is_done, shards, REQUESTS, 4 * REQUESTS)
     return [shard for shard, finished in zip(shards, done, strict=True) if not finished]
 
 

@@ -17,16 +17,13 @@ from liqe_jax.bounded_io import most_bytes
 from liqe_jax.errors import UnreadableError, UsageError
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.messages import printable
-from liqe_jax.scale.files import is_image, join, open_shard, read_image, reason_of, too_large
+from liqe_jax.scale.files import REQUESTS, is_image, join, open_shard, read_image, reason_of, too_large
 from liqe_jax.scale.shards import Columns, Shard
 
 T = TypeVar("T")
 
 # Rows of a parquet file that are in memory at a time; images are large.
 _ROWS = 16
-
-# Requests that are on their way at a time, for images that are files of their own: storage answers slowly, but many.
-_REQUESTS = 16
 
 # Types of headers that hold the name, or other properties, of the member after them, and their bytes at most.
 _OF_NAMES, _LONGEST_NAME = b"LKxgX", 1 << 20
@@ -79,7 +76,7 @@ def read_samples(shard: Shard, reading: Reading) -> Iterator[Sample]:
         cells, folder = _in_parquet(shard.url, shard.columns, reading), os.path.dirname(shard.url)
     else:
         cells, folder = ((path, path) for path in shard.paths), shard.url
-    return map_ahead(lambda cell: _of_cell(*cell, folder), cells, _REQUESTS, 2 * _REQUESTS)
+    return map_ahead(lambda cell: of_cell(*cell, folder), cells, REQUESTS, 2 * REQUESTS)
 
 
 def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
@@ -93,12 +90,7 @@ def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
 
 def _sample(key: str, image: bytes, warnings: tuple[str, ...] = ()) -> Sample:
     # Bytes of a name that are not UTF-8 become escapes, since parquet holds UTF-8.
-    return Sample(_storable(key), image, "", warnings, digest(image))
-
-
-def digest(image: bytes) -> str:
-    """The SHA-256 of an encoded image, hexadecimal."""
-    return hashlib.sha256(image).hexdigest()
+    return Sample(_storable(key), image, "", warnings, hashlib.sha256(image).hexdigest())
 
 
 def _storable(key: str) -> str:
@@ -191,8 +183,8 @@ def _in_parquet(url: str, columns: Columns, reading: Reading) -> Generator[tuple
         reading.fault = f"{printable(url)} has no rows."
 
 
-def _of_cell(key: str, value: Any, folder: str) -> Sample:
-    """The image in a cell: bytes, a path or URL, or Hugging Face's struct of both."""
+def of_cell(key: str, value: Any, folder: str) -> Sample:
+    """The image in a cell: bytes, a path (absolute, or in the folder) or URL, or Hugging Face's struct of both."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):

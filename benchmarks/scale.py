@@ -16,12 +16,9 @@ process and its children; on a machine that does other things too they say more 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import io
 import json
 import os
-import resource
 import signal
 import statistics
 import subprocess
@@ -172,26 +169,43 @@ def with_ray(folder: Path, rounds: int) -> None:
 def forms(folder: Path, rounds: int, images: int = 500) -> None:
     """Seconds of an image without Ray, as whole shards on one actor, and in `examples/ray_data.py`, in turns."""
     tars, core = _prepare(folder, 10, images)
+    command = "from liqe_jax.cli.main import main; main({} + ['--output', *sys.argv[1:]])"
     options = f"actors=1, model='{folder}/model', preprocess='whole', workers=2, batch_size=16"
-    pipeline = f"import sys; from examples.ray_data import score; score(sys.argv[2:], sys.argv[1], {options})"
     commands = {
-        "without Ray": [*core, "--output"],
-        "shards on Ray": [*core, "--engine", "ray", "--actors", "1", "--resources", "CPU=2", "--output"],
-        "Ray Data's reader and writer": ["-c", pipeline],
+        "without Ray": command.format(core[2:]),
+        "whole shards": command.format([*core[2:], "--engine", "ray", "--actors", "1", "--resources", "CPU=2"]),
+        "pipeline": f"from examples.ray_data import score; score(sys.argv[2:], sys.argv[1], {options})",
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in commands}
     for turn in range(rounds):
         for name, command in commands.items():
-            one, ten = (_spent([*command, f"{folder}/{name} {turn} {len(some)}", *some]) for some in (tars[:1], tars))
+            spent = []
+            for some in (tars[:1], tars):
+                arguments = [f"{folder}/{name} {turn} {len(some)}", *some]
+                python = [sys.executable, "-c", f"import sys; {command}{SPENT}", *arguments]
+                start = time.perf_counter()
+                cpu = subprocess.run(python, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+                spent.append(np.array([time.perf_counter() - start, *map(float, cpu.split()[-2:])]))
+            one, ten = spent
             found[name].append((ten - one) / (9 * images))
-            print(f"{name}: one tar {one.round(1)} s, ten {ten.round(1)} s, by the clock and of CPUs", flush=True)
+            print(f"{name}: one tar {one.round(1)} s, ten {ten.round(1)} s", flush=True)
     for name, costs in found.items():
         ratios = np.divide(found["without Ray"], costs)
-        for what, cost, ratio in zip(("by the clock", "of CPUs"), np.median(costs, 0), ratios.T, strict=True):
+        measures = ("by the clock", "of CPUs, driver and workers", "of CPUs, all processes")
+        for what, cost, ratio in zip(measures, np.median(costs, 0), ratios.T, strict=True):
             print(
                 f"{name}: {cost * 1e3:.2f} ms an image {what}; images per second relative to no Ray "
                 f"{np.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
             )
+
+
+# The rest of Ray's processes takes CPU time by the second, however many images are scored.
+SPENT = """
+import psutil
+times = [(each.name(), sum(each.cpu_times()[:2])) for each in psutil.Process().children(recursive=True)]
+own = sum(psutil.Process().cpu_times()[:2])
+print(own + sum(time for name, time in times if name.startswith("ray::")), own + sum(time for _, time in times))
+"""
 
 
 def _prepare(folder: Path, count: int, images: int) -> tuple[list[str], list[str]]:
@@ -203,18 +217,6 @@ def _prepare(folder: Path, count: int, images: int) -> tuple[list[str], list[str
     options = ["--preprocess", "whole", "--workers", "2", "--batch-size", "16"]
     model = str(_random_model(folder / "model"))
     return [str(tar) for tar in tars], ["-m", "liqe_jax.cli.main", "score-shards", "--model", model, *options]
-
-
-def _spent(arguments: list[str]) -> np.ndarray:
-    """Seconds of Python by the clock, and of CPUs with all processes that Ray starts."""
-    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: Ray's processes become ours when their parent ends
-    start, before = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
-    subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, check=True)
-    seconds = time.perf_counter() - start
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
-    return np.array([seconds, sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - before])
 
 
 def _random_model(path: Path) -> Path:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import itertools
 import json
-import runpy
 import tarfile
 from pathlib import Path
 
@@ -395,29 +394,6 @@ def test_all_shards_share_one_compiled_program(model, score, tmp_path):
         tar(tmp_path / "more" / f"m{number}.tar", samples(0, count))
     score(tmp_path / "more" / "*.tar")
     assert forward._predict._cache_size() == before
-
-
-def test_the_example_adds_scores_to_the_json_of_each_sample(score, tmp_path):
-    join = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "scores_into_webdataset.py"))["join"]
-    members = [
-        *[("a.jpg", encoded(0)), ("a.json", b'{"caption": "x", "quality": 0}'), ("a.txt", b"t")],
-        *[("b/b.json", b"{}"), ("b/b.jpg", encoded(1))],
-        *[("c.jpg", encoded(2)), ("broken.jpg", b"text"), ("d.webp", encoded(3, "WEBP"))],
-    ]
-    ((rows, _),) = score(tar(tmp_path / "x.tar", members)).values()
-    join(tmp_path / "x.tar", tmp_path / "out" / "x.parquet", tmp_path / "y.tar")
-    wanted = {row["key"]: {name: row[name] for name in ("quality", "scene", "distortion")} for row in rows}
-    with tarfile.open(tmp_path / "y.tar") as joined:
-        content = {member.name: joined.extractfile(member).read() for member in joined}
-    assert list(content) == [
-        *("a.jpg", "a.json", "a.txt", "b/b.json", "b/b.jpg", "c.jpg", "c.json"),
-        *("broken.jpg", "d.webp", "d.json"),
-    ]
-    assert json.loads(content["a.json"]) == {"caption": "x", **wanted["a"]}
-    for key in ("b/b", "c", "d"):
-        assert json.loads(content[f"{key}.json"]) == wanted[key]
-    for name, before in members:
-        assert name.endswith(".json") or content[name] == before
 
 
 def test_a_shard_survives_json():

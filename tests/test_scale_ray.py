@@ -29,6 +29,7 @@ from PIL import Image
 import liqe_jax.scale.ray
 from liqe_jax.cli.main import main
 from liqe_jax.scale import run
+from liqe_jax.scale.shards import find_shards
 
 model, folder, root = sys.argv[1:]
 
@@ -64,6 +65,10 @@ if __name__ == "__main__":
         fn_constructor_kwargs={"model": model, "image": "picture", "workers": 1},
     )
     scored.write_parquet(f"{folder}/arrays")
+
+    scorer = liqe_jax.scale.ray._ShardScorer(f"{folder}/full", {"name_or_path": model}, run.Options())
+    scorer._folder.create().fs.mv = lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    print("full", scorer({"shard": [find_shards(tars[:1])[0].to_json()]})["statistics"])
 """
 
 
@@ -73,6 +78,8 @@ def test_two_actors_write_what_one_process_writes(model, model_folder, tmp_path)
     (tmp_path / "a.jpg").write_bytes(encoded(3))
     images = pa.array([encoded(20), None, b"text", encoded(21, "PNG"), encoded(22)], pa.binary())
     pq.write_table(pa.table({"id": list("abcde"), "jpg": images}), tmp_path / "x.parquet")
+    done_before, *_ = find_shards([str(tmp_path / "00000.tar")])
+    score_shard(done_before, OutputFolder(str(tmp_path / "ray")).create(), model, Options())
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), "RAY_AUTH_MODE": "disabled", "XLA_FLAGS": ""}
     command = [sys.executable, "-c", SCRIPT, model_folder, tmp_path, root]
@@ -80,11 +87,13 @@ def test_two_actors_write_what_one_process_writes(model, model_folder, tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line[-1] for line in done.stdout.splitlines() if line.startswith("status")] == ["1", "1", "2", "2"]
     assert (tmp_path / "died").exists()
-    assert "5 shards (0 skipped, 1 with faults), 17 images, 0 failed" in done.stderr
+    assert "5 shards (1 skipped, 1 with faults), 13 images, 0 failed" in done.stderr
     assert "00004.tar breaks after 1 files" in done.stderr
     assert done.stderr.count("was made with preprocess 'paper', and this run has 'even'") == 5
     assert "liqe: The run on Ray fails: liqe_jax.errors.ModelError: No model 'nothing'" in done.stderr
     assert "The cluster has room for 2 actors" in done.stderr
+    assert f"Cannot write {tmp_path}/full: [Errno 28] No space left on device" in done.stdout
+    assert list((tmp_path / "full").iterdir()) == []
 
     folder = OutputFolder(str(tmp_path / "core")).create()
     for shard in find_shards([str(tmp_path / "*.tar")]):

@@ -58,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_model_options(parser)
     add_preprocess_option(parser)
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="as of liqe score")
-    parser.add_argument("--shards", metavar="I/N", help="every N-th shard from I on (default: SLURM's, then JAX's)")
+    parser.add_argument("--shards", metavar="I/N", help="each N-th from I on (default: SLURM's, then JAX's; Ray: all)")
     parser.add_argument("--columns", nargs="+", metavar="C", help="columns to write besides the key and the status")
     parser.add_argument("--image-column", default="image", metavar="C", help="of parquet inputs: bytes, paths or URLs")
     parser.add_argument("--key-column", default="key", metavar="C", help="of parquet inputs (default: key, or numbers)")

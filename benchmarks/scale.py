@@ -176,27 +176,22 @@ def forms(folder: Path, rounds: int, images: int = 500) -> None:
         "whole shards": command.format([*core[2:], "--engine", "ray", "--actors", "1", "--resources", "CPU=2"]),
         "pipeline": f"from examples.ray_data import score; score(sys.argv[2:], sys.argv[1], {options})",
     }
-    found: dict[str, list[np.ndarray]] = {name: [] for name in commands}
+    found: dict[str, list[list[list[float]]]] = {name: [] for name in commands}
     for turn in range(rounds):
         for name, command in commands.items():
-            spent = []
+            found[name].append([])
             for some in (tars[:1], tars):
-                arguments = [f"{folder}/{name} {turn} {len(some)}", *some]
-                python = [sys.executable, "-c", f"import sys; {command}{SPENT}", *arguments]
+                python = [sys.executable, "-c", f"import sys; {command}{SPENT}", f"{folder}/{name} {turn} {len(some)}"]
                 start = time.perf_counter()
-                cpu = subprocess.run(python, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
-                spent.append(np.array([time.perf_counter() - start, *map(float, cpu.split()[-2:])]))
-            one, ten = spent
-            found[name].append((ten - one) / (9 * images))
-            print(f"{name}: one tar {one.round(1)} s, ten {ten.round(1)} s", flush=True)
-    for name, costs in found.items():
-        ratios = np.divide(found["without Ray"], costs)
+                done = subprocess.run([*python, *some], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+                found[name][-1].append([time.perf_counter() - start, *map(float, done.stdout.split()[-2:])])
+            print(name, np.round(found[name][-1], 1).tolist(), flush=True)
+    # The least: other programs on the machine only add.
+    costs = {name: np.diff(np.min(each, 0), axis=0)[0] / (9 * images) for name, each in found.items()}
+    for name, cost in costs.items():
         measures = ("by the clock", "of CPUs, driver and workers", "of CPUs, all processes")
-        for what, cost, ratio in zip(measures, np.median(costs, 0), ratios.T, strict=True):
-            print(
-                f"{name}: {cost * 1e3:.2f} ms an image {what}; images per second relative to no Ray "
-                f"{np.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
-            )
+        for what, own, core_cost in zip(measures, cost, costs["without Ray"], strict=True):
+            print(f"{name}: {own * 1e3:.2f} ms an image {what}, {own / core_cost:.2f} times that without Ray")
 
 
 # The rest of Ray's processes takes CPU time by the second, however many images are scored.

@@ -186,12 +186,14 @@ def forms(folder: Path, rounds: int, images: int = 500) -> None:
                 done = subprocess.run([*python, *some], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
                 found[name][-1].append([time.perf_counter() - start, *map(float, done.stdout.split()[-2:])])
             print(name, np.round(found[name][-1], 1).tolist(), flush=True)
-    # The least: other programs on the machine only add.
-    costs = {name: np.diff(np.min(each, 0), axis=0)[0] / (9 * images) for name, each in found.items()}
-    for name, cost in costs.items():
-        measures = ("by the clock", "of CPUs, driver and workers", "of CPUs, all processes")
-        for what, own, core_cost in zip(measures, cost, costs["without Ray"], strict=True):
-            print(f"{name}: {own * 1e3:.2f} ms an image {what}, {own / core_cost:.2f} times that without Ray")
+    for name, each in found.items():
+        for place, what in enumerate(("by the clock", "of CPUs, driver and workers", "of CPUs, all processes")):
+            seconds = np.array(each)[..., place]
+            costs = np.diff(seconds).ravel() / (9 * images) * 1e3
+            print(
+                f"{name}, {what}: at least {seconds.min(0)[0]:.1f} s for one tar, {seconds.min(0)[1]:.1f} s for ten; "
+                f"{np.median(costs):.2f} ms an image ({costs.min():.2f} to {costs.max():.2f})"
+            )
 
 
 # The rest of Ray's processes takes CPU time by the second, however many images are scored.

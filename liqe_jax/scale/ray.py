@@ -1,8 +1,9 @@
 """Scoring on a Ray cluster: a callable class for `Dataset.map_batches`, and shards spread over actors.
 
 Ray Data starts the actors, assigns their devices, restarts those that die, and gives a shard that was not finished to
-another one. An actor scores whole shards with `liqe_jax.scale.run`, so the output and what is done when a run starts
-again are the same with and without Ray.
+another one. An actor reads, scores and writes whole shards with `liqe_jax.scale.run`, so outputs, corrupt shards and
+resuming are the same with and without Ray. Ray Data's readers end the run at a corrupt file, and its writers know
+neither shards nor their order; `examples/ray_data.py` has a pipeline of them around `Scorer`.
 """
 
 from __future__ import annotations

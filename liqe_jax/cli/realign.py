@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
-from liqe_jax.data.label_tables import (
-    TOGETHER,
-    LabelFile,
-    read_labels,
-    write_labels,
-)
-from liqe_jax.data.score_tables import matched, numbers
+from liqe_jax.data.score_tables import TOGETHER, LabelFile, matched, numbers, read_labels, write_labels
 from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.messages import printable, quoted
 
@@ -84,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.compare.overlap import markdown_of, report_of
+    from liqe_jax.compare.overlap import draw, markdown_of, report_of
     from liqe_jax.compare.realign import METHODS, stretch
 
     ranges = _ranges(arguments.range)
@@ -107,8 +101,6 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     report["maps"] = {name: found.to_dict() for name, found in maps.items()}
     write_report(output, "realign", without_nan(report), markdown_of(report, arguments.method))
     if not arguments.no_figure:
-        from liqe_jax.compare.realign_figure import draw
-
         draw(output / "realign.png", before, after, scores, scorer)
     if not arguments.quiet:
         print(f"{len(sets)} sets realigned: {output / 'all.csv'}", file=sys.stderr)

@@ -35,7 +35,6 @@ class SetPredictions:
 
     Attributes:
       dataset: the set's name.
-      header: the file's first line: model, options, digests.
       names, mos, distortion, scenes, splits: as in `LabelledSet`, for the predicted images.
       quality: expected quality, float32 as predicted.
       probabilities: attribute -> distribution over its labels.
@@ -43,7 +42,6 @@ class SetPredictions:
     """
 
     dataset: str
-    header: Mapping[str, Any]
     names: Sequence[str]
     mos: Float[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
@@ -154,7 +152,7 @@ class PredictionFile:
             _write(file, [self.header, *rows])
 
 
-def _write(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
     file.writelines(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
 
 
@@ -198,12 +196,10 @@ def read_predictions(path: Path) -> SetPredictions:
         scenes = np.zeros((len(rows), len(SCENE.labels)), bool)
         for position, row in enumerate(rows):
             scenes[position, [SCENE.labels.index(scene) for scene in row["scenes"]]] = True
-        codes: dict[str | None, int] = {label: index for index, label in enumerate(DISTORTION.labels)}
-        codes[None] = UNKNOWN
+        codes: dict[str | None, int] = {None: UNKNOWN, **{label: i for i, label in enumerate(DISTORTION.labels)}}
         labels = {name: tuple(of) for name, of in header["labels"].items()}
         return SetPredictions(
             dataset=header["dataset"],
-            header=header,
             names=tuple(row["image"] for row in rows),
             mos=np.array([row["mos"] for row in rows], np.float64),
             distortion=np.array([codes[row["distortion"]] for row in rows], np.int64),

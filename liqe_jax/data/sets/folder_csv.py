@@ -16,18 +16,24 @@ from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 # The session of a column "split"; a column "split_<name>" has the session <name>.
 SESSION = "own"
 
-TREE = """\
-my_photos/
-  labels.csv                    image,mos and optionally distortion,scenes,reference,split
-  any/folders/photo.jpg ..."""
-
 _COLUMNS = ("image", "mos", "distortion", "scenes", "reference", "split")
 
 # The column distortion accepts LIQE's raw names and its categories.
 CATEGORIES = {label: label for label in DISTORTION.labels}
 
+OPTIONS = (
+    Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
+    Option(
+        "columns",
+        "names of columns in your table where they differ, such as image='Image Name' mos=MOS",
+        words="+",
+        metavar="NAME=COLUMN",
+    ),
+    Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
+)
 
-def read(index: FileIndex, options: Options) -> SetLabels:
+
+def read(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
     """Reads the table of an image folder."""
     path = _table(index, options)
     rows = []
@@ -38,16 +44,9 @@ def read(index: FileIndex, options: Options) -> SetLabels:
         if name in seen:
             raise DataError(f"{where}: {name} is in row {seen[name]} already. Keep one of them.")
         seen[name] = position
-        rows.append(
-            Row(
-                name,
-                number(row["mos"], where),
-                _distortion(row.get("distortion", ""), where),
-                _scenes(row.get("scenes", ""), where),
-                row.get("reference", ""),
-                _splits(row, where),
-            )
-        )
+        mos, reference = number(row["mos"], where), row.get("reference", "")
+        distortion, scenes = _distortion(row.get("distortion", ""), where), _scenes(row.get("scenes", ""), where)
+        rows.append(Row(name, mos, distortion, scenes, reference, _splits(row, where)))
     if not rows:
         raise DataError(f"{path} has no rows below its header. It should have one for each image.")
     scores = [row.mos for row in rows]
@@ -129,29 +128,3 @@ def _splits(row: dict[str, str], where: str) -> dict[str, str]:
                 )
             splits[column.removeprefix("split_") if column != "split" else SESSION] = value
     return splits
-
-
-SPEC = DataSetSpec(
-    name="folder_csv",
-    slug="folder_csv",
-    title="Your own images: a folder with a CSV file",
-    count=None,
-    licence="Yours.",
-    tree=TREE,
-    mos_range=(0.0, 0.0),
-    read=read,
-    # Paths in the table must be exact.
-    places=lambda name: (),
-    categories=CATEGORIES,
-    options=(
-        Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
-        Option(
-            "columns",
-            "names of columns in your table where they differ, such as image='Image Name' mos=MOS",
-            words="+",
-            metavar="NAME=COLUMN",
-        ),
-        Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
-    ),
-    command="--table labels.csv --name my_photos",
-)

@@ -1,10 +1,9 @@
 """Text features of a prompt set, encoding every distinct prefix once.
 
-A causal tower's output at a token depends on the tokens before it and on nothing else. So
-padding behind the end-of-text token can be cut, and prompts that begin alike can share the
-beginning. The prompts form a trie; runs of its leaves, in depth-first order, are packed into
-rows in which each token attends to its ancestors only. LIQE's 495 sentences of 77 positions
-(38,115) have 8,615 real tokens and 2,203 distinct prefixes, and pack into 9 rows of 251.
+A causal tower's output at a token depends on the tokens before it and on nothing else. So padding behind the
+end-of-text token can be cut, and prompts that begin alike can share the beginning. The prompts form a trie; runs of its
+leaves, in depth-first order, are packed into rows in which each token attends to its ancestors only. LIQE's 495
+sentences of 77 positions (38,115) have 8,615 real tokens and 2,203 distinct prefixes, and pack into 9 rows of 251.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Prompts
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 
 # Longer rows repeat fewer prefixes but pay more for attention, which is quadratic in a row.
@@ -29,13 +28,13 @@ class PackedRows(NamedTuple):
     Attributes:
       token_ids, positions: the tokens and their places in their sentences. Padding is token 0
         at position 0. It attends to itself, and no other token attends to it.
-      mask: mask[b, i, j] is true where token i of row b attends to token j.
+      mask: mask[b, i, j] is true where token i of row b attends to token j; one for all rows is enough if all share it.
       ends: indices of the end-of-text tokens of each row, padded with 0.
     """
 
     token_ids: Int[AnyArray, "B L"]
     positions: Int[AnyArray, "B L"]
-    mask: Bool[AnyArray, "B L L"]
+    mask: Bool[AnyArray, "#B L L"]
     ends: Int[AnyArray, "B R"]
 
 
@@ -95,15 +94,12 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
 
 
 def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> Prompts:
-    """Packs prompts into rows that divide evenly among devices, with the least work for each.
+    """`pack_prompts` into rows that divide evenly among devices, with the least work for each; rows of padding fill up.
 
-    Args:
-      token_ids, eos_token_id: as in `pack_prompts`.
-      devices: the number of rows is a multiple of it; rows of padding fill up.
-      width: of the text tower, which says what attention costs beside the rest.
+    The `width` of the text tower says what attention costs beside the rest.
     """
-    longest = max(map(len, _until_end(token_ids, eos_token_id)))
-    tokens = sum(map(len, set(_until_end(token_ids, eos_token_id))))
+    sentences = set(_until_end(token_ids, eos_token_id))
+    longest, tokens = max(map(len, sentences)), sum(map(len, sentences))
     candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)
 
     def cost(packed: Prompts) -> int:
@@ -113,11 +109,7 @@ def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devic
 
     packed = min((pack_prompts(token_ids, eos_token_id, length) for length in candidates), key=cost)
     rows, length = packed.rows.token_ids.shape
-    missing = -rows % devices
-
-    def pad(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-
-    padded = PackedRows(*map(pad, packed.rows))
+    fill = (0, -rows % devices)
+    padded = PackedRows(*(np.pad(array, (fill, *[(0, 0)] * (array.ndim - 1))) for array in packed.rows))
     padded.mask[rows:] = np.eye(length, dtype=bool)
     return Prompts(padded, packed.order)

@@ -22,11 +22,7 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
 
 
 def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
-    """The class that is meant: itself, a name in `ENCODERS`, or `module:Class`.
-
-    Raises:
-      UsageError: there is no such class, or it is not an encoder.
-    """
+    """The class that is meant: itself, a name in `ENCODERS`, or `module:Class`; UsageError if it is not an encoder."""
     found = encoder
     if isinstance(encoder, str):
         if encoder not in ENCODERS and ":" not in encoder:
@@ -41,14 +37,9 @@ def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
 
 
 def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> type[Encoder]:
-    """The class for a model's `model_type`. A file never makes us import anything: its user has to name that.
+    """The class for the `model_type` of config.json; ModelError where there is none, or the user gives another one.
 
-    Args:
-      model_type: of config.json.
-      encoder: class or import path that the user gives.
-
-    Raises:
-      ModelError: it is not an encoder of this package and none is given, or another one is given.
+    A file never makes us import anything: its user has to name that.
     """
     if encoder is not None:
         chosen = encoder_class(encoder)
@@ -69,9 +60,7 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
 def recognise(names: Iterable[str], model_type: str | None = None) -> tuple[type[Encoder], str] | None:
     """The encoder and the layout that have arrays of these names, or None.
 
-    Args:
-      names: of the arrays.
-      model_type: of the config.json beside them; it decides among encoders that share all names.
+    The `model_type` of the config.json beside them decides among encoders that share all names.
     """
     names = set(names)
     for encoder in map(encoder_class, sorted(ENCODERS, key=lambda name: name != model_type)):

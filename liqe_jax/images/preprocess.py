@@ -15,8 +15,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.decode import DecodedImage, DecodeOptions
-from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
+from liqe_jax.images.decode import DecodedImage, DecodeOptions, memory_errors_are_of_the_image
 from liqe_jax.images.grid import CROP_SIZE, FINE_STRIDE, covered_share, cut, even_corners, every_sth, grid
 from liqe_jax.messages import quoted
 
@@ -64,19 +63,18 @@ class Preset:
     raw_previews: bool = False
 
     def __post_init__(self) -> None:
-        if self.count is not None:
-            _check_count(self.count)
+        if self.count is not None and not 1 <= self.count <= MOST_CROPS:
+            raise UsageError(
+                f"An image needs at least one crop and at most {MOST_CROPS}; got count {quoted(self.count)}. For the "
+                'whole grid, which is scored in parts, take "all" (count None).'
+            )
         if self.stride is not None and self.stride < 1:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def with_crops(self, crops: int | str | None) -> Preset:
         """The same with another number of crops, which its name then states: "paper-30", "even-all".
 
-        Args:
-          crops: at most so many per image, or "all" of the grid; None changes nothing.
-
-        Raises:
-          UsageError: it is not such a number.
+        At most `crops` per image, or "all" of the grid; None changes nothing; UsageError for anything else.
         """
         if crops is None or crops == self.count:
             return self
@@ -84,14 +82,13 @@ class Preset:
             return dataclasses.replace(self, name=f"{self.name}-all", count=None)
         if not isinstance(crops, int) or isinstance(crops, bool):
             raise UsageError(f'crops must be a number from 1, or "all"; got {quoted(crops)}.')
-        _check_count(crops)
-        return dataclasses.replace(self, name=f"{self.name}-{crops}", count=crops)
+        checked = dataclasses.replace(self, count=crops)  # first, since Python prints no numbers of any length
+        return dataclasses.replace(checked, name=f"{self.name}-{crops}")
 
     def dense(self, image_size: int) -> Preset:
-        """The same with every crop of a grid, for maps; the reference's stride for crops of 224 pixels.
+        """The same with every crop of a grid, for maps.
 
-        Args:
-          image_size: side of a crop, pixels. Larger crops lie a quarter of their side apart.
+        Crops of more than 224 pixels (`image_size`) lie a quarter of their side apart, others the preset's stride.
         """
         stride = self.stride if image_size <= CROP_SIZE else image_size // 4
         return dataclasses.replace(self, even=False, whole=False, count=None, stride=stride)
@@ -99,14 +96,6 @@ class Preset:
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
-
-
-def _check_count(count: int) -> None:
-    if not 1 <= count <= MOST_CROPS:
-        raise UsageError(
-            f"An image needs at least one crop and at most {MOST_CROPS}; got count {quoted(count)}. For the whole "
-            'grid, which is scored in parts, take "all" (count None).'
-        )
 
 
 PRESETS = MappingProxyType(
@@ -124,13 +113,9 @@ PRESETS = MappingProxyType(
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """An image after resizing, and the crops chosen from it.
+    """An image after resizing, and the (top, left) corners of the crops chosen from it.
 
-    Attributes:
-      pixels: what the crops are cut from.
-      corners: (top, left) of each crop.
-      width, height: of the image as decoded, before resizing, in pixels.
-      warnings: everything the reader of the score should know.
+    `width` and `height` are those of the image as decoded, in pixels. Warnings are for the reader of the score.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]
@@ -142,11 +127,7 @@ class PreparedImage:
 
     @memory_errors_are_of_the_image()
     def crops(self) -> UInt8[np.ndarray, "P S S 3"]:
-        """The chosen crops, and no others, as a new array.
-
-        Raises:
-          ImageError: the memory does not suffice for them.
-        """
+        """The chosen crops, and no others, as a new array; ImageError where the memory does not suffice."""
         return cut(self.pixels, self.corners, self.crop_size)
 
 
@@ -167,8 +148,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
 def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SIZE) -> UInt8[np.ndarray, "h w 3"]:
     """Enlarges (bicubic) an image with a side under `crop_size` so that the short side equals it.
 
-    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or
-    within what it was.
+    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or within what it was.
     """
     height, width = pixels.shape[:2]
     short, long = min(height, width), max(height, width)
@@ -188,15 +168,9 @@ def squeezed(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray,
 
 @memory_errors_are_of_the_image()
 def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> PreparedImage:
-    """Resizes an image and chooses its crops.
+    """Resizes an image that is decoded with `preset.decode_options()`, and chooses its crops.
 
-    Args:
-      image: decoded with `preset.decode_options()`.
-      preset: how to.
-      crop_size: side of a crop in pixels, the model's `image_size`.
-
-    Raises:
-      ImageError: the memory does not suffice for this image.
+    `crop_size` is the model's `image_size`, pixels. ImageError where the memory does not suffice.
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)
@@ -212,27 +186,15 @@ def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> 
     h, w = pixels.shape[:2]
     if preset.even and preset.count is not None:
         corners = even_corners(h, w, preset.count, crop_size)
-        warnings += _reach_warnings(corners, h, w, crop_size, "; more crops reach more (--crops)")
+        remedy = "; more crops reach more (--crops)"
     else:
         cells = grid(h, w, preset.stride, crop_size)
         corners = cells.corners(every_sth(cells, preset.count or len(cells)))
-        if preset.count is not None:
-            warnings += _coverage_warnings(corners, h, w, preset.count, crop_size)
+        remedy = ", as in the reference; preprocess 'even' spreads them"
+    if preset.count is not None:
+        if len(corners) < preset.count:
+            warnings.append(f"room for only {len(corners)} of {preset.count} crops")
+        for share, side in zip(covered_share(corners, h, w, crop_size), ("height", "width"), strict=True):
+            if share < LEAST_SHARE:
+                warnings.append(f"the crops reach only {share:.0%} of the {side}{remedy}")
     return PreparedImage(pixels, corners, width, height, crop_size, tuple(warnings))
-
-
-def _coverage_warnings(corners: np.ndarray, height: int, width: int, count: int, crop_size: int) -> list[str]:
-    warnings = []
-    if len(corners) < count:
-        warnings.append(f"room for only {len(corners)} of {count} crops")
-    remedy = ", as in the reference; preprocess 'even' spreads them"
-    return warnings + _reach_warnings(corners, height, width, crop_size, remedy)
-
-
-def _reach_warnings(corners: np.ndarray, height: int, width: int, crop_size: int, remedy: str) -> list[str]:
-    down, across = covered_share(corners, height, width, crop_size)
-    return [
-        f"the crops reach only {share:.0%} of the {side}{remedy}"
-        for share, side in ((down, "height"), (across, "width"))
-        if share < LEAST_SHARE
-    ]

@@ -1,4 +1,4 @@
-"""Photographs of kinds that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
+"""Suffixes of images, and kinds of photographs that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
 
 A raw file is usually a TIFF whose first picture is a thumbnail. Pillow opens it without an error, and its score would
 be that of the thumbnail.
@@ -12,7 +12,11 @@ import io
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
-# As folders name them.
+# Of the files that are read, by which folders and archives are searched, and of the others.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
+)
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw"}
@@ -25,6 +29,7 @@ RAW = "a camera's raw file"
 _MOST_STREAMS = 32
 _JPEG_START = b"\xff\xd8\xff"
 ADVICE = "Export it as JPEG first."
+HEIC_ADVICE = "Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG."
 
 # TIFF 6.0: kind of picture (1: a smaller version of another), and what its numbers stand for; DNG 1.4: the version;
 # and of the numbers, those of the sensor's pixels before and after colours were put together.
@@ -52,12 +57,7 @@ def reads_heic() -> bool:
 
 
 def open_heic(encoded: bytes) -> ImageFile.ImageFile:
-    """The first picture of a HEIC file, upright and with 8 bits per channel; its pixels are decoded later.
-
-    Raises:
-      ImportError: pi_heif is not installed.
-      Exception: the file is corrupt.
-    """
+    """The first picture of a HEIC file, upright and with 8 bits per channel; its pixels are decoded later."""
     from pi_heif.as_plugin import HeifImageFile
 
     return HeifImageFile(io.BytesIO(encoded))

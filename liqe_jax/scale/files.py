@@ -14,8 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from liqe_jax.bounded_io import LIMIT_VARIABLE, most_bytes, open_regular, read_bytes
 from liqe_jax.errors import UnreadableError, UsageError
-from liqe_jax.images.suffixes import SUFFIXES
-from liqe_jax.images.unread import HEIC_SUFFIXES
+from liqe_jax.images.unread import HEIC_SUFFIXES, SUFFIXES
 from liqe_jax.messages import printable
 
 # Files that are read at a time where each holds little, since storage answers slowly.

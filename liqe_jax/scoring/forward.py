@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from liqe_jax.encoders.base import Encoder, Params
-from liqe_jax.model.head import Prediction
+from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.predict import predict
 from liqe_jax.tasks import TaskSet
 
@@ -33,24 +33,14 @@ CHUNK = 16
 
 
 class Weights(NamedTuple):
-    """What a forward pass needs, on the devices that it runs on.
-
-    Attributes:
-      params: nested parameters.
-      text_features: unit features of the sentences.
-    """
+    """Nested parameters and unit features of the sentences, on the devices that a forward pass runs on."""
 
     params: Params
     text_features: Float[Array, "K D"]
 
 
 class PredictedBatch(NamedTuple, Generic[Item]):
-    """Some items of a stream.
-
-    Attributes:
-      items: in their order.
-      prediction: rows, NumPy arrays, of the items that have crops, in their order.
-    """
+    """Some items of a stream, and rows (NumPy arrays) of those that have crops, in their order."""
 
     items: list[Item]
     prediction: Prediction
@@ -72,13 +62,7 @@ def with_kernels_of(params: Params, encoder: Encoder, dtype: str) -> Params:
 
 
 class Forward:
-    """`predict` on some devices of this process; images are spread over them.
-
-    Args:
-      encoder, tasks: what to compile for.
-      dtype: operand type of the matrix products.
-      devices: of this process.
-    """
+    """`predict` with operands of `dtype`, compiled for devices of this process; images are spread over them."""
 
     def __init__(self, encoder: Encoder, tasks: TaskSet, dtype: str, devices: Sequence[jax.Device]):
         self.encoder, self.tasks, self.devices = encoder, tasks, tuple(devices)
@@ -158,16 +142,9 @@ class Forward:
         )
 
     def _finish(self, items: list[Item], count: int, started: Prediction | None) -> PredictedBatch[Item]:
-        return PredictedBatch(items, self._empty() if started is None else _rows(started, count))
-
-    def _empty(self) -> Prediction:
-        shape, zeros = self.tasks.shape, functools.partial(jnp.zeros, dtype=jnp.float32)
-        return Prediction(
-            zeros((0, int(np.prod(shape)))),
-            zeros((0, *shape)),
-            {a.name: zeros((0, len(a.labels))) for a in self.tasks.attributes},
-            {a.name: zeros((0,)) for a in self.tasks.attributes if a.values is not None},
-        )
+        if started is None:
+            started = predict_from_logits(np.zeros((0, len(self.tasks.prompts)), np.float32), self.tasks)
+        return PredictedBatch(items, _rows(started, count))
 
 
 def _rows(prediction: Prediction, count: int) -> Any:

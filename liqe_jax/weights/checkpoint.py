@@ -17,7 +17,7 @@ from liqe_jax.errors import ModelError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.files import read_json
-from liqe_jax.weights.layouts import Flat, check_shapes
+from liqe_jax.weights.layouts import Flat
 from liqe_jax.weights.provenance import Provenance
 
 
@@ -59,14 +59,14 @@ class Checkpoint:
         """Whether the text tower is the one that `text_features` came with; True where there are none."""
         if self.features_of is None:
             return True
-        before = self.features_of[1]
-        names = [name for name in self.flat.keys() | before.keys() if self.encoder.is_text(name)]
+
+        def of_text(flat: Flat) -> Flat:
+            return {name: array for name, array in flat.items() if self.encoder.is_text(name)}
+
+        before, now = of_text(self.features_of[1]), of_text(self.flat)
         # Arrays are the same objects where nobody tuned them, so that this costs nothing.
-        return all(
-            name in self.flat
-            and name in before
-            and (self.flat[name] is before[name] or np.array_equal(self.flat[name], before[name], equal_nan=True))
-            for name in names
+        return before.keys() == now.keys() and all(
+            now[name] is before[name] or np.array_equal(now[name], before[name], equal_nan=True) for name in now
         )
 
     @property
@@ -81,15 +81,7 @@ class Checkpoint:
 
 
 def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encoder:
-    """Reads a model folder's `config.json`.
-
-    Args:
-      path: of the file.
-      encoder: the class of an encoder that is not part of this package.
-
-    Raises:
-      ModelError: corrupt, or its encoder is unknown.
-    """
+    """Reads a model folder's `config.json`; ModelError where it is corrupt or its encoder is unknown."""
     content = read_json(path)
     # Early CLIP checkpoints do not name their type.
     found = encoder_of(str(content.get("model_type", "clip")), encoder)
@@ -100,13 +92,19 @@ def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encod
 
 
 def check_against_encoder(flat: Flat, encoder: Encoder, where: str) -> None:
-    """Compares the names and shapes of parameters with those of an architecture.
-
-    Raises:
-      ModelError: they differ, and the message shows both sides; or the sizes describe no such model.
-    """
+    """Compares names and shapes of parameters with an architecture's; ModelError shows both sides where they differ."""
     try:
         shapes = encoder.param_shapes(len(flat))
     except (ModelError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: {error or repr(error)}") from error
-    check_shapes(flat, shapes, where)
+    differences = [
+        f"  {name}: expected {shapes.get(name, 'nothing')}, got {flat[name].shape if name in flat else 'nothing'}"
+        for name in sorted(shapes.keys() | flat.keys())
+        if name not in flat or name not in shapes or tuple(flat[name].shape) != tuple(shapes[name])
+    ]
+    if differences:
+        shown = "\n".join(differences[:12]) + ("\n  ..." if len(differences) > 12 else "")
+        raise ModelError(
+            f"The weights in {where} do not fit their configuration ({len(differences)} differences):\n{shown}\n"
+            "Give the config.json that belongs to these weights."
+        )

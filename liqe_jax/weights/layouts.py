@@ -48,9 +48,9 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
     if missing or superfluous or no_floats:
         raise ModelError(
             f"{where} is not a complete {encoder.name} in the layout {layout or 'of liqe_jax'!r}.\n"
-            f"  missing ({len(missing)}): {_listing(missing)}\n"
-            f"  superfluous ({len(superfluous)}): {_listing(superfluous)}\n"
-            f"  not floating point ({len(no_floats)}): {_listing(no_floats)}\n"
+            f"  missing ({len(missing)}): {listing(missing)}\n"
+            f"  superfluous ({len(superfluous)}): {listing(superfluous)}\n"
+            f"  not floating point ({len(no_floats)}): {listing(no_floats)}\n"
             "Give a checkpoint of the whole model, both towers."
         )
 
@@ -76,12 +76,11 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
 def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str | None) -> Flat:
     """The inverse of `to_flax`; arrays are contiguous and keep their type.
 
-    Raises:
-      ModelError: kernels are rounded to integers, whose scales no layout has.
+    ModelError where kernels are rounded to integers, whose scales no layout has.
     """
     if rounded := sorted(name for name, array in flat.items() if np.issubdtype(array.dtype, np.integer)):
         raise ModelError(
-            f"Parameters rounded to integers cannot be written ({_listing(rounded, 3)}). Load the model as float32."
+            f"Parameters rounded to integers cannot be written ({listing(rounded, 3)}). Load the model as float32."
         )
     form = _layout(encoder, layout, flat)
     state: Flat = {}
@@ -94,40 +93,17 @@ def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: st
 
 
 def cast(flat: Mapping[str, np.ndarray], dtype: str) -> Flat:
-    """The arrays in another floating point type.
-
-    Raises:
-      ModelError: a value overflows it.
-    """
+    """The arrays in another floating point type; ModelError where a value overflows it."""
     with np.errstate(over="ignore"):  # reported below, by name
         result = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
-    overflown = [n for n, a in result.items() if a is not flat[n] and not np.isfinite(a).all()]
-    overflown = [name for name in overflown if np.isfinite(flat[name]).all()]
-    if overflown:
-        raise ModelError(f"{dtype} cannot hold the values of {_listing(overflown, 4)}. Use bfloat16 or float32.")
+    infinite = [name for name, array in result.items() if array is not flat[name] and not np.isfinite(array).all()]
+    if overflown := [name for name in infinite if np.isfinite(flat[name]).all()]:
+        raise ModelError(f"{dtype} cannot hold the values of {listing(overflown, 4)}. Use bfloat16 or float32.")
     return result
 
 
-def _listing(names: list[str], most: int = 8) -> str:
+def listing(names: list[str], most: int = 8) -> str:
+    """The first names of a list, and how many more there are."""
     if not names:
         return "none"
     return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
-
-
-def check_shapes(flat: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Compares names and shapes with what a configuration demands, and prints both sides.
-
-    Raises:
-      ModelError: anything differs.
-    """
-    differences = [
-        f"  {name}: expected {expected.get(name, 'nothing')}, got {flat[name].shape if name in flat else 'nothing'}"
-        for name in sorted(expected.keys() | flat.keys())
-        if name not in flat or name not in expected or tuple(flat[name].shape) != tuple(expected[name])
-    ]
-    if differences:
-        shown = "\n".join(differences[:12]) + ("\n  ..." if len(differences) > 12 else "")
-        raise ModelError(
-            f"The weights in {where} do not fit their configuration ({len(differences)} differences):\n{shown}\n"
-            "Give the config.json that belongs to these weights."
-        )

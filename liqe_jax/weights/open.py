@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float
+from safetensors import SafetensorError
 
 from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.errors import ModelError, UsageError
@@ -20,24 +24,15 @@ from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
-from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
-from liqe_jax.weights.files import sha256_of_file
+from liqe_jax.weights.files import read_safetensors, sha256_of_file, write_safetensors
 from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
-from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.known import EMBEDDED, KNOWN_MODELS, embedded_folder
 from liqe_jax.weights.native import MANIFEST, write_native
 from liqe_jax.weights.read import read_model
 
 
 def open_checkpoint(name_or_path: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
-    """Finds and reads a model by path, known name or repository name.
-
-    Args:
-      name_or_path: as in `liqe_jax.load`.
-      encoder: class or import path of an encoder that is not part of this package.
-
-    Raises:
-      ModelError: not found, corrupt, or its encoder is unknown.
-    """
+    """Finds and reads a model by path, known name or repository name; ModelError as in `liqe_jax.load`."""
     name = os.fspath(name_or_path)
     if os.path.exists(name):
         return read_model(name, encoder)
@@ -96,6 +91,34 @@ def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = Non
     return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
 
 
+def with_cached_features(
+    checkpoint: Checkpoint, tasks: TaskSet | str | None, folder: str | os.PathLike | None
+) -> Checkpoint:
+    """`with_text_features`, which keeps the features of a weight file in the cache `folder`; None caches nothing.
+
+    An entry is bound to the file's sha256 and to the sentences; whatever is wrong with one, it is made again.
+    """
+    chosen, source = find_tasks(tasks, checkpoint.tasks), checkpoint.provenance.source_sha256
+    # Of several files, or with a tokenizer of its own, a model cannot be told by one digest.
+    if folder is None or not source or checkpoint.tokenizer is not None:
+        return with_text_features(checkpoint, chosen)
+    key = json.dumps([source, chosen.prompts, checkpoint.encoder.to_config()], sort_keys=True)
+    path = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+    with contextlib.suppress(ModelError, KeyError):  # there is none, or it is corrupt
+        features = read_safetensors(path)[0]["text_features"]
+        wanted = (len(chosen.prompts), checkpoint.encoder.projection_dim)
+        if features.shape == wanted and np.isfinite(features).all():
+            return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+    checkpoint = with_text_features(checkpoint, chosen)
+    # Whole or not at all. A home that is read-only or full costs time, and nothing else.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with contextlib.suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(part, {"text_features": np.ascontiguousarray(checkpoint.text_features)}, {})
+        part.replace(path)
+    return checkpoint
+
+
 def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None) -> Checkpoint:
     """The same model with other parameters, such as your own fine-tuning made, ready to be written and to score.
 
@@ -133,17 +156,7 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 def text_features(
     params: Params, encoder: Encoder, tasks: TaskSet, tokenizer: BaseTokenizer | None = None
 ) -> Float[np.ndarray, "K D"]:
-    """Unit features of a task set's prompts, float32.
-
-    Args:
-      params, encoder: the model.
-      tasks: whose prompts to encode.
-      tokenizer: that of the model; None stands for the encoder's default.
-
-    Raises:
-      ModelError: the tokenizer's ids do not fit the model's vocabulary.
-      UsageError: a prompt is too long for the text tower.
-    """
+    """Unit features of a task set's prompts, float32; tokenizer and errors as in `Encoder.prompts`."""
     prompts = encoder.prompts(tasks.prompts, tokenizer)
     # Float32 whatever the scorer's dtype: it happens once, and every score depends on it.
     return np.asarray(jax.jit(lambda tree: encoder.encode_prompts(tree, prompts))(params))

@@ -19,7 +19,8 @@ import numpy as np
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
 
-_STORAGE_DTYPES: Mapping[str, np.dtype] = {
+# Class of a storage in `torch` -> type of its elements.
+STORAGE_DTYPES: Mapping[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
     "HalfStorage": np.dtype(np.float16),
@@ -47,26 +48,25 @@ class _StorageType:
     dtype: np.dtype
 
 
-class Repeats:
-    """How many elements a file may still make out of nothing."""
+class Storages(dict[str, "Storage"]):
+    """Those of a file, by name; `repeats` is how many elements it may still make out of nothing."""
 
-    def __init__(self) -> None:
-        self.left = _MOST_REPEATED
+    repeats = _MOST_REPEATED
 
 
 class Storage:
     """A flat buffer. Older files name a storage before its bytes come, so `data` is set late."""
 
-    def __init__(self, dtype: np.dtype, length: int, repeats: Repeats, data: np.ndarray | None = None):
+    def __init__(self, dtype: np.dtype, length: int, of_file: Storages, data: np.ndarray | None = None):
         self.dtype, self.length, self.data = dtype, length, data
-        self._unused, self._repeats = _MOST_SHARED * length, repeats
+        self._unused, self._of_file = _MOST_SHARED * length, of_file
 
     def use(self, elements: int) -> bool:
         """Takes so many elements for a tensor; False where a file makes too much of little."""
         own = min(elements, max(self._unused, 0))
         self._unused -= own
-        self._repeats.left -= elements - own
-        return self._repeats.left >= 0
+        self._of_file.repeats -= elements - own
+        return self._of_file.repeats >= 0
 
 
 class Tensor:
@@ -104,16 +104,6 @@ def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, 
     return Tensor(storage, offset, shape, stride)
 
 
-def _rebuild_parameter(tensor: Tensor, *_: object) -> Tensor:
-    return tensor
-
-
-def _number_from_bytes(dtype: np.dtype, raw: bytes) -> object:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or len(raw) != dtype.itemsize:
-        raise ModelError("The checkpoint holds a NumPy number that is corrupt or no number.")
-    return np.frombuffer(raw, dtype)[0].item()
-
-
 class _Dtype:
     """Builds a NumPy dtype from its letter code, without NumPy's own unpickling."""
 
@@ -140,7 +130,9 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _scalar(dtype: _Dtype, raw: bytes) -> object:
-    return _number_from_bytes(np.dtype(dtype.code) if isinstance(dtype, _Dtype) else dtype, raw)
+    if not isinstance(dtype, _Dtype) or len(raw) != np.dtype(dtype.code).itemsize:
+        raise ModelError("The checkpoint holds a NumPy number that is corrupt or no number.")
+    return np.frombuffer(raw, dtype.code)[0].item()
 
 
 def _ordered_dict(*arguments: Any) -> collections.OrderedDict:
@@ -154,7 +146,7 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
     ("torch", "Size"): tuple,
     ("torch", "device"): lambda *_: None,
     ("_codecs", "encode"): _latin1,
@@ -164,11 +156,13 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
     """Python's own unpickler, with names from the list above and nothing set on what they built.
 
-    Its faster twin in C lets a pickle set attributes of any object, a checked tensor's shape
-    for one, and reserves memory for as many memoised objects as a corrupt byte says.
+    A pickle that is corrupt raises all sorts of things; one that asks for anything else than to build data, ModelError.
+    The faster twin in C lets a pickle set attributes of any object, a checked tensor's shape for one, and reserves
+    memory for as many memoised objects as a corrupt byte says.
+    `load_storage` takes a reference to a storage; None refuses references.
     """
 
     stack: list[Any]
@@ -180,8 +174,8 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
-            return _StorageType(_STORAGE_DTYPES[name])
+        if module in ("torch", "torch.storage") and name in STORAGE_DTYPES:
+            return _StorageType(STORAGE_DTYPES[name])
         asked = printable(f"{module}.{name}")
         if module.startswith("__torch__"):
             raise ModelError(
@@ -229,18 +223,8 @@ class _Unpickler(pickle._Unpickler):
 
     # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to; sets hash
     # what is in them; and Python does not print integers of the size that LONG4 is for.
-    _REFUSED = b"".join(
-        (
-            pickle.EXT1,
-            pickle.EXT2,
-            pickle.EXT4,
-            pickle.BYTEARRAY8,
-            pickle.EMPTY_SET,
-            pickle.ADDITEMS,
-            pickle.FROZENSET,
-            pickle.LONG4,
-        )
-    )
+    _EXTENSIONS, _SETS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4, pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
+    _REFUSED = _EXTENSIONS + _SETS + pickle.BYTEARRAY8 + pickle.LONG4
     dispatch: ClassVar[dict] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
@@ -251,34 +235,10 @@ class _Unpickler(pickle._Unpickler):
     }
 
 
-def unpickle(file: BinaryIO, load_storage: Callable[[tuple], Storage] | None, path: str) -> Any:
-    """What one pickle holds, with a `Tensor` for every tensor.
-
-    Args:
-      file: at the beginning of the pickle.
-      load_storage: from a reference to the storage; None refuses references.
-      path: for messages.
-
-    Raises:
-      ModelError: the pickle is corrupt, or asks for anything else than to build data.
-    """
-    try:
-        return _Unpickler(file, load_storage, path).load()
-    except ModelError:
-        raise
-    except Exception as error:  # corrupt pickles raise all sorts of things
-        reason = printable(error) or "it ends too early"
-        raise ModelError(
-            f"{path} is not a readable PyTorch checkpoint: {printable(reason)}. Download it again."
-        ) from error
-
-
 def storage_dtype(kind: Any) -> np.dtype:
     """The type of a storage's elements."""
     if not isinstance(kind, _StorageType):
-        raise ModelError(
-            f"A storage has the unknown type {quoted(kind)}; expected one of {', '.join(_STORAGE_DTYPES)}."
-        )
+        raise ModelError(f"A storage has the unknown type {quoted(kind)}; expected one of {', '.join(STORAGE_DTYPES)}.")
     return kind.dtype
 
 

@@ -1,8 +1,7 @@
 """Writes state dicts that `torch.load(..., weights_only=True)` reads, without PyTorch.
 
-Only what a state dict needs: dictionaries, strings, integers and contiguous tensors. The
-pickle opcodes are written one by one, since Python's pickler insists on importing the
-classes that it names.
+Only what a state dict needs: dictionaries, strings, integers and contiguous tensors. The pickle opcodes are written one
+by one, since Python's pickler insists on importing the classes that it names.
 """
 
 from __future__ import annotations
@@ -14,21 +13,14 @@ import zipfile
 from collections.abc import Mapping
 from typing import Union
 
-import ml_dtypes
 import numpy as np
 
 from liqe_jax.errors import ModelError
+from liqe_jax.weights.torch_pickle import STORAGE_DTYPES
 
 StateDict = Mapping[str, Union[np.ndarray, int, str, "StateDict"]]
 
-_STORAGE_NAMES = {
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float64): "DoubleStorage",
-    np.dtype(np.float16): "HalfStorage",
-    np.dtype(ml_dtypes.bfloat16): "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-    np.dtype(np.int32): "IntStorage",
-}
+_STORAGE_NAMES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 
 
 class _Writer:
@@ -68,8 +60,7 @@ class _Writer:
             raise ModelError(f"Cannot write {array.dtype} to a PyTorch file; convert it to float32 first.")
         strides = tuple(int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim))
         self.name("torch._utils", "_rebuild_tensor_v2")
-        self.opcodes += pickle.MARK
-        self.opcodes += pickle.MARK
+        self.opcodes += pickle.MARK + pickle.MARK
         self.value("storage")
         self.name("torch", _STORAGE_NAMES[array.dtype])
         for value in (str(len(self.storages)), "cpu", array.size):
@@ -85,11 +76,7 @@ class _Writer:
 
 
 def write_torch(path: str | os.PathLike, content: StateDict) -> None:
-    """Writes nested dictionaries of arrays as PyTorch's zip format.
-
-    Raises:
-      ModelError: `content` holds something else than dictionaries, arrays, strings and integers.
-    """
+    """Writes nested dictionaries as PyTorch's zip format; ModelError where they hold anything but `StateDict`s."""
     writer = _Writer()
     writer.value(content)
     writer.opcodes += pickle.STOP

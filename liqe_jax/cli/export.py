@@ -9,6 +9,7 @@ from liqe_jax.cli.settings import (
     MODEL_HELP,
     add_encoder_option,
     add_tasks_option,
+    number_from_1,
     read_tasks,
     text_cache_folder,
     use_compilation_cache,
@@ -18,7 +19,9 @@ from liqe_jax.cli.settings import (
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("quality", "marginals", "joint")
 
-EXAMPLES = """\
+HELP = "write a model for another runtime"
+DESCRIPTION = "Write a model as one file that takes crops and gives predictions: StableHLO or ONNX."
+EPILOG = """\
 formats:
   stablehlo   for JAX on CPUs, GPUs and TPUs; `liqe score --model FILE.stablehlo` reads it. JAX reads such files for
               six months of its own versions.
@@ -33,15 +36,8 @@ examples:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "export",
-        help="write a model for another runtime",
-        description="Write a model as one file that takes crops and gives predictions: StableHLO or ONNX.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("destination", metavar="OUT", help="a file that does not exist yet")
     parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of OUT")
@@ -54,8 +50,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--batch",
-        type=_batch,
-        default=None,
+        type=number_from_1("dynamic"),
+        default="dynamic",
         metavar="N",
         help='images of a call, or "dynamic" (default); N also fixes the number of crops',
     )
@@ -71,20 +67,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _batch(argument: str) -> int | None:
-    if argument == "dynamic":
-        return None
-    if argument.isdecimal() and int(argument) > 0:
-        return int(argument)
-    raise argparse.ArgumentTypeError(f'expected a number from 1, or "dynamic"; got {argument!r}')
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns the exit status.
-
-    Raises:
-      LiqeError: no such model, the destination exists, or the format cannot hold the model.
-    """
+    """Exports."""
     tasks = read_tasks(arguments.tasks)
 
     from liqe_jax.exports.export import check_destination, export
@@ -99,7 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
         encoder=arguments.encoder,
         text_cache_folder=text_cache_folder(),
     )
-    options = {"output": arguments.output, "batch": arguments.batch, "dtype": arguments.dtype}
+    batch = None if arguments.batch == "dynamic" else arguments.batch
+    options = {"output": arguments.output, "batch": batch, "dtype": arguments.dtype}
     described = export(model, arguments.destination, arguments.to, **options)
     outputs = ", ".join(f"{one['name']} {one['shape']}" for one in described["outputs"])
     megabytes = os.path.getsize(arguments.destination) / 1e6

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import mmap
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from liqe_jax.bounded_io import parse_json
+from liqe_jax.bounded_io import open_regular, parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
@@ -36,12 +36,7 @@ def format_for(path: str | None, wanted: str | None) -> str:
 
 
 def check_destination(path: str, form: str, resume: bool, overwrite: bool) -> None:
-    """Refuses what would lose results.
-
-    Raises:
-      UsageError: the file exists and neither resume nor overwrite was asked for, it is a folder, or a table
-        should be resumed.
-    """
+    """Refuses what would lose results."""
     if resume and overwrite:
         raise UsageError("--resume keeps the results in --output and --overwrite removes them; give one of them.")
     if resume and form == "table":
@@ -52,11 +47,6 @@ def check_destination(path: str, form: str, resume: bool, overwrite: bool) -> No
         )
     if os.path.exists(path) and os.path.getsize(path) and not (resume or overwrite):
         raise UsageError(f"{path} exists. Give --resume to continue it, --overwrite to replace it, or another name.")
-
-
-def stored_name(image: str) -> str:
-    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
-    return image.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def short_digest(model: Model) -> str:
@@ -76,8 +66,7 @@ class Names:
     """
 
     def __init__(self, names: Iterable[str]):
-        hashes = array("Q", map(_hash, names))
-        self._hashes = np.unique(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
+        self._hashes = np.unique(np.fromiter(map(_hash, names), np.uint64))
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -89,23 +78,15 @@ class Names:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(stored_name(name).encode(), digest_size=8).digest(), "little")
+    stored = name.encode("utf-8", "backslashreplace")  # every format holds bytes that are not UTF-8 as escapes
+    return int.from_bytes(hashlib.blake2b(stored, digest_size=8).digest(), "little")
 
 
 def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Names:
     """Prepares an interrupted file for appending and returns the names of the images that it contains.
 
-    The file is read line by line. An unfinished last line is cut off after everything before it has been checked.
-
-    Args:
-      path: the file, which need not exist.
-      form: jsonl or csv.
-      tasks: the task set of its rows.
-      made_by: column -> value that every row must have, such as the name of the model.
-
-    Raises:
-      UsageError: the rows are corrupt or another program's, or come from another model or other settings. The file
-        is left as it is.
+    The file is read line by line. An unfinished last line is cut off after everything before it has been checked. A
+    file whose rows have another task set, or not the values of `made_by` (column -> value), is left as it is.
     """
     if not os.path.exists(path) or not os.path.getsize(path):
         return Names(())
@@ -123,11 +104,7 @@ def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) ->
 
 
 def read_rows(path: str) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file that `liqe score` wrote; an unfinished last line is left out.
-
-    Raises:
-      UsageError: it cannot be read or is not such a file.
-    """
+    """The rows of a JSONL file that `liqe score` wrote; an unfinished last line is left out."""
     try:
         for line in _lines(path, end_of_lines(path)):
             row = parse_json(line)
@@ -157,8 +134,7 @@ def _check_start(path: str, end: int, form: str, tasks: TaskSet) -> None:
     """Whether a file begins like one of ours, and so does the line that will be cut off."""
     header = (",".join(csv_columns(tasks.attributes)) + "\n").encode()
     with open(path, "rb") as file:
-        # Files of earlier versions call the column of crops "patches".
-        first = file.readline(len(header) + 2).replace(b",patches,", b",crops,")
+        first = file.readline(len(header) + 2)
         file.seek(end)
         tail = file.read(len(_JSON_START))
     if form == "csv":
@@ -228,20 +204,10 @@ def _check_attributes(path: str, row: Mapping[str, Any], tasks: TaskSet) -> None
         )
 
 
-def end_of_lines(path: str) -> int:
+def end_of_lines(path: str | os.PathLike) -> int:
     """Where a file's last complete line ends, bytes; what follows was being written when a run stopped."""
-    with open(path, "rb") as file:
-        position, block = file.seek(0, os.SEEK_END), 1 << 16
-        while position > 0:
-            start = max(position - block, 0)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            position = start
-    return 0
-
-
-def cut_unfinished_line(path: str) -> None:
-    """Ends a file of this program's after its last complete line."""
-    os.truncate(path, end_of_lines(path))
+    with open_regular(path) as file:
+        if not os.fstat(file.fileno()).st_size:  # which mmap refuses
+            return 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(b"\n") + 1

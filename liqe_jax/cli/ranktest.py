@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liqe_jax.bounded_io import parse_json, read_json
-from liqe_jax.cli.output import cut_unfinished_line, settings_of
+from liqe_jax.cli.output import end_of_lines, settings_of
 from liqe_jax.cli.scorers import (
     add_scoring_options,
     images_in,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from liqe_jax.compare.ranktest_run import RankTests, Rendering
     from liqe_jax.scoring.model import Model
 
-EXAMPLES = """\
+HELP = "test a model on distorted copies of pristine photographs"
+DESCRIPTION = "D-test, L-test and P-test on a folder of pristine photographs, without human scores."
+EPILOG = """\
 examples:
   liqe ranktest pristine/ --model liqe_mix --output ranktest/
   liqe ranktest pristine/ --model my_model --kinds 1 9 10 11 --size 768 --output ranktest/
@@ -45,15 +47,8 @@ where it stopped.
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "ranktest",
-        help="test a model on distorted copies of pristine photographs",
-        description="D-test, L-test and P-test on a folder of pristine photographs, without human scores.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("folder", metavar="FOLDER", help="pristine photographs")
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"the model to test (default: {EMBEDDED})")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
@@ -141,7 +136,7 @@ def _score(model: Model, names: list[str], kinds: list[int], scores: Path, argum
 
     done: set[tuple[str, int, int]] = set()
     if scores.exists():
-        cut_unfinished_line(str(scores))
+        os.truncate(scores, end_of_lines(scores))
         done = {(row["image"], row["kind"], row["level"]) for row in _rows(scores)}
 
     def missing() -> Iterator[Rendering]:

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
-from liqe_jax.data.label_tables import (
-    TOGETHER,
-    LabelFile,
-    read_labels,
-    write_labels,
-)
+from liqe_jax.data.label_tables import TOGETHER, LabelFile, read_labels, write_labels
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.messages import printable, quoted
@@ -25,7 +20,9 @@ from liqe_jax.messages import printable, quoted
 if TYPE_CHECKING:
     import numpy as np
 
-EXAMPLES = """\
+HELP = "map the labels of several data sets to one scale"
+DESCRIPTION = "Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels."
+EPILOG = """\
 examples:
   liqe realign --labels csiq.csv koniq.csv --scores csiq.jsonl koniq.jsonl --output common/
   liqe realign --labels CSIQ=csiq.csv KonIQ=koniq.csv --model liqe_mix --images CSIQ/ koniq10k/1024x768/ \\
@@ -37,15 +34,8 @@ with the images of all sets, realign.json (the maps), realign.md (overlap before
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "realign",
-        help="map the labels of several data sets to one scale",
-        description="Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument(
         "--labels", nargs="+", required=True, metavar="[NAME=]CSV", help="image and mos, one file per set"
     )

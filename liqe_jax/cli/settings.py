@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from liqe_jax.bounded_io import read_json
@@ -17,19 +18,32 @@ MODEL_HELP = (
     "liqe_mix, liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
 )
 
-
 # Keys of `images.preprocess.PRESETS`, which is not imported before it is needed.
 PRESET_NAMES = ("paper", "pyiqa", "even", "whole")
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def number_from_1(*words: str) -> Callable[[str], int | str]:
+    """The type of an option that takes a whole number from 1, or one of some words."""
+
+    def parse(argument: str) -> int | str:
+        if argument in words:
+            return argument
+        if argument.isdecimal() and int(argument) > 0:
+            return int(argument)
+        expected = " or ".join(["a number from 1", *(f'"{word}"' for word in words)])
+        raise argparse.ArgumentTypeError(f"expected {expected}; got {argument!r}")
+
+    return parse
+
+
+def add_model_options(parser: argparse._ActionsContainer) -> None:
     """--model, --encoder and --tasks."""
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"{MODEL_HELP} (default: {EMBEDDED})")
     add_encoder_option(parser)
     add_tasks_option(parser)
 
 
-def add_encoder_option(parser: argparse.ArgumentParser) -> None:
+def add_encoder_option(parser: argparse._ActionsContainer) -> None:
     """--encoder, for models whose encoder is not part of the package."""
     parser.add_argument(
         "--encoder",
@@ -53,7 +67,18 @@ def add_preprocess_option(
     )
 
 
-def add_tasks_option(parser: argparse.ArgumentParser) -> None:
+def add_call_options(parser: argparse._ActionsContainer) -> None:
+    """--dtype and --batch-size."""
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: depends on the devices)")
+
+
+def add_tasks_option(parser: argparse._ActionsContainer) -> None:
     """--tasks."""
     parser.add_argument(
         "--tasks",
@@ -64,11 +89,7 @@ def add_tasks_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_tasks(argument: str | None) -> TaskSet | str | None:
-    """A task set from a JSON file; names are passed on.
-
-    Raises:
-      UsageError: the file cannot be read or describes no task set.
-    """
+    """A task set from a JSON file; names are passed on."""
     if argument is None or not argument.endswith(".json"):
         return argument
     try:

@@ -31,16 +31,8 @@ def arrange(
 ) -> Rows:
     """Rows in the order asked for; those of images without a score come last.
 
-    Args:
-      rows: results; with `worst`, all but the worst are dropped as they come.
-      sort: the field to sort by; with `worst` the default is quality.
-      descending: whether the largest value comes first.
-      worst: number of rows with the lowest quality to keep.
-      percentile: whether rows get the field "percentile": the percentage of the images that have a lower quality,
-        plus half of those with the same.
-
-    Raises:
-      UsageError: the rows have no quality that is a number, or no field `sort`.
+    With `worst`, all but that number of rows with the lowest quality are dropped as they come. With `percentile`, rows
+    get the percentage of the images that have a lower quality, plus half of those with the same.
     """
     failed: Rows = []
     qualities = array("d")
@@ -75,11 +67,7 @@ def _quality(row: dict[str, Any]) -> float:
 
 
 def gather(rows: Sequence[dict[str, Any]], folder: Path, link: bool) -> None:
-    """Copies or links the photographs into a folder, their names preceded by rank and quality.
-
-    Raises:
-      UsageError: a file of such a name exists there, or cannot be written.
-    """
+    """Copies or links the photographs into a folder, their names preceded by rank and quality."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for rank, row in enumerate(rows, start=1):
@@ -96,15 +84,9 @@ def gather(rows: Sequence[dict[str, Any]], folder: Path, link: bool) -> None:
 
 
 def write_rating(row: dict[str, Any]) -> bool:
-    """Writes IMAGE.xmp beside an image, with the quality as 1 to 5 stars; an existing file is kept.
+    """Writes IMAGE.xmp, with the quality as 1 to 5 stars; returns False if there is one, which is kept.
 
     darktable and digiKam read sidecar files of this name.
-
-    Returns:
-      Whether the file was written.
-
-    Raises:
-      OSError: the folder cannot be written.
     """
     stars = min(max(round(_quality(row)), 1), 5)
     try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from liqe_jax.errors import UsageError
+
+T = TypeVar("T")
 
 
 def is_import_path(name: object) -> bool:
@@ -39,6 +42,44 @@ def load_object(path: str, what: str) -> Any:
     if not hasattr(module, name):
         raise UsageError(f"{what} names {path!r}, and {module_name} has no {name!r}.")
     return getattr(module, name)
+
+
+def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kind: type = object) -> Any:
+    """The object that a setting names: a value of `known`, or one of the user's own.
+
+    Args:
+      name: a key of `known`, or an import path for `load_object`.
+      what: the setting, for messages.
+      known: name -> object.
+      own: what the user's object has to be, for messages.
+      kind: its class.
+
+    Raises:
+      UsageError: the name is neither, the import path leads to nothing, or the object is of another class.
+    """
+    if isinstance(name, str) and name in known:
+        return known[name]
+    if not is_import_path(name):
+        raise UsageError(
+            f"{what} must be one of {', '.join(known)}, or the import path of {own} (module:name or file.py:name); got "
+            f"{name!r}."
+        )
+    found = load_object(str(name), what)
+    if not isinstance(found, kind):
+        raise UsageError(f"{what}: {name} must be {own}; got {found!r:.200}.")
+    return found
+
+
+def try_object(trial: Callable[[], T], what: str, case: str, own: str) -> T:
+    """The result of a first call of the user's own code.
+
+    Raises:
+      UsageError: it raised something; the message names the setting `what`, the `case`, and what it has to be (`own`).
+    """
+    try:
+        return trial()
+    except Exception as error:  # whatever that code raises
+        raise UsageError(f"{what} failed for {case} ({type(error).__name__}: {error}). It must be {own}.") from error
 
 
 def _module(name: str) -> Any:

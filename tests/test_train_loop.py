@@ -9,17 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from liqe_jax.train import hosts
 from liqe_jax.train import report as reports
-from liqe_jax.train import signals
-from liqe_jax.train.background import Background
+from liqe_jax.train.checkpoints import Background
+from liqe_jax.train.hosts import Stop
 from liqe_jax.train.logs import Clock
 from liqe_jax.train.mapped import fetched
-from liqe_jax.train.progress import Progress
-from liqe_jax.train.report import IN_FLIGHT, NotFinite, Report
+from liqe_jax.train.report import IN_FLIGHT, NotFinite, Progress, Report
 from liqe_jax.train.settings import default_config
-from liqe_jax.train.signals import Stop
 from liqe_jax.train.step import Metrics
-from liqe_jax.train.upkeep import Upkeep
+from liqe_jax.train.validate import Upkeep
 
 
 class Lines:
@@ -91,8 +90,8 @@ def test_several_processes_exchange_stop_flags_rarely(monkeypatch):
         return np.asarray([numbers, [int(len(asked) == 4), 0]])  # the other process is told to stop
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(signals, "from_all", from_all)
-    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(hosts, "from_all", from_all)
+    monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
     stop = Stop()
     for step in range(1, 1000):
         now[0] += 1 / 16

@@ -6,12 +6,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax import export as jax_export
+
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.exports.onnx import write_onnx
-from liqe_jax.exports.program import description, program_of
-from liqe_jax.exports.stablehlo import write_stablehlo
+from liqe_jax.exports.program import Program, description, program_of
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
+from liqe_jax.weights.exported import write_exported
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def write_stablehlo(path: Path, program: Program, description: dict[str, Any]) -> None:
+    """Writes one program that runs on all of `PLATFORMS`, and the description beside it."""
+    exported = jax_export.export(jax.jit(program.function), platforms=PLATFORMS)(program.crops)
+    write_exported(path, exported, {**description, "platforms": list(PLATFORMS)})
+
 
 WRITERS = {"stablehlo": write_stablehlo, "onnx": write_onnx}
 FORMATS = tuple(WRITERS)
@@ -66,12 +78,7 @@ def export(
 
 
 def check_destination(path: str | os.PathLike, to: str | None) -> str:
-    """The format that is meant.
-
-    Raises:
-      ModelError: the file exists.
-      UsageError: there is no such format.
-    """
+    """The format that is meant; raises ModelError if the file exists, UsageError if the format does not."""
     to = to or Path(path).suffix.removeprefix(".")
     if to not in WRITERS:
         raise UsageError(f"to must be one of {', '.join(FORMATS)}; got {to!r}. Name the format, or end the name in it.")

@@ -23,11 +23,6 @@ OPSET = 23
 def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> None:
     """Writes an ONNX model that `onnx.checker` accepts; the description goes into its metadata.
 
-    Args:
-      path: of a file that does not exist.
-      program: what to write.
-      description: values that are not strings are stored as JSON.
-
     Raises:
       UsageError: jax2onnx is not installed, or the type is bfloat16.
     """

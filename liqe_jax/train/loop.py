@@ -24,23 +24,20 @@ from liqe_jax.train.best import export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
-from liqe_jax.train.hosts import on_first
+from liqe_jax.train.hosts import Stop, on_first
 from liqe_jax.train.logs import Clock, Logs
 from liqe_jax.train.mapped import Mapped, first_copy, spread
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Loss
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.progress import Progress
-from liqe_jax.train.report import NotFinite, Report
+from liqe_jax.train.report import NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
-from liqe_jax.train.signals import Stop
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
 from liqe_jax.train.tree import nested
-from liqe_jax.train.upkeep import Upkeep
-from liqe_jax.train.validate import Validation
+from liqe_jax.train.validate import Upkeep, Validation
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object, is_import_path
 from liqe_jax.model.head import Prediction
 from liqe_jax.tasks import TaskSet
 from liqe_jax.train.losses import (
@@ -95,29 +95,16 @@ def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
     if not names:
         return losses_of(tasks)
     attributes = {attribute.name for attribute in tasks.attributes}
+    known = {name: loss for name, loss in LOSSES.items() if ABOUT[name] in attributes}
+    own = "a function of (prediction, labels, number of data sets) that returns a scalar"
     losses: dict[str, Loss] = {}
     for name in names:
+        loss = losses[name.rpartition(":")[2]] = find_object(name, "config.losses", known, own)
         if is_import_path(name):
-            losses[name.rpartition(":")[2]] = _own_loss(name)
-        elif name not in LOSSES or ABOUT[name] not in attributes:
-            raise UsageError(
-                f"No loss {name!r} for the attributes {', '.join(sorted(attributes))}; known are {', '.join(LOSSES)}, "
-                "and your own as module:function or file.py:function."
-            )
-        else:
-            losses[name] = LOSSES[name]
+            try:
+                inspect.signature(loss).bind(None, None, 1)
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"config.losses: {name} must be {own} ({error}).") from error
     if len(losses) != len(names):
         raise UsageError(f"Losses need different names; config.losses is {tuple(names)}.")
     return losses
-
-
-def _own_loss(path: str) -> Loss:
-    loss = load_object(path, "config.losses")
-    try:
-        inspect.signature(loss).bind(None, None, 1)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"config.losses: {path} must be a function of (prediction, labels, number of data sets) that returns a "
-            f"scalar ({error})."
-        ) from error
-    return loss

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object, try_object
 from liqe_jax.train.tree import Flat
 
 OptState = Any
@@ -123,29 +123,18 @@ def find_optimizer(settings: ConfigDict) -> Optimizer:
     Raises:
       UsageError: there is no such optimizer, the function does not return one, or it keeps a random key.
     """
-    name = settings.name
-    if name in OPTIMIZERS:
-        return OPTIMIZERS[name](settings)
-    if not is_import_path(name):
-        raise UsageError(
-            f"config.optimizer.name must be one of {', '.join(OPTIMIZERS)}, or module:function for a function of the "
-            f"learning rate that returns an optax transformation; got {name!r}."
-        )
-    make = load_object(name, "config.optimizer.name")
-    try:
-        made = make(1e-3)
-    except Exception as error:  # whatever the user's function raises
-        raise UsageError(
-            f"config.optimizer.name: {name} failed for a learning rate of 0.001 ({type(error).__name__}: {error}). It "
-            "must take the learning rate as its only argument."
-        ) from error
+    own = "a function of the learning rate alone that returns an optax transformation"
+    make = find_object(settings.name, "config.optimizer.name", OPTIMIZERS, own)
+    if settings.name in OPTIMIZERS:
+        return make(settings)
+    what = f"config.optimizer.name: {settings.name}"
+    made = try_object(lambda: make(1e-3), what, "a learning rate of 0.001", own)
     if not (hasattr(made, "init") and hasattr(made, "update")):
-        raise UsageError(f"config.optimizer.name: {name} must return an optax transformation; got {made!r:.200}.")
+        raise UsageError(f"{what} must return an optax transformation; got {made!r:.200}.")
     leaves = jax.tree.leaves(made.init({"kernel": jnp.zeros((1, 1))}))
     if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
         raise UsageError(
-            f"config.optimizer.name: {name} has a random key in its state, which checkpoints cannot hold. Keep "
-            "jax.random.key_data(key) instead."
+            f"{what} has a random key in its state, which checkpoints cannot hold. Keep jax.random.key_data(key)."
         )
     return from_optax(make, settings.clip_norm)
 

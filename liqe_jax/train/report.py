@@ -1,9 +1,10 @@
-"""What a run reports of its steps, and what it does about a step that is not finite."""
+"""What a run counts and reports of its steps, and what it does about a step that is not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -12,7 +13,6 @@ from ml_collections import ConfigDict
 from liqe_jax.errors import LiqeError
 from liqe_jax.train.logs import Clock, Logs
 from liqe_jax.train.mapped import fetched
-from liqe_jax.train.progress import Progress
 from liqe_jax.train.step import Metrics
 
 # Steps that the host is ahead of the devices: one that runs, and one that follows it without a wait.
@@ -26,6 +26,50 @@ class NotFinite(LiqeError):
     """A loss or gradient became NaN or Inf, and the run was configured to stop."""
 
 
+@dataclasses.dataclass
+class Progress:
+    """Counters of a run, all of which are in its checkpoints, as JSON.
+
+    Attributes:
+      step: steps done.
+      losses: names of the losses; M is their number.
+      best: name of an average over the validation sets -> its best value so far.
+      epoch_means: mean losses of each epoch so far, M numbers each.
+      sums: of the losses in this epoch, M numbers.
+      counted: steps of this epoch that were taken.
+      skipped: steps of the run that were not finite.
+    """
+
+    losses: tuple[str, ...]
+    step: int = 0
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
+    epoch_means: list[list[float]] = dataclasses.field(default_factory=list)
+    sums: list[float] = dataclasses.field(default_factory=list)
+    counted: int = 0
+    skipped: int = 0
+
+    def count(self, losses: np.ndarray) -> None:
+        """Adds a step's losses to the epoch's."""
+        before = self.sums or [0.0] * len(self.losses)
+        self.sums = [total + float(loss) for total, loss in zip(before, losses, strict=True)]
+        self.counted += 1
+
+    def end_epoch(self) -> None:
+        """Closes the epoch: its mean losses are kept. Skipped steps do not count, unlike in the reference (bug B15)."""
+        if self.counted:
+            self.epoch_means.append([total / self.counted for total in self.sums])
+        self.sums, self.counted = [], 0
+
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return dataclasses.asdict(self) | {"losses": list(self.losses)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**{**content, "losses": tuple(content["losses"])})
+
+
 class _Taken(NamedTuple):
     number: int
     rate: float
@@ -34,13 +78,7 @@ class _Taken(NamedTuple):
 
 
 class Report:
-    """Counts and logs steps, some time after they were started, in their order.
-
-    Args:
-      config: of the run.
-      progress: is changed.
-      clock, logs: of the run.
-    """
+    """Counts and logs the steps of a run, some time after they were started, in their order."""
 
     def __init__(self, config: ConfigDict, progress: Progress, clock: Clock, logs: Logs):
         self._config, self._progress, self._clock, self._logs = config, progress, clock, logs

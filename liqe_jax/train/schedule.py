@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object, try_object
 
 # train_unique_clip_weight.py:652: CosineAnnealingLR with T_max 5, for 80 epochs.
 T_MAX = 5
@@ -106,22 +106,12 @@ def find_schedule(config: ConfigDict) -> Schedule:
     Raises:
       UsageError: there is no such schedule, or the function returns no learning rate.
     """
-    name = config.optimizer.schedule
+    name, own = config.optimizer.schedule, "a function of the step alone that returns the learning rate"
+    schedule = find_object(name, "config.optimizer.schedule", SCHEDULES, own)
     if name in SCHEDULES:
-        return SCHEDULES[name](config)
-    if not is_import_path(name):
-        raise UsageError(
-            f"config.optimizer.schedule must be one of {', '.join(SCHEDULES)}, or module:function for a function of "
-            f"the step; got {name!r}."
-        )
-    schedule = load_object(name, "config.optimizer.schedule")
-    try:
-        rate = float(schedule(0))
-    except Exception as error:  # whatever the user's function raises
-        raise UsageError(
-            f"config.optimizer.schedule: {name} failed for step 0 ({type(error).__name__}: {error}). It must take the "
-            "step as its only argument and return the learning rate."
-        ) from error
+        return schedule(config)
+    what = f"config.optimizer.schedule: {name}"
+    rate = try_object(lambda: float(schedule(0)), what, "step 0", own)
     if not (math.isfinite(rate) and rate >= 0):
-        raise UsageError(f"config.optimizer.schedule: {name} must return a rate of at least 0; got {rate} for step 0.")
+        raise UsageError(f"{what} must return a rate of at least 0; got {rate} for step 0.")
     return schedule

@@ -1,10 +1,11 @@
-"""How good the model is now: predictions for the held-out images, and the best models so far."""
+"""Validation and checkpoints while training goes on: predictions for held-out images, and the best models so far."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,11 +17,12 @@ from liqe_jax.metrics.accuracy import top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.scoring.forward import Forward, Weights
 from liqe_jax.scoring.predict_set import Predicted, predict_set
-from liqe_jax.train.background import Background
 from liqe_jax.train.best import export_best, improved
+from liqe_jax.train.checkpoints import Background, Checkpoints
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.logs import Logs, scatter_picture
 from liqe_jax.train.plan import Plan
+from liqe_jax.train.report import Progress
 from liqe_jax.train.sources import HeldOut
 from liqe_jax.train.step import TrainState, exported_params
 from liqe_jax.train.tree import nested
@@ -63,13 +65,7 @@ class Validation:
         self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
 
     def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
-        """Validates batch by batch, as the caller asks for the next one.
-
-        Args:
-          state: a copy that training does not change.
-          best: the best averages so far; updated at the end.
-          step, epoch: numbers of steps and epochs done.
-        """
+        """Validates batch by batch, as the caller asks for the next one; at the end updates the `best` averages."""
         if not self._held["val"]:
             return
         params = nested(exported_params(state))
@@ -109,6 +105,47 @@ class Validation:
                 picture = scatter_picture(dataset.mos[predicted.indices], predicted.quality, dataset.name)
                 self._logs.picture(f"{part}/{dataset.name}", picture, step)
         return results
+
+
+class Upkeep:
+    """Validates and saves copies of the state; a validation advances by one batch in each training step.
+
+    A checkpoint of a validated step is written after its validation, so that it holds the best values so far: what a
+    resumed run finds does not depend on when the run was stopped.
+    """
+
+    def __init__(self, validation: Validation, checkpoints: Checkpoints, progress: Progress):
+        self._validation, self._checkpoints, self._progress = validation, checkpoints, progress
+        self._running: Iterator[None] | None = None
+        self._unsaved: tuple[TrainState, dict[str, Any]] | None = None
+
+    def validate(self, state: TrainState, step: int, epoch: int) -> None:
+        """Begins a validation of a copy of the state, after so many steps and epochs."""
+        self._running = self._validation(state, self._progress.best, step, epoch)
+        self.advance()
+
+    def save(self, state: TrainState) -> None:
+        """Writes a checkpoint with the counters as they are now, after the validation that is running."""
+        self._unsaved = state, self._progress.to_json()
+        self._save_if_validated()
+
+    def advance(self) -> None:
+        """One batch of a running validation."""
+        if self._running is not None and next(self._running, self) is self:
+            self._running = None
+            self._save_if_validated()
+
+    def finish(self) -> None:
+        """Ends the validation, and waits until models and checkpoints are written."""
+        while self._running is not None:
+            self.advance()
+        self._checkpoints.background.wait()
+
+    def _save_if_validated(self) -> None:
+        if self._unsaved is not None and self._running is None:
+            (state, counters), self._unsaved = self._unsaved, None
+            best = {"best": dict(self._progress.best)}
+            self._checkpoints.save(counters["step"], state, counters | best)
 
 
 def joined(batches: list[Predicted]) -> Predicted:

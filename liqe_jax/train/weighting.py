@@ -27,8 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object
 from liqe_jax.train.schedule import dynamic_weights
 
 # Exponent of GradNorm's training rates; its authors' choice for NYUv2 (Chen et al., section 5.1).
@@ -50,6 +49,8 @@ class WeightingState(NamedTuple):
     first_losses: Float[Array, " M"]
 
 
+Weights = tuple[Float[Array, " M"], WeightingState]  # of a step, and the next state
+
 # weights -> gradient of the weighted loss with respect to the features
 GradientOf = Callable[[Float[Array, " M"]], PyTree]
 
@@ -66,7 +67,7 @@ class Weighting(NamedTuple):
 
     epoch: Callable[[Sequence[np.ndarray], int, float], np.ndarray]
     init: Callable[[int], WeightingState]
-    step: Callable[[WeightingState, Array, Array, GradientOf], tuple[Array, WeightingState]]
+    step: Callable[[WeightingState, Array, Array, GradientOf], Weights]
     learned: bool
 
 
@@ -78,31 +79,23 @@ def _no_values(count: int) -> WeightingState:
     return WeightingState(jnp.zeros(count), jnp.zeros(count))
 
 
-def _of_the_epoch(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _of_the_epoch(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     return fixed, state
 
 
-def _uncertainty(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _uncertainty(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     weights = jnp.exp(-state.values)
     slope = 0.5 - weights * jax.lax.stop_gradient(losses)
     return weights, state._replace(values=state.values - WEIGHT_RATE * slope)
 
 
-def _cosine(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _cosine(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     gradients_MxF, norms = _gradients(losses.shape[0], gradient_of)
     cosines = gradients_MxF @ gradients_MxF[0] / jnp.maximum(norms * norms[0], 1e-20)
     return jnp.maximum(cosines, 0).at[0].set(1.0), state
 
 
-def _gradnorm(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _gradnorm(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     losses, count = jax.lax.stop_gradient(losses), losses.shape[0]
     _, norms = _gradients(count, gradient_of)
     first = jnp.where(state.first_losses > 0, state.first_losses, losses)
@@ -141,20 +134,17 @@ def find_weighting(name: str, losses: Sequence[str]) -> Weighting:
     """The weighting that is meant.
 
     Args:
-      name: a key of `WEIGHTINGS`, the name of a loss, or the import path of a `Weighting`.
+      name: a key of `WEIGHTINGS`, the name of a loss, which is trained for alone, or the import path of a `Weighting`.
       losses: their names.
 
     Raises:
-      UsageError: there is no such weighting.
+      UsageError: as `find_object`.
     """
-    if name in WEIGHTINGS:
-        return WEIGHTINGS[name]
-    if name in losses:
-        chosen = np.asarray([float(name == loss) for loss in losses])
-        return EQUAL._replace(epoch=lambda means, count, temperature: chosen)
-    if is_import_path(name) and isinstance(found := load_object(name, "config.weighting"), Weighting):
-        return found
-    raise UsageError(
-        f"config.weighting must be one of {', '.join([*WEIGHTINGS, *losses])} (a loss's name trains for it alone), or "
-        f"module:name of a liqe_jax.train.weighting.Weighting; got {name!r}."
-    )
+
+    def alone(chosen: str) -> Weighting:
+        weights = np.asarray([float(loss == chosen) for loss in losses])
+        return EQUAL._replace(epoch=lambda means, count, temperature: weights)
+
+    known = {**{loss: alone(loss) for loss in losses}, **WEIGHTINGS}
+    own = "a liqe_jax.train.weighting.Weighting"
+    return find_object(name, "config.weighting", known, own, Weighting)

@@ -11,8 +11,7 @@ from liqe_jax.errors import UsageError
 def require(module: str, extra: str = "evaluate") -> ModuleType:
     """Imports a module that the base installation does not include.
 
-    Raises:
-      UsageError: it is not installed; the message names the extra that installs it.
+    Raises UsageError if it is not installed; the message names the extra that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -49,10 +49,9 @@ def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kin
 
     Args:
       name: a key of `known`, or an import path for `load_object`.
-      what: the setting, for messages.
+      what, own: the setting, and what the user's object has to be, for messages.
       known: name -> object.
-      own: what the user's object has to be, for messages.
-      kind: its class.
+      kind: class of the user's object.
 
     Raises:
       UsageError: the name is neither, the import path leads to nothing, or the object is of another class.
@@ -73,8 +72,8 @@ def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kin
 def try_object(trial: Callable[[], T], what: str, case: str, own: str) -> T:
     """The result of a first call of the user's own code.
 
-    Raises:
-      UsageError: it raised something; the message names the setting `what`, the `case`, and what it has to be (`own`).
+    Raises UsageError if that raises anything; the message names the setting `what`, the `case`, and what it has to be
+    (`own`).
     """
     try:
         return trial()

@@ -25,12 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Merges; returns the exit status.
-
-    Raises:
-      LiqeError: wrong use.
-      OSError: the output cannot be written.
-    """
+    """Merges."""
     for module in ("pyarrow", "fsspec"):
         require(module, "scale")
     from liqe_jax.scale.merge import merge_shards

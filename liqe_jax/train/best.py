@@ -15,12 +15,7 @@ LAST = "last"
 
 
 def export_folder(workdir: str, name: str) -> Path:
-    """Where a run's models go, which is local: its working directory, or NAME/RUN in the current folder.
-
-    Args:
-      workdir: local, or gs://BUCKET/.../RUN.
-      name: `config.name`.
-    """
+    """Where a run's models go, which is local: a local working directory, or NAME/RUN here for gs://BUCKET/.../RUN."""
     if "://" not in workdir:
         return Path(workdir)
     return Path.cwd() / name / workdir.rstrip("/").rpartition("/")[2]
@@ -39,14 +34,7 @@ def improved(averages: Mapping[str, float], best: dict[str, float]) -> dict[str,
 
 
 def export_best(folder: Path, better: Mapping[str, float], make: Callable[[], Checkpoint], epoch: int) -> None:
-    """Writes `folder/best_NAME` for every average that improved.
-
-    Args:
-      folder: the run's.
-      better: from `improved`.
-      make: the model that was validated, with provenance.
-      epoch: for the notes of the exported model.
-    """
+    """Writes `folder/best_NAME` for every average of `better`; `make` gives the model that was validated."""
     checkpoint = make()
     checkpoint = with_text_features(checkpoint, checkpoint.tasks)
     for name, value in better.items():

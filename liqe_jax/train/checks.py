@@ -23,14 +23,11 @@ LABELLED = (SCENE, DISTORTION)
 
 
 def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], validated: HeldOut) -> None:
-    """Refuses losses that do not fit the task set, the data or the settings.
-
-    Losses of your own are not checked.
+    """Refuses losses that do not fit the task set, the data or the settings; losses of your own are not checked.
 
     Args:
       config, plan: the run's.
-      sets: those that it trains on.
-      validated: what it is validated with.
+      sets, validated: what it trains on, and what it is validated with.
 
     Raises:
       DataError: an image to train on has no MOS.
@@ -58,11 +55,7 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
 
 
 def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
-    """Refuses factors that no loss, or more than one, could take.
-
-    Raises:
-      UsageError: their number is not that of the losses, or the weighting learns its weights.
-    """
+    """Raises UsageError for factors of losses that are not one for each, or that a learned weighting would replace."""
     factors = tuple(config.loss_weights)
     if factors and plan.weighting.learned:
         raise UsageError(

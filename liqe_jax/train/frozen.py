@@ -35,10 +35,7 @@ _BATCH = 4
 def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> list[np.ndarray]:
     """What the frozen part says of every image of every set: float32 [N, F] each, from files if they are there.
 
-    Args:
-      config: the run's; files go to the folder `features` in `config.data.folder`.
-      start: the model; its encoder has to have a frozen part.
-      sets: data sets of the run.
+    The files are in the folder `features` in `config.data.folder`.
 
     Raises:
       UsageError: the encoder has no frozen part.
@@ -94,13 +91,9 @@ def fitted(
 def on_features(
     config: ConfigDict, encoder: Encoder, params: Params, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
 ) -> list[LabelledSet]:
-    """Sets whose training images are features instead of crops, with noise.
+    """Sets whose training images are features of `pooled_features` instead of crops, with noise.
 
-    Args:
-      config: the run's; `config.data.feature_noise` is the standard deviation of the noise of each number.
-      encoder, params: the model.
-      sets: data sets of the run.
-      pooled: from `pooled_features`.
+    `config.data.feature_noise` is the standard deviation of the noise of each number.
     """
     project = jax.jit(encoder.project)
     return [

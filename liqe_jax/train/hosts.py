@@ -37,8 +37,7 @@ def from_first(value: Any) -> Any:
 def on_first(action: Callable[[], Any]) -> Any:
     """Does something on the first process alone; its result, as `from_first` gives it, on all.
 
-    Raises:
-      UsageError: on the others, where the action failed; the first process raises what the action raised.
+    Where the action fails, the first process raises what it raised, and the others UsageError.
     """
     result, failure = None, None
     if jax.process_index() == 0:

@@ -22,12 +22,9 @@ DEVICES = "devices"  # name of the mapped axis
 class Mapped:
     """The step on all devices of all processes, and the arrays that it takes: one slice of their first axis a device.
 
-    With "pmap" the arrays of a process are its own D slices; with "shard_map" they are global, so that several
-    processes need not wrap and unwrap every array in every step.
-
-    Args:
-      devices: local ones to use; several processes use all of theirs.
-      mapping: "pmap" or "shard_map"; both compile to the same program.
+    With the mapping "pmap" the arrays of a process are its own D slices; with "shard_map", which compiles to the same
+    program, they are global, so that several processes need not wrap and unwrap every array in every step. Several
+    processes use all of their devices.
     """
 
     def __init__(self, devices: list[jax.Device], mapping: str = "pmap"):
@@ -96,8 +93,7 @@ def fetched(tree: Any) -> Any:
 def spread(tree: Any, devices: int) -> Any:
     """A batch or rows of prompts, divided among devices: arrays [N, ...] become [devices, N / devices, ...].
 
-    Raises:
-      UsageError: they do not divide among the devices.
+    Raises UsageError if they do not divide.
     """
     for count in {len(leaf) for leaf in jax.tree.leaves(tree)}:
         if count % devices:

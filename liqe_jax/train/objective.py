@@ -66,11 +66,7 @@ ABOUT: Mapping[str, str] = MappingProxyType(
 
 
 def losses_of(tasks: TaskSet) -> dict[str, Loss]:
-    """LIQE's loss for each attribute of a task set, in the order of the attributes.
-
-    Raises:
-      UsageError: an attribute that LIQE has no loss for.
-    """
+    """LIQE's loss for each attribute of a task set, in its order; raises UsageError where LIQE has none."""
     names = [attribute.name for attribute in tasks.attributes]
     unknown = [name for name in names if name not in ("quality", "scene", "distortion")]
     if unknown:
@@ -89,8 +85,7 @@ def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
       tasks: what is predicted.
 
     Raises:
-      UsageError: no such loss, one about an attribute that the task set lacks, or a function that cannot be imported
-        or does not take three arguments.
+      UsageError: no such loss, one about an attribute that the task set lacks, or a function of other arguments.
     """
     if not names:
         return losses_of(tasks)

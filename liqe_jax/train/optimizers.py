@@ -116,9 +116,8 @@ OPTIMIZERS: Mapping[str, Callable[[ConfigDict], Optimizer]] = MappingProxyType(
 def find_optimizer(settings: ConfigDict) -> Optimizer:
     """The optimizer that `config.optimizer` names.
 
-    Args:
-      settings: `config.optimizer`. `name` is a key of `OPTIMIZERS`, or the import path of a function that takes the
-        learning rate and returns an optax transformation.
+    `name` is a key of `OPTIMIZERS`, or the import path of a function that takes the learning rate and returns an optax
+    transformation.
 
     Raises:
       UsageError: there is no such optimizer, the function does not return one, or it keeps a random key.

@@ -87,14 +87,8 @@ class Report:
     def add(self, number: int, rate: float, names: Sequence[str], metrics: Metrics) -> None:
         """Notes a step that was started; waits until at most `IN_FLIGHT` are not done.
 
-        Args:
-          number: of the step, from 1.
-          rate: its learning rate.
-          names: of its images.
-          metrics: on the devices.
-
-        Raises:
-          NotFinite: one of the steps that are done was not taken, and `config.on_nan` is "stop".
+        `number` counts from 1; `names` are those of the images; `metrics` are on the devices. Raises NotFinite if one
+        of the steps that are done was not taken, and `config.on_nan` is "stop".
         """
         self._taken.append(_Taken(number, rate, names, metrics))
         if len(self._taken) > IN_FLIGHT:

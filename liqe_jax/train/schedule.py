@@ -23,11 +23,9 @@ TEMPERATURE = 2.0
 def reference_learning_rate(epoch: int, initial: float = 5e-6, t_max: int = T_MAX) -> float:
     """The learning rate of an epoch, as the reference trained.
 
-    Its cosine rises again after `t_max` epochs instead of starting over, and an epoch whose rate
-    would be zero is skipped (train_unique_clip_weight.py:180), so the period is 2 t_max - 1.
-
-    Raises:
-      UsageError: a negative epoch or a period without length.
+    Its cosine rises again after `t_max` epochs instead of starting over, and an epoch whose rate would be zero is
+    skipped (train_unique_clip_weight.py:180), so the period is 2 t_max - 1. Raises UsageError for a negative epoch or a
+    period without length.
     """
     if epoch < 0 or t_max < 1:
         raise UsageError(f"epoch must be at least 0 and t_max at least 1; got {epoch} and {t_max}.")
@@ -69,8 +67,7 @@ def dynamic_weights(
 def cosine_learning_rate(step: int, steps: int, initial: float, warmup_steps: int = 0) -> float:
     """One clean half cosine from `initial` to zero over `steps`, after a linear rise.
 
-    Raises:
-      UsageError: the rise is not shorter than the whole.
+    Raises UsageError if the rise is not shorter than the whole.
     """
     if not 0 <= warmup_steps < steps:
         raise UsageError(f"warmup_steps must lie between 0 and the {steps} steps of the run; got {warmup_steps}.")
@@ -103,8 +100,7 @@ SCHEDULES: Mapping[str, Callable[[ConfigDict], Schedule]] = MappingProxyType(
 def find_schedule(config: ConfigDict) -> Schedule:
     """The schedule that `config.optimizer.schedule` names: a key of `SCHEDULES`, or a function of the step.
 
-    Raises:
-      UsageError: there is no such schedule, or the function returns no learning rate.
+    Raises UsageError if there is no such schedule, or the function returns no learning rate.
     """
     name, own = config.optimizer.schedule, "a function of the step alone that returns the learning rate"
     schedule = find_object(name, "config.optimizer.schedule", SCHEDULES, own)

@@ -98,11 +98,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses settings out of range, and keys that are not known.
-
-    Raises:
-      UsageError: names the key, what it may be and what it was.
-    """
+    """Raises UsageError for settings out of range and unknown keys: the key, what it may be and what it was."""
     known = default_config()
     _check(config, known, "")
     choices = {"on_nan": ("stop", "skip"), "dtype": ("float32", "bfloat16"), "preprocess": ("", *PRESETS)}

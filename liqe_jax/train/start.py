@@ -37,11 +37,8 @@ from liqe_jax.weights.read import read_arrays, stated_type
 def starting_checkpoint(config: ConfigDict) -> Checkpoint:
     """The weights that `config.init` names, or random ones of `config.encoder`.
 
-    An encoder of the user's own that has `from_encoder` can start from a model of another encoder.
-
-    Raises:
-      ModelError: they cannot be found or read.
-      UsageError: there is no such encoder, or `config.architecture` does not fit it.
+    An encoder of the user's own that has `from_encoder` can start from a model of another encoder. Raises ModelError if
+    weights cannot be found or read, UsageError if there is no such encoder or `config.architecture` does not fit it.
     """
     if config.init != "random":
         return _opened(config)
@@ -62,11 +59,7 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
 
 
 def _opened(config: ConfigDict) -> Checkpoint:
-    """The model in `config.init`, as one of `config.encoder` where that is the user's own.
-
-    Raises:
-      ModelError: the model cannot be read, or is of an encoder that the user's cannot start from.
-    """
+    """The model in `config.init`, as one of `config.encoder` where that is the user's own."""
     if ":" not in config.encoder:
         return open_checkpoint(config.init)
     own = encoder_class(config.encoder)
@@ -85,11 +78,7 @@ def _opened(config: ConfigDict) -> Checkpoint:
 
 
 def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:
-    """Pretrained arrays for an image encoder, from a file of that part alone.
-
-    Raises:
-      ModelError: the file cannot be read, is altered, or holds another network.
-    """
+    """Pretrained arrays for an image encoder, from a file of that part alone."""
     state = read_arrays(path)
     check_stated(path)
     layout = next((name for name, table in encoder.layouts.items() if table.signature in state), None)
@@ -171,12 +160,7 @@ def as_checkpoint(
 ) -> Checkpoint:
     """The model that a run has after some steps, with its provenance; text features are to be computed again.
 
-    Args:
-      config, plan: of the run.
-      start: what it started from; its parameters are not used.
-      sets: those that it trains on.
-      params: flat, on the host.
-      step: steps done.
+    Of `start`, what the run started from, the parameters are not used; `params` are flat and on the host.
     """
     split = config.data.split
     named = f"session {split}" if split.isdigit() else split

@@ -83,14 +83,9 @@ class Metrics(NamedTuple):
 
 
 def initial_state(params: Params, plan: Plan) -> TrainState:
-    """The state before the first step.
+    """The state before the first step; parameters, which are nested, are copied to float32.
 
-    Args:
-      params: nested; copied to float32.
-      plan: says what is trained.
-
-    Raises:
-      UsageError: `freeze` or `train_only` name nothing, or leave nothing to train.
+    Raises UsageError if `freeze` or `train_only` name nothing, or leave nothing to train.
     """
     flat = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in flatten_dict(params, sep="/").items()}
     for prefix in (*plan.freeze, *plan.train_only):
@@ -125,10 +120,8 @@ def gradients(
     """Gradients of the weighted loss of the whole batch with respect to the trained parameters.
 
     Args:
-      params: flat.
-      weighting: state of the weighting.
-      batch: this device's share.
-      rows: this device's rows of prompts (`Prompts.rows`).
+      params, weighting: of the state.
+      batch, rows: this device's share of the images and of the prompts (`Prompts.rows`).
       fixed_weights: of each loss, where the weighting computes none.
       plan: static.
       axis: the mapped axis; None where one device has everything.

@@ -33,14 +33,11 @@ class Validation:
     """Predicts the held-out images of a run with the parameters that would be exported, and keeps the best models.
 
     Args:
-      config, plan: of the run.
+      config, plan, devices, logs: of the run; devices are local ones.
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
-      devices: local ones.
       held: "val" and "test" -> held-out images.
       folder: of exported models.
-      logs: of the run.
-      background: exports the best models.
-      export: (state, step) -> the model as it is written.
+      background: exports the best models, as `export`, a function of state and step, gives them.
     """
 
     def __init__(

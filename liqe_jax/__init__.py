@@ -38,25 +38,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "load": "liqe_jax.scoring.load",
-    "export": "liqe_jax.exports.export",
-    "with_params": "liqe_jax.weights.open",
-    "Model": "liqe_jax.scoring.model",
-    "QualityMap": "liqe_jax.scoring.result",
-    "Score": "liqe_jax.scoring.result",
-    "Failure": "liqe_jax.scoring.result",
-    "Attribute": "liqe_jax.tasks",
-    "TaskSet": "liqe_jax.tasks",
-    "Preset": "liqe_jax.images.preprocess",
-    "PRESETS": "liqe_jax.images.preprocess",
-    "predict": "liqe_jax.model.predict",
-    "as_loss": "liqe_jax.scoring.loss",
-    "LiqeError": "liqe_jax.errors",
-    "ModelError": "liqe_jax.errors",
-    "ImageError": "liqe_jax.errors",
-    "UsageError": "liqe_jax.errors",
+_EXPORTED = {
+    "liqe_jax.errors": ("LiqeError", "ModelError", "ImageError", "UsageError"),
+    "liqe_jax.exports.export": ("export",),
+    "liqe_jax.images.preprocess": ("PRESETS", "Preset"),
+    "liqe_jax.model.predict": ("predict",),
+    "liqe_jax.scoring.load": ("load",),
+    "liqe_jax.scoring.loss": ("as_loss",),
+    "liqe_jax.scoring.model": ("Model",),
+    "liqe_jax.scoring.result": ("Failure", "QualityMap", "Score"),
+    "liqe_jax.tasks": ("Attribute", "TaskSet"),
+    "liqe_jax.weights.open": ("with_params",),
 }
+_HOMES = {name: module for module, names in _EXPORTED.items() for name in names}
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 

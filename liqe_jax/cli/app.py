@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from liqe_jax.cli.settings import add_model_options, add_preprocess_option, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import add_model_options, add_preprocess_option, load_model
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable
 
@@ -46,14 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--port must lie between 0 and {LARGEST_PORT}; got {arguments.port}.")
     if not 0 < arguments.max_megabytes < float("inf"):
         raise UsageError(f"--max-megabytes must be a positive number; got {arguments.max_megabytes:g}.")
-    tasks = read_tasks(arguments.tasks)
+    model = load_model(arguments)
 
-    # Imported after the checks: JAX takes a second.
     from liqe_jax.app.serve import serve
-    from liqe_jax.scoring.load import load
 
-    use_compilation_cache()
-    model = load(arguments.model, tasks=tasks, encoder=arguments.encoder)
     try:
         serve(
             model,

@@ -5,15 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from liqe_jax.cli.settings import (
-    MODEL_HELP,
-    add_encoder_option,
-    add_tasks_option,
-    number_from_1,
-    read_tasks,
-    text_cache_folder,
-    use_compilation_cache,
-)
+from liqe_jax.cli.settings import MODEL_HELP, add_encoder_option, add_tasks_option, load_model, number_from_1
 
 # Of `exports.export` and `exports.program`, which are not imported before they are needed.
 FORMATS = ("stablehlo", "onnx")
@@ -69,23 +61,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exports."""
-    tasks = read_tasks(arguments.tasks)
-
     from liqe_jax.exports.export import check_destination, export
-    from liqe_jax.scoring.load import load
 
     check_destination(arguments.destination, arguments.to)
-    use_compilation_cache()
-    model = load(
-        arguments.model,
-        tasks=tasks,
-        dtype="float32" if arguments.dtype == "int8" else arguments.dtype,
-        encoder=arguments.encoder,
-        text_cache_folder=text_cache_folder(),
-    )
     batch = None if arguments.batch == "dynamic" else arguments.batch
     options = {"output": arguments.output, "batch": batch, "dtype": arguments.dtype}
-    described = export(model, arguments.destination, arguments.to, **options)
+    arguments.dtype = "float32" if arguments.dtype == "int8" else arguments.dtype  # ONNX Runtime shortens it
+    described = export(load_model(arguments), arguments.destination, arguments.to, **options)
     outputs = ", ".join(f"{one['name']} {one['shape']}" for one in described["outputs"])
     megabytes = os.path.getsize(arguments.destination) / 1e6
     print(f"{arguments.destination}: {megabytes:.1f} MB, crops {described['input']['shape']} -> {outputs}")

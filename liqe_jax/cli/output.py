@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -93,8 +92,7 @@ def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) ->
     end = end_of_lines(path)
     try:
         _check_start(path, end, form, tasks)
-        read = _names_in_csv if form == "csv" else _names_in_jsonl
-        done = Names(read(path, end, tasks, made_by))
+        done = Names(_names(path, end, form, tasks, made_by))
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(
             f"{path} is not a {form} file of this program ({printable(error)}). Write to another file."
@@ -155,31 +153,23 @@ def _lines(path: str, end: int) -> Iterator[str]:
             yield line.decode("utf-8")
 
 
-def _names_in_csv(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
-    columns = {name: number for number, name in enumerate(csv_columns(tasks.attributes))}
-    for row in csv.reader(_lines(path, end)):
-        if len(row) != len(columns):
-            raise ValueError(f"a row has {len(row)} columns, not {len(columns)}")
-        if row[0] == "image":
-            continue  # the header
-        if not row[columns["error"]]:
-            _check_settings(path, {key: row[columns[key]] for key in made_by}, made_by)
-        yield row[0]
+def _rows(path: str, end: int, form: str) -> Iterator[dict[str, Any]]:
+    lines = _lines(path, end)
+    if form == "jsonl":
+        yield from map(parse_json, lines)
+        return
+    for row in csv.DictReader(lines):
+        if None in row or None in row.values():
+            raise ValueError("a row has more or fewer columns than the header")
+        yield row
 
 
-def _names_in_jsonl(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
-    # Reading all numbers of a row takes ten times as long as finding these texts in it.
-    wanted = [f', "{attribute.name}_probs": {{' for attribute in tasks.attributes]
-    wanted += [f", {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in made_by.items()]
-    start, decoder = _JSON_START.decode(), json.JSONDecoder()
-    for line in _lines(path, end):
-        if line.startswith(start) and line.endswith("}\n") and all(text in line for text in wanted):
-            yield decoder.raw_decode(line, len(start))[0]
-            continue
-        row = parse_json(line)
+def _names(path: str, end: int, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
+    for row in _rows(path, end, form):
         if not row.get("error"):
             _check_settings(path, row, made_by)
-            _check_attributes(path, row, tasks)
+            if form == "jsonl":  # of CSV the header says so
+                _check_attributes(path, row, tasks)
         yield row["image"]
 
 

@@ -17,12 +17,12 @@ from liqe_jax.cli.output import end_of_lines, settings_of
 from liqe_jax.cli.scorers import (
     add_scoring_options,
     images_in,
-    load_model,
     make_folder,
     progress,
     without_nan,
     write_report,
 )
+from liqe_jax.cli.settings import load_model
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.markup import markdown_table
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_margin(arguments.margin)
     names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
     output = make_folder(arguments.output)
-    model = load_model(arguments.model, arguments)
+    model = load_model(arguments)
     arguments.preprocess = arguments.preprocess or model.preprocess
     scores = output / "scores.jsonl"
     with in_use(scores):

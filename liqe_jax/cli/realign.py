@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
-from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
+from liqe_jax.cli.scorers import add_scoring_options, make_folder, score_into, without_nan, write_report
+from liqe_jax.cli.settings import load_model
 from liqe_jax.data.label_tables import TOGETHER, LabelFile, read_labels, write_labels
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import DataError, LiqeError, UsageError
@@ -197,7 +198,7 @@ def _scores(
         tables = zip(sets.items(), arguments.scores, strict=True)
         found = {name: matched(numbers(path, arguments.score_column), labels.images) for (name, labels), path in tables}
         return "the given scores", found
-    model = load_model(arguments.model, arguments)
+    model = load_model(arguments)
     scores = {}
     for (name, labels), folder in zip(sets.items(), arguments.images, strict=True):
         if not os.path.isdir(folder):

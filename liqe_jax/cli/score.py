@@ -21,10 +21,8 @@ from liqe_jax.cli.settings import (
     add_call_options,
     add_model_options,
     add_preprocess_option,
+    load_model,
     number_from_1,
-    read_tasks,
-    text_cache_folder,
-    use_compilation_cache,
 )
 from liqe_jax.cli.writers import FORMATS, PERCENTILE, Writer, check_fields, csv_columns
 from liqe_jax.errors import UsageError
@@ -176,22 +174,13 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Model, Preset]:
-    # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.images.preprocess import PRESETS
-    from liqe_jax.scoring.load import load
     from liqe_jax.weights.embedded import ABOUT, EMBEDDED
     from liqe_jax.weights.known import KNOWN_MODELS
 
-    use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    model = load(
-        arguments.model,
-        tasks=read_tasks(arguments.tasks),
-        dtype=arguments.dtype,
-        encoder=arguments.encoder,
-        text_cache_folder=text_cache_folder(),
-    )
+    model = load_model(arguments)
     if arguments.model == EMBEDDED and not arguments.quiet:
         print(ABOUT, file=sys.stderr)
     if arguments.model in KNOWN_MODELS and not arguments.quiet:

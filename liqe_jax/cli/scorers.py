@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from liqe_jax.bounded_io import whole_file
 from liqe_jax.cli.inputs import expand
-from liqe_jax.cli.settings import add_call_options, add_preprocess_option, use_compilation_cache
+from liqe_jax.cli.settings import add_call_options, add_preprocess_option, load_model
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
@@ -63,14 +63,6 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def load_model(name: str, arguments: argparse.Namespace) -> Model:
-    """Loads a model with the options of `add_scoring_options`."""
-    from liqe_jax.scoring.load import load
-
-    use_compilation_cache()
-    return load(name, dtype=arguments.dtype)
-
-
 def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
     """Scores images into a JSONL file like `liqe score`, except those that the file already contains."""
     from liqe_jax.cli import output
@@ -110,7 +102,7 @@ def scores_by(
     """
     if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)
-    model = load_model(argument, arguments)
+    model = load_model(arguments, argument)
     paths = [os.path.join(folder, name) for name in names]
     score_into(model, paths, destination, arguments)
     return model.name, matched(numbers(destination), names, folder)

@@ -7,11 +7,15 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.embedded import EMBEDDED
+
+if TYPE_CHECKING:
+    from liqe_jax.scoring.model import Model
 
 MODEL_HELP = (
     "a model folder, a file (LIQE.pt, .safetensors, .msgpack, .bin, .stablehlo), liqe_nano (inside the package), "
@@ -119,6 +123,25 @@ def use_compilation_cache() -> None:
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def load_model(arguments: argparse.Namespace, name: str | None = None) -> Model:
+    """Loads `arguments.model`, or a model by name, with the other options of the command and with caches."""
+    options = vars(arguments)
+    tasks = read_tasks(options.get("tasks"))
+
+    # Imported after the checks: JAX takes a second.
+    from liqe_jax.scoring.load import load
+
+    use_compilation_cache()
+    dtype = options.get("dtype", "float32")
+    return load(
+        name or arguments.model,
+        tasks=tasks,
+        dtype=dtype,
+        encoder=options.get("encoder"),
+        text_cache_folder=text_cache_folder(),
+    )
 
 
 def text_cache_folder() -> Path:

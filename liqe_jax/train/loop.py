@@ -29,14 +29,13 @@ from liqe_jax.train.logs import Clock, Logs
 from liqe_jax.train.mapped import Mapped, first_copy, spread
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Loss
-from liqe_jax.train.plan import Plan
+from liqe_jax.train.plan import Plan, nested
 from liqe_jax.train.report import NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
-from liqe_jax.train.tree import nested
 from liqe_jax.train.validate import Upkeep, Validation
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
 from liqe_jax.imports import find_object, try_object
-from liqe_jax.train.tree import Flat
 
+Flat = dict[str, Any]  # name of a parameter, joined with slashes -> array
 OptState = Any
 
 # (trained parameters, optimizer state, gradients, learning rate, whether the step is taken) -> the first two

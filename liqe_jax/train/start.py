@@ -22,9 +22,8 @@ from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.train.mapped import spread
 from liqe_jax.train.objective import Loss, named_losses
-from liqe_jax.train.optimizers import find_optimizer
+from liqe_jax.train.optimizers import Flat, find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
 from liqe_jax.weights.checksums import check_stated
@@ -97,24 +96,17 @@ def small_tokenizer(tasks: TaskSet) -> Tokenizer:
     A model that starts from nothing has no use for 49,408 words, which would be most of its size.
     """
     full = Tokenizer.default()
-    used = set(np.unique(full(tasks.prompts)).tolist())
-    merges: list[str] = []
-    vocab = {token: number for token, number in full.vocab.items() if number < 512 or number >= len(full.vocab) - 2}
-    parts = {merge.replace(" ", ""): merge for merge in reversed(full.merges)}
-
-    def need(token: str) -> None:
-        if token in parts and parts[token] not in merges:
-            merges.append(parts[token])
-            for part in parts[token].split(" "):
-                need(part)
-
-    names = {number: token for token, number in full.vocab.items()}
-    for number in sorted(used):
-        need(names[number])
-    rank = {merge: position for position, merge in enumerate(full.merges)}
-    merges.sort(key=rank.__getitem__)
-    kept = [*sorted(vocab, key=vocab.__getitem__)[:-2], *(merge.replace(" ", "") for merge in merges)]
-    kept += sorted(vocab, key=vocab.__getitem__)[-2:]
+    tokens = sorted(full.vocab, key=full.vocab.__getitem__)
+    merge_of = {merge.replace(" ", ""): merge for merge in reversed(full.merges)}
+    needed: set[str] = set()
+    waiting = [tokens[number] for number in np.unique(full(tasks.prompts))]
+    while waiting:
+        merge = merge_of.get(waiting.pop())
+        if merge is not None and merge not in needed:
+            needed.add(merge)
+            waiting += merge.split(" ")
+    merges = [merge for merge in full.merges if merge in needed]
+    kept = [*tokens[:512], *(merge.replace(" ", "") for merge in merges), *tokens[-2:]]
     return Tokenizer({token: number for number, token in enumerate(dict.fromkeys(kept))}, merges)
 
 

@@ -13,9 +13,8 @@ from liqe_jax.train import hosts
 from liqe_jax.train import report as reports
 from liqe_jax.train.checkpoints import Background
 from liqe_jax.train.hosts import Stop
-from liqe_jax.train.logs import Clock
 from liqe_jax.train.mapped import fetched
-from liqe_jax.train.report import IN_FLIGHT, NotFinite, Progress, Report
+from liqe_jax.train.report import IN_FLIGHT, Clock, NotFinite, Progress, Report
 from liqe_jax.train.settings import default_config
 from liqe_jax.train.step import Metrics
 from liqe_jax.train.validate import Upkeep

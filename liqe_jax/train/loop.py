@@ -25,12 +25,11 @@ from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import Stop, on_first
-from liqe_jax.train.logs import Clock, Logs
 from liqe_jax.train.mapped import Mapped, first_copy, spread
 from liqe_jax.train.memory import compiled_ahead
 from liqe_jax.train.objective import Labels, Loss
 from liqe_jax.train.plan import Plan, nested
-from liqe_jax.train.report import NotFinite, Progress, Report
+from liqe_jax.train.report import Clock, Logs, NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets

@@ -20,9 +20,8 @@ from liqe_jax.scoring.predict_set import Predicted, predict_set
 from liqe_jax.train.best import export_best, improved
 from liqe_jax.train.checkpoints import Background, Checkpoints
 from liqe_jax.train.checks import has_known_labels
-from liqe_jax.train.logs import Logs, scatter_picture
 from liqe_jax.train.plan import Plan, nested
-from liqe_jax.train.report import Progress
+from liqe_jax.train.report import Logs, Progress, scatter_picture
 from liqe_jax.train.sources import HeldOut
 from liqe_jax.train.step import TrainState, exported_params
 from liqe_jax.weights.checkpoint import Checkpoint

@@ -19,7 +19,7 @@ _ADVICE = {
     "liqe_nano": "<b>liqe_nano</b> is small and comes with the package. It was trained on 1,162 photographs with mean "
     "opinion scores (LIVE In the Wild) and on synthetic distortions of free photographs. "
     "<code>--model liqe_mix</code> uses LIQE's released weights instead: a larger model, trained on six data sets, "
-    "downloaded once from the Hugging Face hub, under its own licence.",
+    "downloaded once from the Hugging Face hub, under its own licence."
 }
 
 

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import end_of_lines, settings_of
-from liqe_jax.cli.scorers import (
-    add_scoring_options,
-    images_in,
-    make_folder,
-    progress,
-    without_nan,
-    write_report,
-)
+from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, progress, without_nan, write_report
 from liqe_jax.cli.settings import load_model
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use

@@ -17,13 +17,7 @@ from liqe_jax.cli import output, views
 from liqe_jax.cli.inputs import passed_over
 from liqe_jax.cli.rows import Scoring, expanded
 from liqe_jax.cli.scorers import make_folder
-from liqe_jax.cli.settings import (
-    add_call_options,
-    add_model_options,
-    add_preprocess_option,
-    load_model,
-    number_from_1,
-)
+from liqe_jax.cli.settings import add_call_options, add_model_options, add_preprocess_option, load_model, number_from_1
 from liqe_jax.cli.writers import FORMATS, PERCENTILE, Writer, check_fields, csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use

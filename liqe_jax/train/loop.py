@@ -41,10 +41,7 @@ from liqe_jax.weights.checkpoint import Checkpoint
 
 
 def train_and_evaluate(
-    config: ConfigDict,
-    workdir: str,
-    losses: dict[str, Loss] | None = None,
-    sets: Sequence[LabelledSet] | None = None,
+    config: ConfigDict, workdir: str, losses: dict[str, Loss] | None = None, sets: Sequence[LabelledSet] | None = None
 ) -> dict[str, float]:
     """Trains, or goes on where an interrupted run in the same folder stopped.
 

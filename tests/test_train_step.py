@@ -22,8 +22,7 @@ from liqe_jax.train.losses import (
     pairwise_fidelity_loss,
     scene_fidelity_loss,
 )
-from liqe_jax.train.mapped import Mapped, fetched, first_copy, spread
-from liqe_jax.train.memory import compiled_ahead
+from liqe_jax.train.mapped import Mapped, compiled_ahead, fetched, first_copy, spread
 from liqe_jax.train.objective import LOSSES, Labels, losses_of, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan

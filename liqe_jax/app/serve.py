@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import socket
 import threading
 import webbrowser
@@ -45,7 +44,7 @@ def serve(
     open_browser: bool = False,
     started: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Serves the page until the process is interrupted or terminated.
+    """Serves the page until the process is interrupted.
 
     Args:
       model: the model.
@@ -65,11 +64,10 @@ def serve(
         warm_up(model, preset)
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{server.server_address[1]}/"
-        with _terminated(server):
-            threading.Timer(0, started, (url,)).start()
-            if open_browser:
-                threading.Timer(0, webbrowser.open, (url,)).start()
-            server.serve_forever(poll_interval=0.2)
+        threading.Timer(0, started, (url,)).start()
+        if open_browser:
+            threading.Timer(0, webbrowser.open, (url,)).start()
+        server.serve_forever(poll_interval=0.2)
 
 
 class _Server(ThreadingHTTPServer):
@@ -200,17 +198,3 @@ def _listen(host: str, port: int | None) -> _Server:
     raise UsageError(
         f"Cannot listen on {host}, {named}: {reason}. Choose another --host or --port (0 takes any free port)."
     )
-
-
-@contextlib.contextmanager
-def _terminated(server: _Server) -> Any:
-    """SIGTERM ends the server like Ctrl+C; only the main thread receives signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # `shutdown` waits for the loop, which this thread runs.
-    before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

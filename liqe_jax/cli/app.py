@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 from liqe_jax.cli.settings import add_model_options, add_preprocess_option, load_model
 from liqe_jax.errors import UsageError
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from liqe_jax.app.serve import serve
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server like Ctrl+C
     try:
         serve(
             model,

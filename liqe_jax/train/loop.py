@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,13 +21,11 @@ from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
-from liqe_jax.train.best import export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import Stop, on_first
-from liqe_jax.train.mapped import Mapped, first_copy, spread
-from liqe_jax.train.memory import compiled_ahead
+from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
 from liqe_jax.train.objective import Labels, Loss
 from liqe_jax.train.plan import Plan, nested
 from liqe_jax.train.report import Clock, Logs, NotFinite, Progress, Report
@@ -35,7 +34,7 @@ from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
-from liqe_jax.train.validate import Upkeep, Validation
+from liqe_jax.train.validate import Upkeep, Validation, export_folder, export_last, lost
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint
 
@@ -193,15 +192,12 @@ def _train(
 
 def _placed(batches: Iterator[TrainingBatch], config: ConfigDict, mapped: Mapped) -> Iterator[tuple[list[str], Batch]]:
     """Names of the images and what is on the devices, one batch ahead: it travels while a step runs."""
-    ahead = None
-    for batch in batches:
-        labelled = spread(_labelled(batch, config.data.weights), len(mapped.devices))
-        placed = batch.names, mapped.place(labelled)
-        if ahead is not None:
-            yield ahead
-        ahead = placed
-    if ahead is not None:
-        yield ahead
+
+    def place(batch: TrainingBatch) -> tuple[list[str], Batch]:
+        return batch.names, mapped.place(spread(_labelled(batch, config.data.weights), len(mapped.devices)))
+
+    # `pairwise` takes the next batch before it gives this one.
+    return (this for this, _ in itertools.pairwise(itertools.chain(map(place, batches), [None])) if this is not None)
 
 
 def _restored(

@@ -48,8 +48,8 @@ def liqe_step(
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.tower import TowerConfig
     from liqe_jax.taxonomy import JOINT
+    from liqe_jax.train.losses import Labels, losses_of
     from liqe_jax.train.mapped import Mapped, spread
-    from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import default_config

@@ -6,7 +6,7 @@ import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.taxonomy import JOINT, QUALITY, QUALITY_DISTORTION
-from liqe_jax.train.objective import ABOUT, LOSSES, losses_of, named_losses
+from liqe_jax.train.losses import ABOUT, LOSSES, losses_of, named_losses
 
 
 def spread(prediction, labels, groups):

@@ -17,13 +17,16 @@ from liqe_jax.model.predict import predict_from_features
 from liqe_jax.taxonomy import JOINT, QUALITY_DISTORTION
 from liqe_jax.text.tokenizer import Tokenizer
 from liqe_jax.train.losses import (
+    LOSSES,
+    Labels,
     distortion_fidelity_loss,
+    losses_of,
     mos_squared_loss,
+    named_losses,
     pairwise_fidelity_loss,
     scene_fidelity_loss,
 )
 from liqe_jax.train.mapped import Mapped, compiled_ahead, fetched, first_copy, spread
-from liqe_jax.train.objective import LOSSES, Labels, losses_of, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import default_config

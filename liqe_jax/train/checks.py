@@ -14,7 +14,7 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import DISTORTION, SCENE
-from liqe_jax.train.objective import ABOUT, LOSSES
+from liqe_jax.train.losses import ABOUT, LOSSES
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.sources import HeldOut
 

@@ -25,8 +25,8 @@ from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import Stop, on_first
+from liqe_jax.train.losses import Labels, Loss
 from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
-from liqe_jax.train.objective import Labels, Loss
 from liqe_jax.train.plan import Plan, nested
 from liqe_jax.train.report import Clock, Logs, NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
@@ -46,7 +46,7 @@ def train_and_evaluate(
 
     Args:
       config: see `settings.default_config`.
-      workdir: local folder or gs:// for checkpoints and logs; exported models are local (`best.export_folder`).
+      workdir: local folder or gs:// for checkpoints and logs; exported models are local (`validate.export_folder`).
       losses: functions of your own, by name; default those that the configuration names.
       sets: data sets in memory, in place of prepared ones in `config.data.folder`; names in `config` refer to them.
 
@@ -106,9 +106,8 @@ def _run(
         def export(state: TrainState, step: int) -> Checkpoint:
             return as_checkpoint(config, plan, origin, trained_on, exported_params(state), step)
 
-        background = checkpoints.background
-        validation = Validation(config, plan, origin, devices, held, folder, logs, background, export)
         del start
+        validation = Validation(config, plan, origin, devices, held, folder, logs, checkpoints.background, export)
         upkeep = Upkeep(validation, checkpoints, progress)
         batches = _batches(config, plan, trained_on, progress.step)
         mapped = Mapped(devices, config.mapping)

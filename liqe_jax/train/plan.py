@@ -15,7 +15,7 @@ from jaxtyping import Int
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
-from liqe_jax.train.objective import Loss
+from liqe_jax.train.losses import Loss
 from liqe_jax.train.optimizers import Flat, Optimizer
 from liqe_jax.train.weighting import EQUAL, Weighting
 

@@ -48,7 +48,7 @@ def default_config() -> ConfigDict:
             "image_weights": "",  # of a random start: a file with a pretrained image encoder alone
             "tasks": "joint",  # quality_scene, quality_distortion, quality, module:name; "" takes those of `init`
             "loss_weights": (),  # factors of the losses, in their order; (): 1
-            "losses": (),  # names from train.objective.LOSSES, or module:function; () takes LIQE's for the task set
+            "losses": (),  # names from train.losses.LOSSES, or module:function; () takes LIQE's for the task set
             "data": {
                 "folder": "data",  # as given to `liqe data prepare --data-dir`
                 "sets": LIQE_SETS,  # (name, images per step)

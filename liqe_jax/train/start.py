@@ -20,8 +20,8 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.losses import Loss, named_losses
 from liqe_jax.train.mapped import spread
-from liqe_jax.train.objective import Loss, named_losses
 from liqe_jax.train.optimizers import Flat, find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.weighting import find_weighting

@@ -28,7 +28,7 @@ from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Params
 from liqe_jax.errors import UsageError
 from liqe_jax.model.predict import predict_from_features
-from liqe_jax.train.objective import Labels
+from liqe_jax.train.losses import Labels
 from liqe_jax.train.optimizers import Flat, OptState
 from liqe_jax.train.plan import Plan, matches, nested
 from liqe_jax.train.weighting import WeightingState

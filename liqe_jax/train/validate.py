@@ -31,10 +31,11 @@ from liqe_jax.weights.open import with_text_features
 LAST = "last"
 
 
+@dataclasses.dataclass
 class Validation:
     """Predicts the held-out images of a run with the parameters that would be exported, and keeps the best models.
 
-    Args:
+    Attributes:
       config, plan, devices, logs: of the run; devices are local ones.
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       held: "val" and "test" -> held-out images.
@@ -42,67 +43,65 @@ class Validation:
       background: exports the best models, as `export`, a function of state and step, gives them.
     """
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        plan: Plan,
-        start: Checkpoint,
-        devices: list[jax.Device],
-        held: Mapping[str, HeldOut],
-        folder: Path,
-        logs: Logs,
-        background: Background,
-        export: Callable[[TrainState, int], Checkpoint],
-    ):
-        self._config, self._plan, self._held, self._folder, self._logs = config, plan, held, folder, logs
-        self._background, self._export = background, export
+    config: ConfigDict
+    plan: Plan
+    start: Checkpoint
+    devices: list[jax.Device]
+    held: Mapping[str, HeldOut]
+    folder: Path
+    logs: Logs
+    background: Background
+    export: Callable[[TrainState, int], Checkpoint]
+
+    def __post_init__(self) -> None:
+        config, plan, start = self.config, self.plan, self.start
         preset = PRESETS[config.preprocess or start.preprocess]
         count = preset.count and min(preset.count, config.validation_crops)
         self._preset = dataclasses.replace(preset, count=count)
-        self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, devices)
+        self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, self.devices)
         prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
         self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
 
     def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
         """Validates batch by batch, as the caller asks for the next one; at the end updates the `best` averages."""
-        if not self._held["val"]:
+        if not self.held["val"]:
             return
         params = nested(exported_params(state))
         weights = self._forward.place(params, self._encode_prompts(params))
         means = averages((yield from self._metrics(weights, "val", step, epoch)))
-        self._logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
-        self._logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        self.logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
+        self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
         yield from self._metrics(weights, "test", step, epoch)
         better = improved(means, best)
         if better and jax.process_index() == 0:
-            self._background.submit(export_best, self._folder, better, lambda: self._export(state, step), epoch)
+            self.background.submit(export_best, self.folder, better, lambda: self.export(state, step), epoch)
 
     def _metrics(
         self, weights: Weights, part: str, step: int, epoch: int
     ) -> Generator[None, None, dict[str, dict[str, float]]]:
         """Metrics of one part of every set that has it."""
         results = {}
-        for dataset, indices in self._held[part]:
+        for dataset, indices in self.held[part]:
             batches = predict_set(
                 self._forward,
                 weights,
                 dataset,
                 indices,
                 preset=self._preset,
-                images_per_device=self._config.validation_batch,
-                workers=self._config.data.workers,
+                images_per_device=self.config.validation_batch,
+                workers=self.config.data.workers,
             )
             found = []
             for batch in batches:
                 found.append(batch)
                 yield
             predicted = joined(found)
-            results[dataset.name] = metrics_of(dataset, predicted, self._plan)
+            results[dataset.name] = metrics_of(dataset, predicted, self.plan)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
-            self._logs.write(step, {"epoch": epoch, **values})
+            self.logs.write(step, {"epoch": epoch, **values})
             if jax.process_index() == 0:
                 picture = scatter_picture(dataset.mos[predicted.indices], predicted.quality, dataset.name)
-                self._logs.picture(f"{part}/{dataset.name}", picture, step)
+                self.logs.picture(f"{part}/{dataset.name}", picture, step)
         return results
 
 

@@ -45,9 +45,8 @@ class Attribute:
     Attributes:
       name: identifier; also the placeholder in the template.
       labels: the words that fill the placeholder, in the order of the axis.
-      values: the number each label stands for, or None for a purely nominal attribute.
-        An attribute with values is reported as an expectation, one without as its most
-        probable label.
+      values: the number each label stands for, or None for a purely nominal attribute. An attribute with values is
+        reported as an expectation, one without as its most probable label.
 
     Raises:
       UsageError: the name is not an identifier or hides another field of results, labels are not strings or occur

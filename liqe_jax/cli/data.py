@@ -89,14 +89,11 @@ def _add_set_options(parser: argparse.ArgumentParser) -> None:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Prints the list or a page."""
-    if arguments.name:
-        from liqe_jax.data.sets import find_spec
+    from liqe_jax.data.sets import SPECS, find_spec
 
+    if arguments.name:
         print(find_spec(arguments.name).summary())
         return 0
-
-    from liqe_jax.data.sets import SPECS
-
     for spec in SPECS.values():
         count = "" if spec.count is None else f"{spec.count:,} images"
         labels = "LIQE's labels, ten sessions" if spec.liqe else ""

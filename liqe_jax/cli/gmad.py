@@ -81,9 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         result["ranking"] = rank(competition, ratings, labels)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
-    above_pairs = _above_pairs(result)
     index = output / "index.html"
-    index.write_text(page(competition, arguments.folder, (labels[0], labels[1]), above_pairs), "utf-8")
+    index.write_text(page(competition, arguments.folder, (labels[0], labels[1]), _above_pairs(result)), "utf-8")
     write_report(output, "gmad", result, _markdown(result))
     if not arguments.quiet:
         print(f"{len(competition.pairs)} pairs: open {index}", file=sys.stderr)
@@ -165,9 +164,7 @@ def _ranking(result: dict[str, Any]) -> tuple[list[list[str]], str]:
 
 
 def _signs(result: dict[str, Any]) -> str:
-    """A note about negated scores; "" if there are none."""
-    names = " and ".join(result["negated"])
-    return f"The scores of {names} are negated, since lower is better." if names else ""
+    return f"The scores of {' and '.join(result['negated'])} are negated, since lower is better."
 
 
 def _above_pairs(result: dict[str, Any]) -> str:

@@ -120,15 +120,13 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
 
     try:
         maps = read_json(arguments.maps)["maps"]
+        if not isinstance(maps, dict):
+            raise TypeError(f"'maps' is {quoted(maps)}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json."
+            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json that `liqe "
+            "realign` has written."
         ) from error
-    if not isinstance(maps, dict):
-        raise DataError(
-            f"{arguments.maps} does not contain maps by name: 'maps' is {quoted(maps)}. Expected a realign.json "
-            "written by `liqe realign`."
-        )
     missing = [name for name in sets if name not in maps]
     if missing:
         raise UsageError(
@@ -204,6 +202,5 @@ def _scores(
         if not os.path.isdir(folder):
             raise UsageError(f"{folder} is not a folder. Expected the folder of the images of {name}.")
         destination = output / f"{name}.scores.jsonl"
-        score_into(model, [os.path.join(folder, image) for image in labels.images], destination, arguments)
-        scores[name] = matched(numbers(destination), labels.images, folder)
+        scores[name] = score_into(model, folder, labels.images, destination, arguments)
     return model.name, scores

@@ -63,20 +63,23 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
-    """Scores images into a JSONL file like `liqe score`, except those that the file already contains."""
+def score_into(
+    model: Model, folder: str, names: Sequence[str], destination: Path, arguments: argparse.Namespace
+) -> Float[np.ndarray, " N"]:
+    """Scores images into a JSONL file like `liqe score`, except those that it already contains; returns all scores."""
     from liqe_jax.cli import output
     from liqe_jax.cli.writers import Writer, row_of
 
     preprocess = arguments.preprocess or model.preprocess
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-        missing = [path for path in paths if path not in done]
+        missing = [path for name in names if (path := os.path.join(folder, name)) not in done]
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             writer = Writer("jsonl", stream, model.tasks.attributes)
             for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
                 writer.write(row_of(result, output.short_digest(model)))
+    return matched(numbers(destination), names, folder)
 
 
 def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:
@@ -103,9 +106,7 @@ def scores_by(
     if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)
     model = load_model(arguments, argument)
-    paths = [os.path.join(folder, name) for name in names]
-    score_into(model, paths, destination, arguments)
-    return model.name, matched(numbers(destination), names, folder)
+    return model.name, score_into(model, folder, names, destination, arguments)
 
 
 def without_nan(value: Any) -> Any:

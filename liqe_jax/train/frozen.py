@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -121,14 +122,10 @@ def _pooled(
     )
     rows: list[np.ndarray] = []
     with tqdm(total=len(dataset), unit="image", desc=f"features of {dataset.name}") as bar:
-        batch: list[tuple[int, np.ndarray]] = []
-        for image in images:
-            batch.append(image)
-            if len(batch) == _BATCH:
-                features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
-                rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
-                bar.update(sum(index != PADDING for index, _ in batch))
-                batch = []
+        while batch := list(itertools.islice(images, _BATCH)):
+            features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
+            rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
+            bar.update(len(rows) - bar.n)
     return np.stack(rows)
 
 

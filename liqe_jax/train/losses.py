@@ -41,10 +41,9 @@ def pairwise_fidelity_loss(
 ) -> Float[Array, ""]:
     """How often predicted and true order disagree, within each data set, averaged over the sets.
 
-    For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better
-    one, and g is 1, 1/2 or 0 by the order of their MOS. Every data set counts alike,
-    however many pairs it has. A set with fewer than two images has no pairs and is left out; the
-    reference gets NaN there (MNL_Loss.py:137-159).
+    For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better one, and g is
+    1, 1/2 or 0 by the order of their MOS. Every data set counts alike, however many pairs it has. A set with fewer than
+    two images has no pairs and is left out; the reference gets NaN there (MNL_Loss.py:137-159).
 
     Args:
       quality: predictions, on any common scale.

@@ -5,6 +5,7 @@ An `Optimizer` is one object: what it remembers, and how it moves parameters. `c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -88,12 +89,9 @@ def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: f
 def _adamw(settings: ConfigDict) -> Optimizer:
     options = {"b1": settings.betas[0], "b2": settings.betas[1], "eps": settings.epsilon}
     # Vectors, such as biases and the scales of normalisations, do not decay.
-    options |= {"weight_decay": settings.weight_decay, "mask": _matrices}
+    mask = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+    options |= {"weight_decay": settings.weight_decay, "mask": mask}
     return from_optax(lambda rate: optax.adamw(rate, **options), settings.clip_norm)
-
-
-def _matrices(params: Flat) -> dict[str, bool]:
-    return {name: leaf.ndim > 1 for name, leaf in params.items()}
 
 
 def _lion(settings: ConfigDict) -> Optimizer:

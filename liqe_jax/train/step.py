@@ -1,12 +1,11 @@
 """One training step, as one pure function that every device runs.
 
-The losses couple all images of a batch, and all images with all prompts. So a step has three
-parts: every device encodes its share of the images and of the prompts' rows; the features are
-gathered, and each device computes the same losses on all of them, with their gradients with
-respect to the features; every device carries its share of those back through the towers, and the
-parameters' gradients are summed. No device repeats another's work, but for the head, which is
-small. Since towers meet losses only in the features, a share can also be cut into micro-batches
-that are encoded twice, once for the losses and once for the gradients, and the result is the same.
+The losses couple all images of a batch, and all images with all prompts. So a step has three parts: every device
+encodes its share of the images and of the prompts' rows; the features are gathered, and each device computes the same
+losses on all of them, with their gradients with respect to the features; every device carries its share of those back
+through the towers, and the parameters' gradients are summed. No device repeats another's work, but for the head, which
+is small. Since towers meet losses only in the features, a share can also be cut into micro-batches that are encoded
+twice, once for the losses and once for the gradients, and the result is the same.
 
 Letters: N images of the whole batch, n of one device, P crops, B rows of prompts, R prompts of a row, D length of a
 feature, M losses.

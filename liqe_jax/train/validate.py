@@ -148,14 +148,9 @@ class Upkeep:
 
 def joined(batches: list[Predicted]) -> Predicted:
     """Batches of predictions as one, in the order of the indices."""
-    indices = np.concatenate([batch.indices for batch in batches])
-    order = np.argsort(indices, kind="stable")
-    names = batches[0].probabilities
-    return Predicted(
-        indices[order],
-        np.concatenate([batch.quality for batch in batches])[order],
-        {name: np.concatenate([batch.probabilities[name] for batch in batches])[order] for name in names},
-    )
+    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    order = np.argsort(whole.indices, kind="stable")
+    return jax.tree.map(lambda array: array[order], whole)
 
 
 def metrics_of(dataset: LabelledSet, predicted: Predicted, plan: Plan) -> dict[str, float]:

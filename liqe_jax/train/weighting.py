@@ -3,15 +3,13 @@
 - `equal`: 1 for every loss; and a loss's own name: 1 for that loss, 0 for the others.
 - `dwa`: dynamic weight averaging over whole epochs (`schedule.dynamic_weights`; Liu et al., CVPR 2019).
 - `uncertainty`: weights exp(-s) with learned s, and s / 2 added (Kendall et al., CVPR 2018).
-- `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al.,
-  ICML 2018).
+- `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al., ICML 2018).
 - `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
   at all if they disagree (Du et al., arXiv 1812.02224).
 
-The last two compare gradients of tasks. They take the gradients with respect to the features of
-both towers, which all tasks share: exact backward passes through the head alone, where those with
-respect to the parameters would cost one through both towers for each task (the argument of Sener
-and Koltun, NeurIPS 2018, section 3.3).
+The last two compare gradients of tasks. They take the gradients with respect to the features of both towers, which all
+tasks share: exact backward passes through the head alone, where those with respect to the parameters would cost one
+through both towers for each task (the argument of Sener and Koltun, NeurIPS 2018, section 3.3).
 
 Letters: M losses.
 """
@@ -25,6 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from liqe_jax.imports import find_object
@@ -109,12 +108,8 @@ def _gradnorm(state: WeightingState, losses: Array, fixed: Array, gradient_of: G
 
 
 def _gradients(count: int, gradient_of: GradientOf) -> tuple[Float[Array, "M F"], Float[Array, " M"]]:
-    gradients_MxF = jnp.stack([_flat(gradient_of(one_hot)) for one_hot in jnp.eye(count)])
+    gradients_MxF = jnp.stack([ravel_pytree(gradient_of(one_hot))[0] for one_hot in jnp.eye(count)])
     return gradients_MxF, jnp.linalg.norm(gradients_MxF, axis=1)
-
-
-def _flat(tree: PyTree) -> Float[Array, " F"]:
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
 
 EQUAL = Weighting(_ones, _no_values, _of_the_epoch, learned=False)

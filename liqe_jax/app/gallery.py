@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from liqe_jax.app.document import about, document
-from liqe_jax.app.photograph import PICTURE_SIDE, THUMBNAIL_SIDE, card, draw_map, has_quality, webp
+from liqe_jax.app.photograph import PICTURE_SIDE, THUMBNAIL_SIDE, card, draw_map, webp
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.preprocess import Preset
@@ -74,7 +74,7 @@ def _with_pictures(
     for kind, side in (("thumbs", THUMBNAIL_SIDE), ("pictures", PICTURE_SIDE)):
         (folder / kind / file).write_bytes(webp(decoded.pixels, side))
     shown |= {"thumb": f"thumbs/{file}", "picture": f"pictures/{file}"}
-    if has_quality(model):
+    if model.tasks.has_quality:
         try:
             drawn, levels = draw_map(decoded, model, preset)
         except LiqeError as error:

@@ -83,7 +83,7 @@ def draw_map(decoded: DecodedImage, model: Model, preset: Preset) -> tuple[bytes
 
     Raises LiqeError if the model predicts no quality, or the photograph has more than `MAX_MAP_CROPS` crops.
     """
-    if has_quality(model):
+    if model.tasks.has_quality:
         side = model.encoder.image_size
         crops = len(prepare(decoded, preset.dense(side), side).corners)
         if crops > MAX_MAP_CROPS:
@@ -100,13 +100,8 @@ def warm_up(model: Model, preset: Preset) -> None:
     side = model.encoder.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     model.score(pixels, preprocess=preset)
-    if has_quality(model):
+    if model.tasks.has_quality:
         model.quality_map(pixels, preprocess=preset)
-
-
-def has_quality(model: Model) -> bool:
-    """Whether the model predicts quality as a number, which a map needs."""
-    return any(a.name == "quality" and a.values is not None for a in model.tasks.attributes)
 
 
 def webp(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> bytes:

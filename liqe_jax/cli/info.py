@@ -86,11 +86,7 @@ def _print(description: dict[str, Any], sizes: dict[str, str]) -> None:
     notes = description["notes"]
     for name, value in [*rows.items(), *(("note", note) for note in notes[:_MOST_NOTES])]:
         if value:
-            print(f"{name:<14} {_shortened(printable(value, 10 * _LONGEST))}")
+            text = printable(value, 10 * _LONGEST)  # a mean of means holds the whole history of each
+            print(f"{name:<14} {text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ... (--json has all)'}")
     if len(notes) > _MOST_NOTES:
         print(f"{'note':<14} ... {len(notes) - _MOST_NOTES} more with --json")
-
-
-def _shortened(value: str) -> str:
-    """A mean of means holds the whole history of each."""
-    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... (--json has all)"

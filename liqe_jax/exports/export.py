@@ -45,7 +45,7 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
         )
     jax2onnx, onnx = require("jax2onnx", "onnx"), require("onnx", "onnx")
     # jax2onnx 0.17 does not convert a function of JAX that is compiled by itself, such as softmax, with JAX 0.12.
-    with one_form(), jax.disable_jit(), _quiet("jax2onnx", "onnx_ir"):
+    with one_form(), jax.disable_jit(), _quiet():
         model = jax2onnx.to_onnx(
             program.function,
             [program.crops],
@@ -60,7 +60,7 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     if description["dtype"] == "int8":
-        with _quiet(""):
+        with _quiet():
             require("onnxruntime.quantization", "onnx").quantize_dynamic(path, path)
 
 
@@ -142,14 +142,11 @@ def _computing_in(dtype: str | None, to: str, model: Model | str | os.PathLike) 
 
 
 @contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """What these libraries log below errors concerns their own developers."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    """What the converters log below errors concerns their own developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -36,7 +36,7 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
     _check_attributes(ready, plan.tasks)
-    if validated and not _has_values(plan.tasks):
+    if validated and not plan.tasks.has_quality:
         raise UsageError(
             f"Validation compares MOS with `quality`; task set {plan.tasks.name!r} has no attribute of that "
             "name with values. Add one, or do without: config.data.validate = ('none',)."
@@ -74,10 +74,6 @@ def has_known_labels(attribute: Attribute) -> bool:
     return any((attribute.name, attribute.labels) == (known.name, known.labels) for known in LABELLED)
 
 
-def _has_values(tasks: TaskSet) -> bool:
-    return any(attribute.name == "quality" and attribute.values is not None for attribute in tasks.attributes)
-
-
 def _counts(name: str, config: ConfigDict, plan: Plan) -> bool:
     """Whether a loss has any weight."""
     factors = dict(zip(plan.losses, config.loss_weights or [1.0] * len(plan.losses), strict=True))
@@ -94,7 +90,7 @@ def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:
                 f"The loss {name!r} is about {about!r}, and task set {tasks.name!r} has {', '.join(attributes)}. Leave "
                 "it out (config.losses), or choose another task set."
             )
-        if about == "quality" and not _has_values(tasks):
+        if about == "quality" and not tasks.has_quality:
             raise UsageError(
                 f"The loss {name!r} needs the values of the labels of `quality`; task set {tasks.name!r} has none. "
                 "Give the attribute a number for each label."

@@ -109,7 +109,19 @@ def _run(
         del start
         validation = Validation(config, plan, origin, devices, held, folder, logs, checkpoints.background, export)
         upkeep = Upkeep(validation, checkpoints, progress)
-        batches = _batches(config, plan, trained_on, progress.step)
+        batches = training_batches(
+            trained_on,
+            [count for _, count in config.data.sets],
+            session=config.data.split,
+            seed=config.seed,
+            start_step=progress.step,
+            steps=config.epochs * config.steps_per_epoch - progress.step,
+            crops=config.data.crops,
+            image_size=plan.encoder.image_size,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            workers=config.data.workers,
+        )
         mapped = Mapped(devices, config.mapping)
         state, rows = mapped.replicate(state), mapped.place(rows)
         finished = _train(config, plan, mapped, rows, batches, state, progress, logs, upkeep)
@@ -213,22 +225,6 @@ def _restored(
         value = progress.best.pop(name)
         notes.append(f"The best model by {name} so far ({value:.4f}), {folder}/best_{name}, is gone.")
     return state, progress, notes
-
-
-def _batches(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], step: int) -> Iterator[TrainingBatch]:
-    return training_batches(
-        sets,
-        [count for _, count in config.data.sets],
-        session=config.data.split,
-        seed=config.seed,
-        start_step=step,
-        steps=config.epochs * config.steps_per_epoch - step,
-        crops=config.data.crops,
-        image_size=plan.encoder.image_size,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        workers=config.data.workers,
-    )
 
 
 def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.ndarray:

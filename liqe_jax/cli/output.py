@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from liqe_jax.bounded_io import open_regular, parse_json
 from liqe_jax.cli.writers import csv_columns
@@ -58,41 +55,23 @@ def settings_of(model: Model, preprocess: str) -> dict[str, str]:
     return {"model": model.name, "preprocess": preprocess, "digest": short_digest(model)}
 
 
-class Names:
-    """Names of images that a file contains, 8 bytes each: sorted hashes.
-
-    Two of 300,000 names have the same hash with a probability of 2.4e-9.
-    """
-
-    def __init__(self, names: Iterable[str]):
-        self._hashes = np.unique(np.fromiter(map(_hash, names), np.uint64))
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def __contains__(self, name: str) -> bool:
-        wanted = np.uint64(_hash(name))
-        place = np.searchsorted(self._hashes, wanted)
-        return bool(place < len(self._hashes) and self._hashes[place] == wanted)
+def stored_name(image: str) -> str:
+    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
+    return image.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _hash(name: str) -> int:
-    stored = name.encode("utf-8", "backslashreplace")  # every format holds bytes that are not UTF-8 as escapes
-    return int.from_bytes(hashlib.blake2b(stored, digest_size=8).digest(), "little")
-
-
-def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Names:
-    """Prepares an interrupted file for appending and returns the names of the images that it contains.
+def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> set[str]:
+    """Prepares an interrupted file for appending and returns the names (`stored_name`) of the images that it contains.
 
     The file is read line by line. An unfinished last line is cut off after everything before it has been checked. A
     file whose rows have another task set, or not the values of `made_by` (column -> value), is left as it is.
     """
     if not os.path.exists(path) or not os.path.getsize(path):
-        return Names(())
+        return set()
     end = end_of_lines(path)
     try:
         _check_start(path, end, form, tasks)
-        done = Names(_names(path, end, form, tasks, made_by))
+        done = set(_names(path, end, form, tasks, made_by))
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(
             f"{path} is not a {form} file of this program ({printable(error)}). Write to another file."
@@ -170,7 +149,7 @@ def _names(path: str, end: int, form: str, tasks: TaskSet, made_by: Mapping[str,
             _check_settings(path, row, made_by)
             if form == "jsonl":  # of CSV the header says so
                 _check_attributes(path, row, tasks)
-        yield row["image"]
+        yield stored_name(row["image"])
 
 
 def _check_settings(path: str, row: Mapping[str, Any], made_by: Mapping[str, str]) -> None:

@@ -158,7 +158,7 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
         raise UsageError(" ".join([f"No images in {', '.join(arguments.paths)}.", *filter(None, hints)]))
 
     model, preset = _load(arguments)
-    done = output.Names(())
+    done: set[str] = set()
     if arguments.resume:
         chosen = preset.with_crops(arguments.crops)
         done = output.take_up(arguments.output, form, model.tasks, output.settings_of(model, chosen.name))

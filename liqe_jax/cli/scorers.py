@@ -73,7 +73,8 @@ def score_into(
     preprocess = arguments.preprocess or model.preprocess
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-        missing = [path for name in names if (path := os.path.join(folder, name)) not in done]
+        paths = [os.path.join(folder, name) for name in names]
+        missing = [path for path in paths if output.stored_name(path) not in done]
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             writer = Writer("jsonl", stream, model.tasks.attributes)

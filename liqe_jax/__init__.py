@@ -10,7 +10,7 @@ How the package is divided; a part imports only from parts above it (docs/archit
 
     messages, bounded_io      text that is safe to print; reading regular files of bounded size
     errors, locks             our errors; one process at a time writes a file or folder
-    extras, imports, markup   optional packages; objects by import path; tables and pages as text
+    imports, markup           optional packages, objects by import path; tables and pages as text
     assets                    data files: vocabulary, the embedded model, licences
     tasks, taxonomy           task sets as plain data; LIQE's labels and sentences
     text                      tokenizers

@@ -1,4 +1,4 @@
-"""Objects named on the command line or in a configuration: `module:name`, or `path/to/file.py:name`."""
+"""Imports at run time: optional packages, and objects by name (`module:name`, or `path/to/file.py:name`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from liqe_jax.errors import UsageError
 
 T = TypeVar("T")
+
+
+def require(module: str, extra: str = "evaluate") -> ModuleType:
+    """Imports a module that the base installation does not include.
+
+    Raises UsageError if it is not installed; the message names the extra that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"This needs {module.partition('.')[0]}, which cannot be imported ({error}). "
+            f"Install it with: pip install 'liqe_jax[{extra}]'"
+        ) from error
 
 
 def is_import_path(name: object) -> bool:

@@ -14,7 +14,7 @@ from liqe_jax.train import report as reports
 from liqe_jax.train.checkpoints import Background
 from liqe_jax.train.hosts import Stop
 from liqe_jax.train.mapped import fetched
-from liqe_jax.train.report import IN_FLIGHT, Clock, NotFinite, Progress, Report
+from liqe_jax.train.report import IN_FLIGHT, NotFinite, Progress, Report
 from liqe_jax.train.settings import default_config
 from liqe_jax.train.step import Metrics
 from liqe_jax.train.validate import Upkeep
@@ -36,8 +36,8 @@ class Lines:
 def report_of(steps: int, on_nan: str, lines: Lines) -> tuple[Report, Progress]:
     config = default_config()
     config.on_nan, config.epochs, config.steps_per_epoch = on_nan, 1, steps
-    progress = Progress(("quality",))
-    return Report(config, progress, Clock(0, steps, 4), lines), progress
+    progress = Progress(["quality"])
+    return Report(config, progress, lines), progress
 
 
 def metrics(loss: float) -> Metrics:
@@ -134,7 +134,7 @@ def test_a_checkpoint_holds_the_best_values_of_its_own_validation():
             yield
         best["quality"] = 0.5 * epoch
 
-    store, progress = Store(), Progress(("quality",), step=4)
+    store, progress = Store(), Progress(["quality"], step=4)
     upkeep = Upkeep(validation, store, progress)
     upkeep.validate("state 4", 4, 1)
     upkeep.save("state 4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.messages import printable
 
 HELP = "list the best images of liqe score-shards"

@@ -18,7 +18,7 @@ from liqe_jax.cli.settings import (
     use_compilation_cache,
 )
 from liqe_jax.errors import UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.messages import printable, quoted
 
 if TYPE_CHECKING:

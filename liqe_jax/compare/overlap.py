@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from liqe_jax.compare.realign import HIGH, LOW
 from liqe_jax.errors import UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.markup import markdown_table
 
 BINS = 16  # a quarter of a quality level each

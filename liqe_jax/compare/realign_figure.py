@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from liqe_jax.compare.overlap import BINS
 from liqe_jax.compare.realign import HIGH, LOW
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 
 POINTS = 1500  # images shown per set
 

@@ -16,7 +16,7 @@ from jax import export as jax_export
 from liqe_jax.encoders.platforms import one_form
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.exports.program import INPUT, Program, description, program_of
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.exported import write_exported

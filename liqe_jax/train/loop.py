@@ -28,7 +28,7 @@ from liqe_jax.train.hosts import Stop, on_first
 from liqe_jax.train.losses import Labels, Loss
 from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
 from liqe_jax.train.plan import Plan, nested
-from liqe_jax.train.report import Clock, Logs, NotFinite, Progress, Report
+from liqe_jax.train.report import Logs, NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
 from liqe_jax.train.sources import check_split, held_out, training_sets
@@ -160,7 +160,7 @@ def _train(
     """
     number, steps, stopping = progress.step, config.epochs * config.steps_per_epoch, False
     rate_of, stop = find_schedule(config), Stop()
-    report = Report(config, progress, Clock(number, steps, sum(count for _, count in config.data.sets)), logs)
+    report = Report(config, progress, logs)
     if number:
         logs.say(f"Going on after step {number} of {steps}.")
     step, copy, weights = None, None, _epoch_weights(config, plan, progress)
@@ -218,8 +218,8 @@ def _restored(
     state = jax.device_get(initial_state(start.params, plan))
     found = checkpoints.restore(state)
     if found is None:
-        return state, Progress(tuple(plan.losses)), []
-    state, progress = found[0], Progress.from_json(found[1])
+        return state, Progress(list(plan.losses)), []
+    state, progress = found[0], Progress(**found[1])
     notes = []
     for name in on_first(lambda: lost(folder, progress.best)):  # else no later model would be good enough
         value = progress.best.pop(name)

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -94,21 +94,6 @@ class Logs:
             self._board.close()
 
 
-class Clock:
-    """Images per second and the time that is left, over what this process has done."""
-
-    def __init__(self, step: int, steps: int, images_per_step: int):
-        self._start, self._first, self._steps, self._images = time.monotonic(), step, steps, images_per_step
-
-    def describe(self, step: int) -> tuple[float, str]:
-        """Images per second so far, and the time left as text."""
-        elapsed = max(time.monotonic() - self._start, 1e-9)
-        done = max(step - self._first, 1)
-        left = elapsed / done * (self._steps - step)
-        hours, minutes = divmod(int(left / 60), 60)
-        return done * self._images / elapsed, f"{hours} h {minutes:02d} min" if hours else f"{left / 60:.1f} min"
-
-
 @dataclasses.dataclass
 class Progress:
     """Counters of a run, all of which are in its checkpoints, as JSON.
@@ -123,7 +108,7 @@ class Progress:
       skipped: steps of the run that were not finite.
     """
 
-    losses: tuple[str, ...]
+    losses: list[str]
     step: int = 0
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     epoch_means: list[list[float]] = dataclasses.field(default_factory=list)
@@ -143,15 +128,6 @@ class Progress:
             self.epoch_means.append([total / self.counted for total in self.sums])
         self.sums, self.counted = [], 0
 
-    def to_json(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return dataclasses.asdict(self) | {"losses": list(self.losses)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        return cls(**{**content, "losses": tuple(content["losses"])})
-
 
 class _Taken(NamedTuple):
     number: int
@@ -163,8 +139,9 @@ class _Taken(NamedTuple):
 class Report:
     """Counts and logs the steps of a run, some time after they were started, in their order."""
 
-    def __init__(self, config: ConfigDict, progress: Progress, clock: Clock, logs: Logs):
-        self._config, self._progress, self._clock, self._logs = config, progress, clock, logs
+    def __init__(self, config: ConfigDict, progress: Progress, logs: Logs):
+        self._config, self._progress, self._logs = config, progress, logs
+        self._began, self._first = time.monotonic(), progress.step
         self._taken: list[_Taken] = []
 
     def add(self, number: int, rate: float, names: Sequence[str], metrics: Metrics) -> None:
@@ -203,7 +180,10 @@ class Report:
         steps = config.epochs * config.steps_per_epoch
         if step % config.log_every_steps and step != steps:
             return
-        speed, left = self._clock.describe(step)
+        each = (time.monotonic() - self._began) / max(step - self._first, 1)  # seconds a step, in this process
+        hours, minutes = divmod(int(each * (steps - step) / 60), 60)
+        left = f"{hours} h {minutes:02d} min" if hours else f"{each * (steps - step) / 60:.1f} min"
+        speed = sum(count for _, count in config.data.sets) / max(each, 1e-9)
         weights = dict(zip(progress.losses, metrics.weights.tolist(), strict=True))
         self._logs.write(
             step,

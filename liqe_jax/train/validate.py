@@ -124,7 +124,7 @@ class Upkeep:
 
     def save(self, state: TrainState) -> None:
         """Writes a checkpoint with the counters as they are now, after the validation that is running."""
-        self._unsaved = state, self._progress.to_json()
+        self._unsaved = state, dataclasses.asdict(self._progress)
         self._save_if_validated()
 
     def advance(self) -> None:

@@ -90,15 +90,10 @@ TASK_SETS = MappingProxyType({tasks.name: tasks for tasks in (JOINT, QUALITY_SCE
 
 
 def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
-    """The task set that is meant.
+    """The task set that is meant: itself, a key of `TASK_SETS`, or the import path of one.
 
-    Args:
-      tasks: a task set, a key of `TASK_SETS`, or the import path of a task set. An import path comes from the user,
-        never from a file: its module is run.
-      default: for None; `JOINT` where that is None too.
-
-    Raises:
-      UsageError: as `find_object`.
+    For None it is `default`, or `JOINT` where that is None too. An import path comes from the user, never from a file:
+    its module is run. Raises as `find_object`.
     """
     if isinstance(tasks, TaskSet):
         return tasks

@@ -33,14 +33,8 @@ def check_folder(path: str, overwrite: bool) -> None:
 def write_gallery(folder: Path, rows: Sequence[dict[str, Any]], model: Model, preset: Preset, quiet: bool) -> Path:
     """Writes thumbnails, pictures and maps, and then the page that shows them, whose path is returned.
 
-    Args:
-      folder: made if it does not exist.
-      rows: results of `Score.to_dict` or `Failure.to_dict`, in the order of the page.
-      model, preset: what the maps are drawn with.
-      quiet: whether there is no progress bar.
-
-    Raises:
-      UsageError: the folder cannot be written.
+    Rows are those of `Score.to_dict` or `Failure.to_dict`, in the order of the page; model and preset are those that
+    draw the maps. The folder is made. Raises UsageError if it cannot be written.
     """
     cards = []
     try:

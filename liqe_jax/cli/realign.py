@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,15 +40,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", nargs="+", required=True, metavar="[NAME=]CSV", help="image and mos, one file per set"
     )
-    parser.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, from `liqe score`")
-    parser.add_argument("--model", metavar="M", help="score the images with this model")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, from `liqe score`")
+    way.add_argument("--model", metavar="M", help="score the images with this model")
     parser.add_argument("--images", nargs="+", metavar="DIR", help="folder of each set, for --model")
-    parser.add_argument("--maps", metavar="JSON", help="apply the maps of an earlier run instead of fitting")
+    way.add_argument("--maps", metavar="JSON", help="apply the maps of an earlier run instead of fitting")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
     parser.add_argument("--method", choices=("isotonic", "logistic"), default="isotonic", help="form of the maps")
     parser.add_argument("--lower-is-better", action="append", default=[], metavar="NAME", help="set with DMOS")
     parser.add_argument(
         "--range",
+        type=_range,
         action="append",
         default=[],
         metavar="NAME=LOW,HIGH",
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     sets = read_labels(arguments.labels, arguments.mos_column)
     _check_output(arguments, sets)
-    for name in (*arguments.lower_is_better, *_ranges(arguments.range)):
+    for name in (*arguments.lower_is_better, *dict(arguments.range)):
         if name not in sets:
             raise UsageError(f"There is no set {name!r}; the sets are {', '.join(sets)}.")
     return _apply(arguments, sets) if arguments.maps else _fit(arguments, sets)
@@ -78,7 +80,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.compare.overlap import markdown_of, report_of
     from liqe_jax.compare.realign import METHODS, stretch
 
-    ranges = _ranges(arguments.range)
+    ranges = dict(arguments.range)
     # Before scoring, which is slow.
     before = {}
     for name, labels in sets.items():
@@ -146,9 +148,6 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     count = len(arguments.labels)
-    ways = [way for way in ("scores", "model", "maps") if getattr(arguments, way)]
-    if len(ways) != 1:
-        raise UsageError(f"Give one of --scores, --model (with --images) and --maps; got {', '.join(ways) or 'none'}.")
     if bool(arguments.model) != bool(arguments.images):
         raise UsageError("--model and --images (a folder per set) belong together; give both.")
     for option in ("scores", "images"):
@@ -177,16 +176,13 @@ def _check_output(arguments: argparse.Namespace, sets: Mapping[str, LabelFile]) 
                 raise UsageError(f"The input {path} would be overwritten. Give another folder as --output.")
 
 
-def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
-    ranges = {}
-    for argument in arguments:
-        name, _, ends = argument.rpartition("=")
-        try:
-            low, high = map(float, ends.split(","))
-        except ValueError:
-            raise UsageError(f"Expected --range NAME=LOW,HIGH; got {argument!r}.") from None
-        ranges[name] = (low, high)
-    return ranges
+def _range(argument: str) -> tuple[str, tuple[float, float]]:
+    name, _, ends = argument.rpartition("=")
+    try:
+        low, high = map(float, ends.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=LOW,HIGH; got {argument!r}") from None
+    return name, (low, high)
 
 
 def _scores(

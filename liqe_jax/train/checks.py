@@ -25,13 +25,7 @@ LABELLED = (SCENE, DISTORTION)
 def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], validated: HeldOut) -> None:
     """Refuses losses that do not fit the task set, the data or the settings; losses of your own are not checked.
 
-    Args:
-      config, plan: the run's.
-      sets, validated: what it trains on, and what it is validated with.
-
-    Raises:
-      DataError: an image to train on has no MOS.
-      UsageError: says which loss, and what to do.
+    Raises UsageError, which says which loss and what to do, and DataError if an image to train on has no MOS.
     """
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
@@ -41,11 +35,22 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
             f"Validation compares MOS with `quality`; task set {plan.tasks.name!r} has no attribute of that "
             "name with values. Add one, or do without: config.data.validate = ('none',)."
         )
-    split = config.data.split
+    split, learnt = config.data.split, {"quality"}  # what training images have labels of
     for dataset in sets:
-        dataset.check_mos(dataset.indices(split if split in dataset.splits else "all", "train"))
+        indices = dataset.indices(split if split in dataset.splits else "all", "train")
+        dataset.check_mos(indices)
+        if np.asarray(dataset.scenes)[indices].any():
+            learnt.add("scene")
+        if (np.asarray(dataset.distortion)[indices] >= 0).any():
+            learnt.add("distortion")
     counted = [name for name in ready if _counts(name, config, plan)]
-    _check_labels(counted, sets, config.data.split)
+    for name in counted:
+        if ABOUT[name] not in learnt:
+            raise UsageError(
+                f"The loss {name!r} has nothing to learn from: no training image of {', '.join(s.name for s in sets)} "
+                f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
+                "(config.losses), or choose a task set without it (config.tasks)."
+            )
     most = max(count for _, count in config.data.sets)
     if "quality" in counted and most < 2:
         raise UsageError(
@@ -101,20 +106,3 @@ def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:
                 f"`{about}` of task set {tasks.name!r} has {', '.join(attributes[about].labels)}. Use those labels, or "
                 "give the attribute another name and a loss of your own."
             )
-
-
-def _check_labels(counted: Sequence[str], sets: Sequence[LabelledSet], split: str) -> None:
-    for name in counted:
-        if ABOUT[name] != "quality" and not any(_labelled(one, ABOUT[name], split) for one in sets):
-            raise UsageError(
-                f"The loss {name!r} has nothing to learn from: no training image of {', '.join(s.name for s in sets)} "
-                f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
-                "(config.losses), or choose a task set without it (config.tasks)."
-            )
-
-
-def _labelled(dataset: LabelledSet, about: str, split: str) -> bool:
-    indices = dataset.indices(split if split in dataset.splits else "all", "train")
-    if about == "scene":
-        return bool(np.asarray(dataset.scenes)[indices].any())
-    return bool((np.asarray(dataset.distortion)[indices] >= 0).any())

@@ -78,14 +78,8 @@ def held_out(
 ) -> HeldOut:
     """The images that the model is evaluated with: sets with the positions of the part "val" or "test" of the split.
 
-    A set without the split is a test set as a whole, unless it is trained on. What has no image in
-    the part is left out.
-
-    Args:
-      names: of sets, `NONE`, or () for the sets of the run.
-      trained: the sets of the run.
-      config, part: the run's, and "val" or "test".
-      sets: data sets in memory; None reads prepared ones.
+    A set without the split is a test set as a whole, unless it is trained on. What has no image in the part is left
+    out. `names` are those of sets, `NONE`, or () for the sets `trained` on; `sets` are as of `training_sets`.
 
     Raises:
       DataError: a set is unknown or was not prepared, or an image of the part has no MOS.

@@ -113,13 +113,9 @@ def small_tokenizer(tasks: TaskSet) -> Tokenizer:
 def make_plan(
     config: ConfigDict, checkpoint: Checkpoint, devices: int, losses: dict[str, Loss] | None = None
 ) -> tuple[Plan, Any]:
-    """The plan of the steps and this process's rows of prompts, one group per local device.
+    """The plan of the steps and this process's rows of prompts, one group for each of its `devices` local devices.
 
-    Args:
-      config: the run's.
-      checkpoint: what it starts from.
-      devices: local devices of this process.
-      losses: functions of your own, by name; default those that `config.losses` names.
+    `losses` are functions of your own, by name, in place of those that `config.losses` names.
 
     Raises:
       UsageError: unknown losses, optimizer, weighting or tasks; prompts that the text encoder cannot take.

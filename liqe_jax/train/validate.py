@@ -95,7 +95,9 @@ class Validation:
             for batch in batches:
                 found.append(batch)
                 yield
-            predicted = joined(found)
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+            order = np.argsort(whole.indices, kind="stable")
+            predicted = jax.tree.map(lambda array, order=order: array[order], whole)
             results[dataset.name] = metrics_of(dataset, predicted, self.plan)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
             self.logs.write(step, {"epoch": epoch, **values})
@@ -146,13 +148,6 @@ class Upkeep:
             self._checkpoints.save(counters["step"], state, counters | best)
 
 
-def joined(batches: list[Predicted]) -> Predicted:
-    """Batches of predictions as one, in the order of the indices."""
-    whole = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
-    order = np.argsort(whole.indices, kind="stable")
-    return jax.tree.map(lambda array: array[order], whole)
-
-
 def metrics_of(dataset: LabelledSet, predicted: Predicted, plan: Plan) -> dict[str, float]:
     """SRCC and PLCC with the MOS, and accuracies of the labels that are known."""
     mos = dataset.mos[predicted.indices]
@@ -176,11 +171,9 @@ def averages(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     names = {"quality": "srcc", "scene": "scene_accuracy", "distortion": "distortion_accuracy"}
     means = {}
     for name, metric in names.items():
-        values = [row[metric] for row in by_set.values() if metric in row]
-        if values:
+        if values := [row[metric] for row in by_set.values() if metric in row]:
             means[name] = float(np.mean(values))
-    means["average"] = float(np.mean(list(means.values())))
-    return means
+    return {**means, "average": float(np.mean(list(means.values())))}
 
 
 def export_folder(workdir: str, name: str) -> Path:

@@ -126,14 +126,9 @@ WEIGHTINGS: Mapping[str, Weighting] = MappingProxyType(
 
 
 def find_weighting(name: str, losses: Sequence[str]) -> Weighting:
-    """The weighting that is meant.
+    """The weighting that is meant: a key of `WEIGHTINGS`, the name of a loss, or the import path of a `Weighting`.
 
-    Args:
-      name: a key of `WEIGHTINGS`, the name of a loss, which is trained for alone, or the import path of a `Weighting`.
-      losses: their names.
-
-    Raises:
-      UsageError: as `find_object`.
+    A loss that is named is trained for alone. Raises as `find_object`.
     """
 
     def alone(chosen: str) -> Weighting:

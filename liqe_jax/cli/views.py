@@ -15,8 +15,6 @@ import numpy as np
 from liqe_jax.cli.writers import PERCENTILE, value_of
 from liqe_jax.errors import UsageError
 
-Rows = list[dict[str, Any]]
-
 # https://developer.adobe.com/xmp/docs/XMPNamespaces/xmp/: Rating is a whole number of stars.
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -28,13 +26,13 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def arrange(
     rows: Iterable[dict[str, Any]], sort: str | None, descending: bool, worst: int | None, percentile: bool
-) -> Rows:
+) -> list[dict[str, Any]]:
     """Rows in the order asked for; those of images without a score come last.
 
     With `worst`, all but that number of rows with the lowest quality are dropped as they come. With `percentile`, rows
     get the percentage of the images that have a lower quality, plus half of those with the same.
     """
-    failed: Rows = []
+    failed: list[dict[str, Any]] = []
     qualities = array("d")
 
     def scored() -> Iterable[dict[str, Any]]:

@@ -32,13 +32,7 @@ IMAGES, CROPS = "images", "crops"
 
 
 class Program(NamedTuple):
-    """What is exported.
-
-    Attributes:
-      function: from crops, uint8 [images, crops, S, S, 3], to the outputs.
-      crops: shape and type of its argument.
-      outputs: their names, in order.
-    """
+    """A function of crops, uint8 [images, crops, S, S, 3], their shape and type, and the names of its outputs."""
 
     function: Callable[[UInt8[Array, "B P S S 3"]], tuple[Array, ...]]
     crops: jax.ShapeDtypeStruct

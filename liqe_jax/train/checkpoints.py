@@ -124,7 +124,8 @@ class Checkpoints:
                     "own messages say why. Start again when they can."
                 )
             if not which(fault is not None):
-                self._set_aside(corrupt)
+                if corrupt:
+                    self._set_aside(corrupt)
                 return found
             corrupt[step] = fault
         if corrupt:
@@ -146,8 +147,6 @@ class Checkpoints:
                     aside.rmtree()
                 (self._folder / str(step)).rename(aside)
 
-        if not corrupt:
-            return
         for step, fault in corrupt.items():
             logging.warning("Checkpoint of step %d is corrupt and is set aside as corrupt-%d: %s", step, step, fault)
         on_first(rename)

@@ -27,11 +27,9 @@ Step = Callable[[Flat, OptState, Flat, Float[Array, ""], Bool[Array, ""]], tuple
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions.
+    """A pair of pure functions: the state of trained parameters, and a step.
 
-    Attributes:
-      init: trained parameters -> optimizer state.
-      step: one step; where it is not taken, both are returned as they were.
+    A step that is not taken returns both as they were.
     """
 
     init: Callable[[Flat], OptState]

@@ -34,12 +34,7 @@ from liqe_jax.train.weighting import WeightingState
 
 
 class Batch(NamedTuple):
-    """A device's images and labels.
-
-    Attributes:
-      crops: RGB, or what a frozen part of the image encoder made of them (`LabelledSet.ready`).
-      labels: of the images.
-    """
+    """A device's images and labels; crops are RGB, or what a frozen part of the encoder made of them."""
 
     crops: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P F"]
     labels: Labels

@@ -76,7 +76,7 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
         (("a", 5), "must be a sequence of strings"),
         (("a", ("x", "y"), 5), "must be a sequence of numbers"),
         (("a", ("x", "y"), "12"), "must be a sequence of numbers"),
-        (("a", ("x", "y"), ("one", "two")), "must be numbers, one per label"),
+        (("a", ("x", "y"), ("one", "two")), "must be numbers, finite, one for each"),
     ],
 )
 def test_attributes_are_checked(arguments, complaint):

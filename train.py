@@ -16,9 +16,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
-from liqe_jax.train.best import LAST, export_folder
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.memory import return_freed_memory
+from liqe_jax.train.mapped import return_freed_memory
+from liqe_jax.train.validate import LAST, export_folder
 
 # In --workdir: one run for each of LIQE's ten random splits.
 SESSION, LIQE_SESSIONS = "{session}", tuple(str(number) for number in range(1, 11))

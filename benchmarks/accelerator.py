@@ -105,8 +105,8 @@ def training(name: str, dtype: str, images: int, seconds: float) -> dict[str, fl
     import numpy as np
 
     from liqe_jax.taxonomy import JOINT
+    from liqe_jax.train.losses import Labels, losses_of
     from liqe_jax.train.mapped import Mapped, spread
-    from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import default_config

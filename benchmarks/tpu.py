@@ -99,8 +99,8 @@ def lowered_step(arguments: argparse.Namespace, devices: list[Any]) -> Any:
     import numpy as np
 
     from liqe_jax.taxonomy import JOINT
+    from liqe_jax.train.losses import Labels, losses_of
     from liqe_jax.train.mapped import Mapped, spread
-    from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import LIQE_SETS, default_config

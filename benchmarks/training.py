@@ -39,7 +39,7 @@ def liqe_step(
     mapping: str = "pmap",
 ) -> Callable[[], float]:
     """Our step, compiled; calling it takes one."""
-    from liqe_jax.train.memory import compiled_ahead, return_freed_memory
+    from liqe_jax.train.mapped import compiled_ahead, return_freed_memory
 
     return_freed_memory()
     import jax
@@ -48,8 +48,8 @@ def liqe_step(
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.taxonomy import JOINT
+    from liqe_jax.train.losses import Labels, losses_of
     from liqe_jax.train.mapped import Mapped, spread
-    from liqe_jax.train.objective import Labels, losses_of
     from liqe_jax.train.optimizers import find_optimizer
     from liqe_jax.train.plan import Plan
     from liqe_jax.train.settings import default_config

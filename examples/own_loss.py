@@ -23,7 +23,7 @@ def plcc(prediction, labels, groups):
 
     Args:
       prediction: `liqe_jax.model.head.Prediction` of N images.
-      labels: `liqe_jax.train.objective.Labels` of the same images; `labels.group` is the data set of each.
+      labels: `liqe_jax.train.losses.Labels` of the same images; `labels.group` is the data set of each.
       groups: number of data sets.
     """
     member = (labels.group == jnp.arange(groups)[:, None]).astype(jnp.float32)  # [groups, N]

@@ -10,7 +10,7 @@ How the package is divided; a part imports only from parts above it (docs/archit
 
     messages, bounded_io      text that is safe to print; reading regular files of bounded size
     errors, locks             our errors; one process at a time writes a file or folder
-    extras, imports, markup   optional packages; objects by import path; tables and pages as text
+    imports, markup           optional packages, objects by import path; tables and pages as text
     assets                    data files: vocabulary, the embedded model, licences
     tasks, taxonomy           task sets as plain data; LIQE's labels and sentences
     text                      tokenizers
@@ -38,25 +38,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "load": "liqe_jax.scoring.load",
-    "export": "liqe_jax.exports.export",
-    "with_params": "liqe_jax.weights.open",
-    "Model": "liqe_jax.scoring.model",
-    "QualityMap": "liqe_jax.scoring.result",
-    "Score": "liqe_jax.scoring.result",
-    "Failure": "liqe_jax.scoring.result",
-    "Attribute": "liqe_jax.tasks",
-    "TaskSet": "liqe_jax.tasks",
-    "Preset": "liqe_jax.images.preprocess",
-    "PRESETS": "liqe_jax.images.preprocess",
-    "predict": "liqe_jax.model.predict",
-    "as_loss": "liqe_jax.scoring.loss",
-    "LiqeError": "liqe_jax.errors",
-    "ModelError": "liqe_jax.errors",
-    "ImageError": "liqe_jax.errors",
-    "UsageError": "liqe_jax.errors",
+_EXPORTED = {
+    "liqe_jax.errors": ("LiqeError", "ModelError", "ImageError", "UsageError"),
+    "liqe_jax.exports.export": ("export",),
+    "liqe_jax.images.preprocess": ("PRESETS", "Preset"),
+    "liqe_jax.model.predict": ("predict",),
+    "liqe_jax.scoring.load": ("load",),
+    "liqe_jax.scoring.loss": ("as_loss",),
+    "liqe_jax.scoring.model": ("Model",),
+    "liqe_jax.scoring.result": ("Failure", "QualityMap", "Score"),
+    "liqe_jax.tasks": ("Attribute", "TaskSet"),
+    "liqe_jax.weights.open": ("with_params",),
 }
+_HOMES = {name: module for module, names in _EXPORTED.items() for name in names}
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 

@@ -31,11 +31,7 @@ _KINDS = (
 
 
 def open_regular(path: str | os.PathLike) -> io.BufferedReader:
-    """Opens a file for reading bytes, without waiting for anything.
-
-    Raises:
-      OSError: it cannot be opened, or is a folder, named pipe, socket or device.
-    """
+    """Opens a file for reading bytes, without waiting; raises OSError for folders, named pipes, sockets and devices."""
     # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it. O_BINARY exists on Windows alone.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
@@ -52,20 +48,12 @@ def open_regular(path: str | os.PathLike) -> io.BufferedReader:
 
 
 def check_regular(path: str | os.PathLike) -> None:
-    """Refuses what `open_regular` refuses, for libraries that open a file by its path.
-
-    Raises:
-      OSError: as `open_regular`.
-    """
+    """Raises what `open_regular` raises, for libraries that open a file by its path."""
     open_regular(path).close()
 
 
 def most_bytes() -> int:
-    """The limit of `read_bytes`, in bytes.
-
-    Raises:
-      ValueError: the environment variable is not a number.
-    """
+    """The limit of `read_bytes`, in bytes; raises ValueError if the environment variable is not a number."""
     megabytes = os.environ.get(LIMIT_VARIABLE) or MOST_MEGABYTES
     try:
         return int(float(megabytes) * 1e6)
@@ -91,20 +79,15 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """The text of a table or a JSON file; line ends are as in the file.
+    """The text of a table or a JSON file, with its own line ends.
 
-    Raises:
-      OSError, ValueError: as `read_bytes`, and ValueError where it is not of this encoding.
+    Raises as `read_bytes`, and ValueError if it is not of this encoding.
     """
     return read_bytes(path).decode(encoding, errors)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads`, with one kind of error.
-
-    Raises:
-      ValueError: it is not JSON, or is nested too deeply.
-    """
+    """`json.loads`, with ValueError as the only error: it is not JSON, or is nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -112,11 +95,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-      OSError, ValueError: as `read_text` and `parse_json`.
-    """
+    """The content of a JSON file; raises as `read_text` and `parse_json`."""
     return parse_json(read_text(Path(path)))
 
 

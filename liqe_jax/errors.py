@@ -1,9 +1,4 @@
-"""Errors that the package raises on purpose.
-
-Each message says what was expected, what came instead and what to do about it. Everything
-derives from :class:`LiqeError`, so a caller can catch the package's own refusals and let
-programming errors through.
-"""
+"""Errors that the package raises on purpose; each says what was expected, what came instead and what to do about it."""
 
 from __future__ import annotations
 

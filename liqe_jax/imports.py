@@ -1,14 +1,32 @@
-"""Objects named on the command line or in a configuration: `module:name`, or `path/to/file.py:name`."""
+"""Imports at run time: optional packages, and objects by name (`module:name`, or `path/to/file.py:name`)."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from liqe_jax.errors import UsageError
+
+T = TypeVar("T")
+
+
+def require(module: str, extra: str = "evaluate") -> ModuleType:
+    """Imports a module that the base installation does not include.
+
+    Raises UsageError if it is not installed; the message names the extra that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"This needs {module.partition('.')[0]}, which cannot be imported ({error}). "
+            f"Install it with: pip install 'liqe_jax[{extra}]'"
+        ) from error
 
 
 def is_import_path(name: object) -> bool:
@@ -39,6 +57,43 @@ def load_object(path: str, what: str) -> Any:
     if not hasattr(module, name):
         raise UsageError(f"{what} names {path!r}, and {module_name} has no {name!r}.")
     return getattr(module, name)
+
+
+def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kind: type = object) -> Any:
+    """The object that a setting names: a value of `known`, or one of the user's own.
+
+    Args:
+      name: a key of `known`, or an import path for `load_object`.
+      what, own: the setting, and what the user's object has to be, for messages.
+      known: name -> object.
+      kind: class of the user's object.
+
+    Raises:
+      UsageError: the name is neither, the import path leads to nothing, or the object is of another class.
+    """
+    if isinstance(name, str) and name in known:
+        return known[name]
+    if not is_import_path(name):
+        raise UsageError(
+            f"{what} must be one of {', '.join(known)}, or the import path of {own} (module:name or file.py:name); got "
+            f"{name!r}."
+        )
+    found = load_object(str(name), what)
+    if not isinstance(found, kind):
+        raise UsageError(f"{what}: {name} must be {own}; got {found!r:.200}.")
+    return found
+
+
+def try_object(trial: Callable[[], T], what: str, case: str, own: str) -> T:
+    """The result of a first call of the user's own code.
+
+    Raises UsageError if that raises anything; the message names the setting `what`, the `case`, and what it has to be
+    (`own`).
+    """
+    try:
+        return trial()
+    except Exception as error:  # whatever that code raises
+        raise UsageError(f"{what} failed for {case} ({type(error).__name__}: {error}). It must be {own}.") from error
 
 
 def _module(name: str) -> Any:

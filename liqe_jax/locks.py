@@ -26,15 +26,10 @@ SUFFIX = ".lock"
 
 @contextlib.contextmanager
 def in_use(path: str | os.PathLike) -> Iterator[None]:
-    """Holds a file or folder for this process until the block ends.
+    """Holds a file or folder, which need not exist, for this process until the block ends.
 
-    Where the file system has no locks, or the lock cannot be written, nothing is held.
-
-    Args:
-      path: what is protected, which need not exist; FILE is locked by FILE.lock, a folder by FOLDER/.lock.
-
-    Raises:
-      UsageError: another process holds it; the message says which.
+    FILE is locked by FILE.lock, a folder by FOLDER/.lock. Where the file system has no locks, or the lock cannot be
+    written, nothing is held. Raises UsageError if another process holds it; the message says which.
     """
     path = Path(path)
     lock = path / SUFFIX if path.is_dir() else path.with_name(path.name + SUFFIX)

@@ -37,5 +37,9 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], classes: Se
 
 def fill_page(template: str, **parts: str) -> str:
     """A page of `assets`; its $names are replaced by the HTML in `parts`."""
-    text = importlib.resources.files("liqe_jax.assets").joinpath(template).read_text("utf-8")
-    return string.Template(text).substitute(parts)
+    return string.Template(read_asset(template)).substitute(parts)
+
+
+def read_asset(name: str) -> str:
+    """The text of a file of `assets`."""
+    return importlib.resources.files("liqe_jax.assets").joinpath(name).read_text("utf-8")

@@ -45,9 +45,8 @@ class Attribute:
     Attributes:
       name: identifier; also the placeholder in the template.
       labels: the words that fill the placeholder, in the order of the axis.
-      values: the number each label stands for, or None for a purely nominal attribute.
-        An attribute with values is reported as an expectation, one without as its most
-        probable label.
+      values: the number each label stands for, or None for a purely nominal attribute. An attribute with values is
+        reported as an expectation, one without as its most probable label.
 
     Raises:
       UsageError: the name is not an identifier or hides another field of results, labels are not strings or occur
@@ -77,19 +76,17 @@ class Attribute:
             )
         if self.values is not None:
             owner = f"The values of attribute {self.name!r}"
-            values = _all_of(self.values, owner, "numbers")
+            given = _all_of(self.values, owner, "numbers")
             try:
-                object.__setattr__(self, "values", tuple(float(value) for value in values))
-            except (TypeError, ValueError) as error:
-                raise UsageError(f"{owner} must be numbers, one per label; got {values!r}.") from error
-            assert self.values is not None
-            if len(self.values) != len(self.labels):
+                values = tuple(float(value) for value in given)
+            except (TypeError, ValueError):
+                values = ()
+            if len(values) != len(self.labels) or not all(map(math.isfinite, values)):
                 raise UsageError(
-                    f"Attribute {self.name!r} has {len(self.labels)} labels but {len(self.values)} values; "
-                    "give one value per label, or none at all."
+                    f"{owner} must be numbers, finite, one for each of its {len(self.labels)} labels; got {given!r}. "
+                    "Give those, or None."
                 )
-            if not all(math.isfinite(value) for value in self.values):
-                raise UsageError(f"Attribute {self.name!r} needs finite values; got {self.values}.")
+            object.__setattr__(self, "values", values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +128,11 @@ class TaskSet:
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes of the joint distribution."""
         return tuple(len(attribute.labels) for attribute in self.attributes)
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether an attribute called quality has values, so that quality is a number."""
+        return any(attribute.name == "quality" and attribute.values is not None for attribute in self.attributes)
 
     @property
     def prompts(self) -> tuple[str, ...]:

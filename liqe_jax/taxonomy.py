@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object
 from liqe_jax.tasks import Attribute, TaskSet
 
 QUALITY = Attribute("quality", ("bad", "poor", "fair", "good", "perfect"), values=(1, 2, 3, 4, 5))
@@ -91,28 +90,13 @@ TASK_SETS = MappingProxyType({tasks.name: tasks for tasks in (JOINT, QUALITY_SCE
 
 
 def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
-    """The task set that is meant.
+    """The task set that is meant: itself, a key of `TASK_SETS`, or the import path of one.
 
-    Args:
-      tasks: a task set, a key of `TASK_SETS`, or the import path of a task set. An import path comes from the user,
-        never from a file: its module is run.
-      default: for None; `JOINT` where that is None too.
-
-    Raises:
-      UsageError: no such name, or the import path leads to no task set.
+    For None it is `default`, or `JOINT` where that is None too. An import path comes from the user, never from a file:
+    its module is run. Raises as `find_object`.
     """
     if isinstance(tasks, TaskSet):
         return tasks
     if tasks is None:
         return default or JOINT
-    if isinstance(tasks, str) and tasks in TASK_SETS:
-        return TASK_SETS[tasks]
-    if not is_import_path(tasks):
-        raise UsageError(
-            f"tasks must be one of {', '.join(TASK_SETS)}, a TaskSet, or the import path of one (module:name or "
-            f"file.py:name); got {tasks!r}."
-        )
-    found = load_object(str(tasks), "The task set")
-    if not isinstance(found, TaskSet):
-        raise UsageError(f"{tasks} must be a liqe_jax.TaskSet; got {found!r:.200}.")
-    return found
+    return find_object(tasks, "tasks", TASK_SETS, "a liqe_jax.TaskSet", TaskSet)

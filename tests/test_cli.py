@@ -150,8 +150,6 @@ def test_resume_continues_a_file_that_was_cut(folder, model_folder, tmp_path, fo
     cut.unlink()
     assert run(*common, "--output", cut, "--resume") == 1
     assert cut.read_bytes() == content
-    cut.write_bytes(content.replace(b"crops", b"patches"))  # as earlier versions called it
-    assert run(*common, "--output", cut, "--resume") == 0
 
 
 def test_resume_refuses_results_of_another_kind(folder, model_folder, tmp_path, capsys):
@@ -319,9 +317,6 @@ def test_the_number_of_crops(folder, model_folder, capsys):
             run(*common, f"--crops={wrong}")
         assert stop.value.code == 2
         assert "expected a number from 1" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(*common, "--patches=1")
-    assert "the option is now called --crops" in capsys.readouterr().err
 
 
 def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, capsys):

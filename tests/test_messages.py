@@ -9,7 +9,7 @@ import time
 import pytest
 
 from liqe_jax.cli.main import main
-from liqe_jax.cli.writers import JsonlWriter
+from liqe_jax.cli.writers import Writer
 from liqe_jax.data.score_tables import numbers
 from liqe_jax.errors import DataError, LiqeError, ModelError
 from liqe_jax.messages import LONGEST_MESSAGE, printable, quoted
@@ -87,7 +87,7 @@ def test_info_prints_no_escapes_of_a_model(model_folder, tmp_path, capsys):
 
 def test_rows_escape_control_characters_of_names(tmp_path, model):
     with (tmp_path / "rows.jsonl").open("w") as file:
-        JsonlWriter(file, model.tasks.attributes).write(Failure(f"{CLEAR_SCREEN}.jpg", "broken").to_dict())
+        Writer("jsonl", file, model.tasks.attributes).write(Failure(f"{CLEAR_SCREEN}.jpg", "broken").to_dict())
     line = (tmp_path / "rows.jsonl").read_text()
     assert not {"\x1b", "\x9b"} & set(line)
     assert json.loads(line)["image"] == f"{CLEAR_SCREEN}.jpg"

@@ -6,7 +6,7 @@ import pytest
 
 from liqe_jax import Attribute, TaskSet, UsageError
 from liqe_jax.taxonomy import JOINT, QUALITY, QUALITY_DISTORTION
-from liqe_jax.train.objective import ABOUT, LOSSES, losses_of, named_losses
+from liqe_jax.train.losses import ABOUT, LOSSES, losses_of, named_losses
 
 
 def spread(prediction, labels, groups):
@@ -42,8 +42,11 @@ def test_losses_of_ones_own_stand_beside_liqe_s(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("sharpness",), "No loss 'sharpness' for the attributes distortion, quality; known are quality, scene"),
-        (("scene",), "No loss 'scene' for the attributes distortion, quality"),
+        (
+            ("sharpness",),
+            r"config\.losses must be one of quality, distortion, mos, or the .*; got 'sharpness'",
+        ),
+        (("scene",), r"config\.losses must be one of quality, distortion, mos, .*; got 'scene'"),
         ((f"{__name__}:absent",), r"config\.losses names '.*:absent', and .* has no 'absent'"),
         ((f"{__name__}:of_two",), r"of_two must be a function of \(prediction, labels, number of data sets\)"),
         ((f"{__name__}:OWN",), r"OWN must be a function of \(prediction, labels, number of data sets\)"),

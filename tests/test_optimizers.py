@@ -136,5 +136,5 @@ def test_unknown_optimizers_are_refused():
         find_optimizer(settings("optax:none"))
     with pytest.raises(UsageError, match="must return an optax transformation; got"):
         find_optimizer(settings(f"{__name__}:not_one"))
-    with pytest.raises(UsageError, match="must take the learning rate as its only argument"):
+    with pytest.raises(UsageError, match="must be a function of the learning rate alone"):
         find_optimizer(settings(f"{__name__}:of_two"))

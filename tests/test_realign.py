@@ -375,6 +375,21 @@ def test_maps_that_are_none(files, capsys, maps, words):
     assert "Expected" in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "one of the arguments --scores --model --maps is required"),
+        (("--scores", "lab.jsonl", "--maps", "x.json"), "not allowed with argument --scores"),
+        (("--scores", "lab.jsonl", "--range", "lab=1"), "expected NAME=LOW,HIGH; got 'lab=1'"),
+    ],
+)
+def test_options_that_exclude_each_other(capsys, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        run("realign", "--labels", "lab.csv", *arguments, "--output", "o")
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_wrong_commands(files, capsys):
     lab, both = labels_and_scores(files, ["lab"]), labels_and_scores(files, ["lab", "dmos"])
     (files / "gap.csv").write_text("image,mos\na.png,\n")
@@ -383,8 +398,6 @@ def test_wrong_commands(files, capsys):
     (files / "same.csv").write_text("image,mos\n0.png,3\n1.png,3\n")
     one = ("--labels", files / "lab.csv")
     for arguments, words in (
-        (one, "got none"),
-        ((*lab, "--maps", "x.json"), "got scores, maps"),
         ((*one, "--model", "m"), "give both"),
         ((*one, files / "wild.csv", "--scores", files / "lab.jsonl"), "--labels has 2 sets, --scores has 1"),
         ((*one, files / "lab.csv", "--scores", "x", "y"), "'lab' cannot be the name"),
@@ -393,7 +406,6 @@ def test_wrong_commands(files, capsys):
         (("--labels", files / "gap.csv", "--scores", "x"), "no finite mos"),
         (("--labels", files / "wide.csv", "--scores", "x"), "expected 2 values, got 3"),
         ((*one, "--scores", files / "absent.jsonl"), "Cannot read"),
-        ((*lab, "--range", "lab=1"), "NAME=LOW,HIGH"),
         ((*lab, "--range", "lab=0,1"), "lab: The MOS go from"),
         ((*lab, "--range", "lab=1,0"), "lab: Expected a range from low to high"),
         (("--labels", files / "same.csv", "--scores", files / "lab.jsonl"), "same: All 2 MOS are 3"),

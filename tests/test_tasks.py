@@ -66,8 +66,8 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
         (("a", (1, 2)), "must be strings"),
         (("a", ()), "at least one label"),
         (("a", ("x", "x")), "no label twice"),
-        (("a", ("x", "y"), (1,)), "2 labels but 1 values"),
-        (("a", ("x", "y"), (1, float("nan"))), "needs finite values"),
+        (("a", ("x", "y"), (1,)), r"one for each of its 2 labels; got \(1,\)"),
+        (("a", ("x", "y"), (1, float("nan"))), "must be numbers, finite"),
         (("image", ("photo", "drawing")), "results have another field of that name"),
         (("width", ("thin", "wide")), "results have another field of that name"),
         (("digest", ("a", "b")), "results have another field of that name"),
@@ -76,7 +76,7 @@ def test_template_and_attributes_have_to_agree(attributes, template, complaint):
         (("a", 5), "must be a sequence of strings"),
         (("a", ("x", "y"), 5), "must be a sequence of numbers"),
         (("a", ("x", "y"), "12"), "must be a sequence of numbers"),
-        (("a", ("x", "y"), ("one", "two")), "must be numbers, one per label"),
+        (("a", ("x", "y"), ("one", "two")), "must be numbers, finite, one for each"),
     ],
 )
 def test_attributes_are_checked(arguments, complaint):

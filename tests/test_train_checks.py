@@ -15,7 +15,7 @@ from liqe_jax.evaluate.settings import default_eval_config
 from liqe_jax.taxonomy import DISTORTION, JOINT, QUALITY, SCENE
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.objective import LOSSES, named_losses
+from liqe_jax.train.losses import LOSSES, named_losses
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.settings import default_config

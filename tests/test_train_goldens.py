@@ -11,7 +11,7 @@ import pytest
 
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE, TASK_SETS
-from liqe_jax.train.objective import Labels, losses_of
+from liqe_jax.train.losses import Labels, losses_of
 from liqe_jax.train.optimizers import find_optimizer
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.schedule import dynamic_weights, reference_learning_rate

@@ -9,17 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from liqe_jax.train import hosts
 from liqe_jax.train import report as reports
-from liqe_jax.train import signals
-from liqe_jax.train.background import Background
-from liqe_jax.train.logs import Clock
+from liqe_jax.train.checkpoints import Background
+from liqe_jax.train.hosts import Stop
 from liqe_jax.train.mapped import fetched
-from liqe_jax.train.progress import Progress
-from liqe_jax.train.report import IN_FLIGHT, NotFinite, Report
+from liqe_jax.train.report import IN_FLIGHT, NotFinite, Progress, Report
 from liqe_jax.train.settings import default_config
-from liqe_jax.train.signals import Stop
 from liqe_jax.train.step import Metrics
-from liqe_jax.train.upkeep import Upkeep
+from liqe_jax.train.validate import Upkeep
 
 
 class Lines:
@@ -38,8 +36,8 @@ class Lines:
 def report_of(steps: int, on_nan: str, lines: Lines) -> tuple[Report, Progress]:
     config = default_config()
     config.on_nan, config.epochs, config.steps_per_epoch = on_nan, 1, steps
-    progress = Progress(("quality",))
-    return Report(config, progress, Clock(0, steps, 4), lines), progress
+    progress = Progress(["quality"])
+    return Report(config, progress, lines), progress
 
 
 def metrics(loss: float) -> Metrics:
@@ -91,8 +89,8 @@ def test_several_processes_exchange_stop_flags_rarely(monkeypatch):
         return np.asarray([numbers, [int(len(asked) == 4), 0]])  # the other process is told to stop
 
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(signals, "from_all", from_all)
-    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(hosts, "from_all", from_all)
+    monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
     stop = Stop()
     for step in range(1, 1000):
         now[0] += 1 / 16
@@ -136,7 +134,7 @@ def test_a_checkpoint_holds_the_best_values_of_its_own_validation():
             yield
         best["quality"] = 0.5 * epoch
 
-    store, progress = Store(), Progress(("quality",), step=4)
+    store, progress = Store(), Progress(["quality"], step=4)
     upkeep = Upkeep(validation, store, progress)
     upkeep.validate("state 4", 4, 1)
     upkeep.save("state 4")

@@ -14,13 +14,13 @@ import optax
 import pytest
 
 from liqe_jax import UsageError
-from liqe_jax.train.best import export_folder
 from liqe_jax.train.checkpoints import Checkpoints, digest
-from liqe_jax.train.logs import Logs
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.objective import LOSSES
+from liqe_jax.train.losses import LOSSES
+from liqe_jax.train.report import Logs
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.train.step import exported_params
+from liqe_jax.train.validate import export_folder
 from liqe_jax.train.workdir import FORMAT, check_workdir
 from liqe_jax.weights.open import open_checkpoint
 

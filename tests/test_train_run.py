@@ -13,13 +13,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError, load
 from liqe_jax.scoring.predict_set import predict_set
 from liqe_jax.train.checkpoints import Checkpoints, digest
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.report import NotFinite
-from liqe_jax.train.settings import LOWEST, check_config, default_config
+from liqe_jax.train.settings import FROM_1, check_config, default_config
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.write import write_model
 
@@ -200,12 +201,23 @@ def test_settings_are_checked():
             check_config(config)
 
 
-@pytest.mark.parametrize("key", LOWEST)
-def test_settings_have_lower_bounds(key):
+NUMBERS = {
+    key: int(key in FROM_1)
+    for key, value in flatten_dict(default_config().to_dict(), sep=".").items()
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not key.startswith("architecture.")
+}
+
+
+@pytest.mark.parametrize(("key", "lowest"), NUMBERS.items())
+def test_settings_have_lower_bounds(key, lowest):
     config = default_config()
-    config.update_from_flattened_dict({key: LOWEST[key] - 1})
-    with pytest.raises(UsageError, match=rf"config\.{key} must be at least {LOWEST[key]}; got -?\d"):
+    config.update_from_flattened_dict({key: lowest - 1})
+    with pytest.raises(UsageError, match=rf"config\.{key} must be at least {lowest}; got -?\d"):
         check_config(config)
+
+
+def test_every_setting_from_1_exists():
+    assert set(NUMBERS) >= FROM_1
 
 
 def test_a_wrong_flag_is_an_error():

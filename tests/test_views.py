@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from liqe_jax.cli import output, views
+from liqe_jax.cli import views
 from liqe_jax.cli.main import main
 from liqe_jax.cli.writers import check_fields
 from liqe_jax.errors import UsageError
@@ -119,11 +119,3 @@ def test_ratings_are_written_beside_the_photographs_and_never_replaced(results, 
 def test_combinations_that_make_no_sense_are_explained(results, capsys, options, reason):
     assert main(["score", *options]) == 2
     assert reason in capsys.readouterr().err
-
-
-def test_names_of_a_file_are_found_by_their_hashes():
-    names = output.Names([f"photo {number}.jpg" for number in range(1000)])
-    assert len(names) == 1000
-    assert "photo 17.jpg" in names
-    assert "photo 1000.jpg" not in names
-    assert "a" not in output.Names([])

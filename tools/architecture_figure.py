@@ -52,7 +52,7 @@ def imports(package: Path = PACKAGE) -> tuple[dict[str, set[str]], dict[str, lis
                 names.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 names.update(f"{node.module}.{alias.name}" for alias in node.names)
-            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":  # liqe_jax/extras.py
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":  # liqe_jax/imports.py
                 names.update(str(word.value) for word in node.args if isinstance(word, ast.Constant))
         own = {name.split(".")[1] for name in names if name.startswith(f"{package.name}.")}
         parts.setdefault(part, set()).update(own - {part, "__version__"})

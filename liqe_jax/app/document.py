@@ -6,11 +6,11 @@ import base64
 import hashlib
 import html
 import json
-from importlib import resources
 from typing import Any
 
 import jax
 
+from liqe_jax.markup import fill_page, read_asset
 from liqe_jax.scoring.heatmap import COLOURS
 from liqe_jax.scoring.model import Model
 
@@ -19,7 +19,7 @@ _ADVICE = {
     "liqe_nano": "<b>liqe_nano</b> is small and comes with the package. It was trained on 1,162 photographs with mean "
     "opinion scores (LIVE In the Wild) and on synthetic distortions of free photographs. "
     "<code>--model liqe_mix</code> uses LIQE's released weights instead: a larger model, trained on six data sets, "
-    "downloaded once from the Hugging Face hub, under its own licence.",
+    "downloaded once from the Hugging Face hub, under its own licence."
 }
 
 
@@ -29,20 +29,15 @@ def document(title: str, body: str, scripts: tuple[str, ...], data: dict[str, An
     Args:
       title: text.
       body: trusted HTML.
-      scripts: files of `liqe_jax/assets/page`.
+      scripts: files of `assets/page`.
       data: what the scripts find in the element "data"; anything JSON can hold, trusted or not.
     """
-    script = "\n".join(_asset(name) for name in scripts)
+    script = "\n".join(read_asset(f"page/{name}") for name in scripts)
     colours = ",".join("rgb({:.0f} {:.0f} {:.0f})".format(*colour) for colour in COLOURS)
     # "</script>" and "<!--" would end or change the element.
     held = json.dumps(data).replace("<", "\\u003c")
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>:root{{--scale:linear-gradient(90deg,{colours})}}\n"
-        f"{_asset('photographs.css')}</style></head><body>{body}"
-        f'<script type="application/json" id="data">{held}</script><script>{script}</script></body></html>'
-    )
+    parts = {"title": html.escape(title), "colours": colours, "body": body, "data": held, "script": script}
+    text = fill_page("page/document.html", style=read_asset("page/photographs.css"), **parts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -62,7 +57,3 @@ def about(model: Model, preset: str) -> str:
     paragraphs = "".join(f"<p>{text}</p>" for text in more)
     name = html.escape(model.name.encode("utf-8", "backslashreplace").decode())
     return f"<details class=quiet><summary>Model: <b>{name}</b>, {count} parameters</summary>{paragraphs}</details>"
-
-
-def _asset(name: str) -> str:
-    return resources.files("liqe_jax.assets").joinpath("page", name).read_text("utf-8")

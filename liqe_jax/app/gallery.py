@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from liqe_jax.app.document import about, document
-from liqe_jax.app.photograph import PICTURE_SIDE, THUMBNAIL_SIDE, card, draw_map, has_quality, webp
+from liqe_jax.app.photograph import PICTURE_SIDE, THUMBNAIL_SIDE, card, draw_map, webp
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.images.decode import decode
 from liqe_jax.images.preprocess import Preset
@@ -21,11 +21,7 @@ PAGE = "index.html"
 
 
 def check_folder(path: str, overwrite: bool) -> None:
-    """Refuses a folder that has other content.
-
-    Raises:
-      UsageError: it has, or cannot be read.
-    """
+    """Raises UsageError if a folder has other content or cannot be read."""
     try:
         content = set(os.listdir(path)) if os.path.lexists(path) else set()
     except OSError as error:
@@ -35,19 +31,10 @@ def check_folder(path: str, overwrite: bool) -> None:
 
 
 def write_gallery(folder: Path, rows: Sequence[dict[str, Any]], model: Model, preset: Preset, quiet: bool) -> Path:
-    """Writes thumbnails, pictures and maps, and then the page that shows them.
+    """Writes thumbnails, pictures and maps, and then the page that shows them, whose path is returned.
 
-    Args:
-      folder: made if it does not exist.
-      rows: results of `Score.to_dict` or `Failure.to_dict`, in the order of the page.
-      model, preset: what the maps are drawn with.
-      quiet: whether there is no progress bar.
-
-    Returns:
-      The path of the page.
-
-    Raises:
-      UsageError: the folder cannot be written.
+    Rows are those of `Score.to_dict` or `Failure.to_dict`, in the order of the page; model and preset are those that
+    draw the maps. The folder is made. Raises UsageError if it cannot be written.
     """
     cards = []
     try:
@@ -55,15 +42,11 @@ def write_gallery(folder: Path, rows: Sequence[dict[str, Any]], model: Model, pr
             (folder / kind).mkdir(parents=True, exist_ok=True)
         hidden = quiet or not sys.stderr.isatty()
         for number, row in enumerate(tqdm(rows, desc="gallery", unit="image", disable=hidden, leave=False), start=1):
-            cards.append(
-                _with_pictures(card(row, model.tasks), row["image"], f"{number:06d}.webp", folder, model, preset)
-            )
-        body = (
-            f"<header><h1>{len(rows)} photographs</h1>{about(model, preset.name)}</header><main id=photographs></main>"
-        )
-        text, policy = document(
-            f"{len(rows)} photographs - LIQE", body, ("photographs.js", "gallery.js"), {"cards": cards}
-        )
+            shown = card(row, model.tasks)
+            cards.append(_with_pictures(shown, row["image"], f"{number:06d}.webp", folder, model, preset))
+        title, scripts = f"{len(rows)} photographs", ("photographs.js", "gallery.js")
+        body = f"<header><h1>{title}</h1>{about(model, preset.name)}</header><main id=photographs></main>"
+        text, policy = document(f"{title} - LIQE", body, scripts, {"cards": cards})
         policy = policy.replace("img-src data: blob:", "img-src 'self' file: data:").replace("connect-src 'self'; ", "")
         text = text.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">', 1)
         (folder / PAGE).write_text(text, "utf-8")
@@ -85,7 +68,7 @@ def _with_pictures(
     for kind, side in (("thumbs", THUMBNAIL_SIDE), ("pictures", PICTURE_SIDE)):
         (folder / kind / file).write_bytes(webp(decoded.pixels, side))
     shown |= {"thumb": f"thumbs/{file}", "picture": f"pictures/{file}"}
-    if has_quality(model):
+    if model.tasks.has_quality:
         try:
             drawn, levels = draw_map(decoded, model, preset)
         except LiqeError as error:

@@ -31,16 +31,11 @@ PICTURE_SIDE, THUMBNAIL_SIDE = 800, 320  # longest sides, pixels
 
 
 def card(row: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
-    """What the script shows of a result.
+    """What the script shows of a result, a row of `Score.to_dict` or `Failure.to_dict`.
 
-    Args:
-      row: a result as `Score.to_dict` or `Failure.to_dict` returns it.
-      tasks: the model's.
-
-    Returns:
-      `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (attribute -> label for
-      people), `ranges` (attribute -> lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile`
-      where the row has one.
+    It has `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (attribute -> label
+    for people), `ranges` (attribute -> lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile`
+    where the row has one.
     """
     name = str(row["image"]).encode("utf-8", "backslashreplace").decode()
     if "error" in row:
@@ -63,8 +58,7 @@ def card(row: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
 def score_upload(name: str, encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
     """The card of an encoded image, with `thumb` and `picture` as data URLs; the numbers are those of `model.score`.
 
-    Raises:
-      LiqeError: it cannot be decoded or scored.
+    Raises LiqeError if it cannot be decoded or scored.
     """
     decoded = _decoded(encoded, preset)
     score = model.score(decoded.pixels, preprocess=preset, name=name)
@@ -79,11 +73,7 @@ def score_upload(name: str, encoded: bytes, model: Model, preset: Preset) -> dic
 
 
 def map_upload(encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
-    """`map` of an encoded image as a data URL, and `levels`, its lowest, mean and highest quality.
-
-    Raises:
-      LiqeError: there is no map of it.
-    """
+    """`map` of an encoded image, a data URL, and `levels` (lowest, mean and highest quality); raises as `draw_map`."""
     picture, levels = draw_map(_decoded(encoded, preset), model, preset)
     return {"map": _data_url(picture), "levels": levels}
 
@@ -91,10 +81,9 @@ def map_upload(encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
 def draw_map(decoded: DecodedImage, model: Model, preset: Preset) -> tuple[bytes, tuple[float, float, float]]:
     """The quality map over a photograph as WebP, and the lowest, mean and highest quality of its crops.
 
-    Raises:
-      LiqeError: the model predicts no quality, or the photograph has more than `MAX_MAP_CROPS` crops.
+    Raises LiqeError if the model predicts no quality, or the photograph has more than `MAX_MAP_CROPS` crops.
     """
-    if has_quality(model):
+    if model.tasks.has_quality:
         side = model.encoder.image_size
         crops = len(prepare(decoded, preset.dense(side), side).corners)
         if crops > MAX_MAP_CROPS:
@@ -107,21 +96,12 @@ def draw_map(decoded: DecodedImage, model: Model, preset: Preset) -> tuple[bytes
 
 
 def warm_up(model: Model, preset: Preset) -> None:
-    """Compiles the forward pass, so that the first visitor does not wait for it.
-
-    Raises:
-      ModelError: the model cannot score images.
-    """
+    """Compiles the forward pass, so that the first visitor does not wait for it."""
     side = model.encoder.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     model.score(pixels, preprocess=preset)
-    if has_quality(model):
+    if model.tasks.has_quality:
         model.quality_map(pixels, preprocess=preset)
-
-
-def has_quality(model: Model) -> bool:
-    """Whether the model predicts quality as a number, which a map needs."""
-    return any(a.name == "quality" and a.values is not None for a in model.tasks.attributes)
 
 
 def webp(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
 import socket
 import threading
 import webbrowser
@@ -18,6 +17,7 @@ from liqe_jax.app.photograph import map_upload, score_upload, warm_up
 from liqe_jax.errors import LiqeError, UsageError
 from liqe_jax.images.decode import CUT_ADVICE
 from liqe_jax.images.preprocess import PRESETS, Preset
+from liqe_jax.markup import fill_page
 from liqe_jax.scoring.model import Model
 
 FIRST_PORT, PORTS = 7860, 100  # where Hugging Face Spaces expect a page, and how many ports are tried from there
@@ -33,23 +33,6 @@ PATIENCE = 60.0
 
 LONGEST_NAME = 200  # characters of a file's name that are shown
 
-_BODY = """<header><h1>How good is this photograph?</h1>
-<p>LIQE predicts the quality of a photograph from 1 (bad) to 5 (perfect), its scene and its distortion, without a
-reference image.</p>{about}
-<p class="quiet">Up to {megabytes:g} MB each. Photographs are never written to the server's disk, and nothing of them is
-stored: the results are in your browser only.</p></header>
-<div role="tablist"><button role="tab" aria-selected="true" aria-controls="many">Photographs</button>
-<button role="tab" aria-selected="false" aria-controls="compare">Compare</button></div>
-<main><section id="many"><label class="drop" id="drop">Drop photographs here, or pick some
-<input type="file" multiple></label>
-<div class="progress"><span id="status" role="status"></span>
-<button id="cancel" type="button" hidden>Cancel</button></div>
-<div id="photographs"></div></section>
-<section id="compare" hidden><div class="sides">
-<div><label class="drop" id="drop-A">Photograph A<input type="file"></label><div id="card-A"></div></div>
-<div><label class="drop" id="drop-B">Photograph B<input type="file"></label><div id="card-B"></div></div>
-</div><div id="difference"></div></section></main>"""
-
 
 def serve(
     model: Model,
@@ -61,7 +44,7 @@ def serve(
     open_browser: bool = False,
     started: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Serves the page until the process is interrupted or terminated.
+    """Serves the page until the process is interrupted.
 
     Args:
       model: the model.
@@ -81,11 +64,10 @@ def serve(
         warm_up(model, preset)
         name = f"[{host}]" if ":" in host else host
         url = f"http://{name}:{server.server_address[1]}/"
-        with _terminated(server):
-            threading.Timer(0, started, (url,)).start()
-            if open_browser:
-                threading.Timer(0, webbrowser.open, (url,)).start()
-            server.serve_forever(poll_interval=0.2)
+        threading.Timer(0, started, (url,)).start()
+        if open_browser:
+            threading.Timer(0, webbrowser.open, (url,)).start()
+        server.serve_forever(poll_interval=0.2)
 
 
 class _Server(ThreadingHTTPServer):
@@ -96,7 +78,7 @@ class _Server(ThreadingHTTPServer):
         self.most_bytes = int(max_megabytes * 2**20)
         self.slots, self.scoring = threading.BoundedSemaphore(MOST_REQUESTS), threading.Lock()
         self.connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        body = _BODY.format(about=about(model, preset.name), megabytes=max_megabytes)
+        body = fill_page("page/app.html", about=about(model, preset.name), megabytes=f"{max_megabytes:g}")
         page, self.policy = document("LIQE", body, ("photographs.js", "app.js"), {"megabytes": max_megabytes})
         self.page = page.encode()
 
@@ -216,17 +198,3 @@ def _listen(host: str, port: int | None) -> _Server:
     raise UsageError(
         f"Cannot listen on {host}, {named}: {reason}. Choose another --host or --port (0 takes any free port)."
     )
-
-
-@contextlib.contextmanager
-def _terminated(server: _Server) -> Any:
-    """SIGTERM ends the server like Ctrl+C; only the main thread receives signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # `shutdown` waits for the loop, which this thread runs.
-    before = signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

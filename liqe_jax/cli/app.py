@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
-from liqe_jax.cli.settings import add_model_options, add_preprocess_option, read_tasks, use_compilation_cache
+from liqe_jax.cli.settings import add_model_options, add_preprocess_option, load_model
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable
 
-EXAMPLES = """\
+HELP = "open a web page to try a model"
+DESCRIPTION = (
+    "Open a local web page: drop photographs to see scores, distributions and quality maps, or compare "
+    "two. Uploads are never written to the disk."
+)
+EPILOG = """\
 examples:
   liqe app --model liqe_mix
   liqe app --model my_model --port 8000 --no-open
@@ -20,16 +26,8 @@ Stop it with Ctrl+C.
 LARGEST_PORT = 65535
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "app",
-        help="open a web page to try a model",
-        description="Open a local web page: drop photographs to see scores, distributions and quality maps, or compare "
-        "two. Uploads are never written to the disk.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     add_model_options(parser)
     add_preprocess_option(parser, "whole for models with that preset, such as liqe_nano, and even for others")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
@@ -44,23 +42,16 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serves until interrupted; returns the exit status.
-
-    Raises:
-      LiqeError: an argument is invalid, or the model cannot be loaded.
-    """
+    """Serves until interrupted."""
     if arguments.port is not None and not 0 <= arguments.port <= LARGEST_PORT:
         raise UsageError(f"--port must lie between 0 and {LARGEST_PORT}; got {arguments.port}.")
     if not 0 < arguments.max_megabytes < float("inf"):
         raise UsageError(f"--max-megabytes must be a positive number; got {arguments.max_megabytes:g}.")
-    tasks = read_tasks(arguments.tasks)
+    model = load_model(arguments)
 
-    # Imported after the checks: JAX takes a second.
     from liqe_jax.app.serve import serve
-    from liqe_jax.scoring.load import load
 
-    use_compilation_cache()
-    model = load(arguments.model, tasks=tasks, encoder=arguments.encoder)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server like Ctrl+C
     try:
         serve(
             model,

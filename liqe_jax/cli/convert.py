@@ -31,7 +31,9 @@ FORMATS = (
     "checkpoint-pt",
 )
 
-EXAMPLES = """\
+HELP = "convert a model between formats"
+DESCRIPTION = "Convert a model between formats, in either direction."
+EPILOG = """\
 formats:
   liqe                folder: weights, task set, text features, tokenizer, provenance (loads fastest)
   hf-safetensors      folder for transformers' CLIPModel; also hf-pytorch (.bin) and hf-flax (.msgpack)
@@ -48,15 +50,8 @@ examples:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "convert",
-        help="convert a model between formats",
-        description="Convert a model between formats, in either direction.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("source", metavar="SRC", help=MODEL_HELP)
     parser.add_argument("destination", metavar="DST", help="a folder or file that does not exist yet")
     add_encoder_option(parser)
@@ -73,11 +68,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converts; returns the exit status.
-
-    Raises:
-      LiqeError: no such model, or the destination exists.
-    """
+    """Converts."""
     tasks = read_tasks(arguments.tasks)
     form = _format_of(arguments, tasks)
 

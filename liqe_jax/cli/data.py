@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from liqe_jax.data.sets.spec import Option
 
+from liqe_jax.cli.settings import number_from_1
 from liqe_jax.messages import LONGEST_TABLE, printable
 
-EXAMPLES = """\
+HELP = "prepare data sets"
+DESCRIPTION = "Prepare data sets for training and evaluation."
+EPILOG = """\
 examples:
   liqe data list
   liqe data prepare kadid10k --manual-dir ~/downloads/kadid10k --data-dir ~/iqa --labels ~/LIQE
@@ -25,16 +28,9 @@ a checkout of github.com/zwx8981/LIQE, whose label files have scenes, distortion
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    data = commands.add_parser(
-        "data",
-        help="prepare data sets",
-        description="Prepare data sets for training and evaluation.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = data.add_subparsers(metavar="ACTION", required=True)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
 
     listing = actions.add_parser("list", help="list the data sets, or describe one")
     listing.add_argument("name", metavar="NAME", nargs="?", help="a data set, to show its source, licence and files")
@@ -47,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     _add_data_dir(prepare)
     prepare.add_argument("--allow-missing", action="store_true", help="exclude missing and unreadable images")
-    prepare.add_argument("--workers", type=_positive, metavar="N", help="threads (default: one per core)")
+    prepare.add_argument("--workers", type=number_from_1(), metavar="N", help="threads (default: one per core)")
     prepare.add_argument("--name", dest="own_name", metavar="NAME", help="name of a set of your own")
     _add_set_options(prepare)
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -63,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     preview.add_argument("name", metavar="NAME", help="a prepared data set")
     _add_data_dir(preview)
     preview.add_argument("--output", type=Path, required=True, metavar="FILE", help="PNG or JPEG to write")
-    preview.add_argument("--count", type=_positive, default=20, metavar="N", help="images (default: 20)")
+    preview.add_argument("--count", type=number_from_1(), default=20, metavar="N", help="images (default: 20)")
     preview.set_defaults(run=run_preview)
 
 
@@ -91,23 +87,13 @@ def _add_set_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option.flag, help=f"{', '.join(slugs)}: {option.help}", **kind)
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
-
-
 def run_list(arguments: argparse.Namespace) -> int:
-    """Prints the list or a page; returns the exit status."""
-    if arguments.name:
-        from liqe_jax.data.sets import find_spec
+    """Prints the list or a page."""
+    from liqe_jax.data.sets import find_spec, specs
 
+    if arguments.name:
         print(find_spec(arguments.name).summary())
         return 0
-
-    from liqe_jax.data.sets import specs
-
     for spec in specs().values():
         count = "" if spec.count is None else f"{spec.count:,} images"
         labels = "LIQE's labels, ten sessions" if spec.liqe else ""
@@ -116,7 +102,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_prepare(arguments: argparse.Namespace) -> int:
-    """Prepares a data set; returns the exit status."""
+    """Prepares a data set."""
     from liqe_jax.data.prepare.run import prepare
 
     given = {option.name: value for option in _set_options() if (value := vars(arguments)[option.name]) is not None}
@@ -147,7 +133,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def run_preview(arguments: argparse.Namespace) -> int:
-    """Writes the sheet; returns the exit status."""
+    """Writes the sheet."""
     from liqe_jax.data.prepare.preview import write_sheet
     from liqe_jax.data.reading.prepared import load_set
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 
-from liqe_jax.cli.settings import (
-    MODEL_HELP,
-    add_encoder_option,
-    add_tasks_option,
-    read_tasks,
-    text_cache_folder,
-    use_compilation_cache,
-)
+from liqe_jax.cli.settings import MODEL_HELP, add_encoder_option, add_tasks_option, load_model, number_from_1
 
 # Of `exports.export` and `exports.program`, which are not imported before they are needed.
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("quality", "marginals", "joint")
 
-EXAMPLES = """\
+HELP = "write a model for another runtime"
+DESCRIPTION = "Write a model as one file that takes crops and gives predictions: StableHLO or ONNX."
+EPILOG = """\
 formats:
   stablehlo   for JAX on CPUs, GPUs and TPUs; `liqe score --model FILE.stablehlo` reads it. JAX reads such files for
               six months of its own versions.
@@ -33,15 +28,8 @@ examples:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "export",
-        help="write a model for another runtime",
-        description="Write a model as one file that takes crops and gives predictions: StableHLO or ONNX.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("destination", metavar="OUT", help="a file that does not exist yet")
     parser.add_argument("--to", choices=FORMATS, help="default: by the suffix of OUT")
@@ -54,8 +42,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--batch",
-        type=_batch,
-        default=None,
+        type=number_from_1("dynamic"),
+        default="dynamic",
         metavar="N",
         help='images of a call, or "dynamic" (default); N also fixes the number of crops',
     )
@@ -71,36 +59,15 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _batch(argument: str) -> int | None:
-    if argument == "dynamic":
-        return None
-    if argument.isdecimal() and int(argument) > 0:
-        return int(argument)
-    raise argparse.ArgumentTypeError(f'expected a number from 1, or "dynamic"; got {argument!r}')
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Exports; returns the exit status.
-
-    Raises:
-      LiqeError: no such model, the destination exists, or the format cannot hold the model.
-    """
-    tasks = read_tasks(arguments.tasks)
-
+    """Exports."""
     from liqe_jax.exports.export import check_destination, export
-    from liqe_jax.scoring.load import load
 
     check_destination(arguments.destination, arguments.to)
-    use_compilation_cache()
-    model = load(
-        arguments.model,
-        tasks=tasks,
-        dtype="float32" if arguments.dtype == "int8" else arguments.dtype,
-        encoder=arguments.encoder,
-        text_cache_folder=text_cache_folder(),
-    )
-    options = {"output": arguments.output, "batch": arguments.batch, "dtype": arguments.dtype}
-    described = export(model, arguments.destination, arguments.to, **options)
+    batch = None if arguments.batch == "dynamic" else arguments.batch
+    options = {"output": arguments.output, "batch": batch, "dtype": arguments.dtype}
+    arguments.dtype = "float32" if arguments.dtype == "int8" else arguments.dtype  # ONNX Runtime shortens it
+    described = export(load_model(arguments), arguments.destination, arguments.to, **options)
     outputs = ", ".join(f"{one['name']} {one['shape']}" for one in described["outputs"])
     megabytes = os.path.getsize(arguments.destination) / 1e6
     print(f"{arguments.destination}: {megabytes:.1f} MB, crops {described['input']['shape']} -> {outputs}")

@@ -16,7 +16,9 @@ from liqe_jax.markup import escaped, html_table, markdown_table
 if TYPE_CHECKING:
     from liqe_jax.compare.gmad import Competition
 
-EXAMPLES = """\
+HELP = "find the pairs of images on which two scorers differ most"
+DESCRIPTION = "gMAD competition: each scorer defends levels of equal quality, the other attacks them."
+EPILOG = """\
 examples:
   liqe gmad photos/ --first liqe_mix --second my_model --output gmad/
   liqe gmad photos/ --first liqe_mix --second niqe.csv --lower-is-better second --output gmad/
@@ -27,15 +29,8 @@ Score files: CSV with a header or JSONL, as `liqe score` writes, with the column
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "gmad",
-        help="find the pairs of images on which two scorers differ most",
-        description="gMAD competition: each scorer defends levels of equal quality, the other attacks them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("folder", metavar="FOLDER", help="the images")
     parser.add_argument("--first", required=True, metavar="M|FILE", help="a model, or a CSV or JSONL file of scores")
     parser.add_argument("--second", required=True, metavar="M|FILE", help="the second scorer, likewise")
@@ -86,9 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
         result["ranking"] = rank(competition, ratings, labels)
     _write_pairs(competition, output / "pairs.csv")
     write_pictures(competition, arguments.folder, output / "pairs")
-    above_pairs = _above_pairs(result)
     index = output / "index.html"
-    index.write_text(page(competition, arguments.folder, (labels[0], labels[1]), above_pairs), "utf-8")
+    index.write_text(page(competition, arguments.folder, (labels[0], labels[1]), _above_pairs(result)), "utf-8")
     write_report(output, "gmad", result, _markdown(result))
     if not arguments.quiet:
         print(f"{len(competition.pairs)} pairs: open {index}", file=sys.stderr)
@@ -170,9 +164,7 @@ def _ranking(result: dict[str, Any]) -> tuple[list[list[str]], str]:
 
 
 def _signs(result: dict[str, Any]) -> str:
-    """A note about negated scores; "" if there are none."""
-    names = " and ".join(result["negated"])
-    return f"The scores of {names} are negated, since lower is better." if names else ""
+    return f"The scores of {' and '.join(result['negated'])} are negated, since lower is better."
 
 
 def _above_pairs(result: dict[str, Any]) -> str:

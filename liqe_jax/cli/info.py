@@ -12,7 +12,9 @@ from liqe_jax.weights.known import EMBEDDED
 if TYPE_CHECKING:
     from liqe_jax.weights.checkpoint import Checkpoint
 
-EXAMPLES = """\
+HELP = "describe a model"
+DESCRIPTION = "Describe a model: architecture, task set, provenance, licence, size."
+EPILOG = """\
 examples:
   liqe info
   liqe info LIQE.pt
@@ -24,15 +26,8 @@ examples:
 _LONGEST, _MOST_NOTES = 300, 6
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "info",
-        help="describe a model",
-        description="Describe a model: architecture, task set, provenance, licence, size.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", default=EMBEDDED, help=f"{MODEL_HELP} (default: {EMBEDDED})"
     )
@@ -42,11 +37,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints; returns the exit status.
-
-    Raises:
-      LiqeError: no such model, or it cannot be read.
-    """
+    """Prints what is known of a model."""
     from liqe_jax.weights.open import open_checkpoint
 
     checkpoint = open_checkpoint(arguments.model, arguments.encoder)
@@ -95,11 +86,7 @@ def _print(description: dict[str, Any], sizes: dict[str, str]) -> None:
     notes = description["notes"]
     for name, value in [*rows.items(), *(("note", note) for note in notes[:_MOST_NOTES])]:
         if value:
-            print(f"{name:<14} {_shortened(printable(value, 10 * _LONGEST))}")
+            text = printable(value, 10 * _LONGEST)  # a mean of means holds the whole history of each
+            print(f"{name:<14} {text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ... (--json has all)'}")
     if len(notes) > _MOST_NOTES:
         print(f"{'note':<14} ... {len(notes) - _MOST_NOTES} more with --json")
-
-
-def _shortened(value: str) -> str:
-    """A mean of means holds the whole history of each."""
-    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... (--json has all)"

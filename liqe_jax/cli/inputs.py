@@ -20,13 +20,7 @@ def expand(
 
     Folders are listed in alphabetical order, files before sub-folders. Folders and patterns with `**` are searched by
     suffix; a file that is named, or found by another pattern, is always tried. What leads to nothing is a `Failure` in
-    its place.
-
-    Args:
-      arguments: what the user named.
-      recursive: whether sub-folders are searched.
-      passed: counts by suffix the photographs in folders that are of kinds that are not read.
-      raw_previews: whether folders are searched for cameras' raw files too.
+    its place. `passed` counts by suffix the photographs in folders that are of kinds that are not read.
     """
     passed = Counter() if passed is None else passed
     wanted = SUFFIXES | (HEIC_SUFFIXES if reads_heic() else set()) | (RAW_SUFFIXES if raw_previews else set())

@@ -27,7 +27,7 @@ from liqe_jax.messages import printable
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   liqe score photo.jpg --model liqe_mix
   liqe app --model liqe_mix
@@ -45,14 +45,19 @@ COMMANDS = (score, score_shards, merge_shards, app, convert, export, info, gmad,
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
-    top = argparse.ArgumentParser(
-        "liqe", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """The command line's grammar.
+
+    Each module of a command has HELP, DESCRIPTION, EPILOG and `add_options`, and sets `run`, which takes the parsed
+    arguments, returns the exit status and raises errors that `main` prints.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    top = argparse.ArgumentParser("liqe", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
     top.add_argument("--version", action="version", version=f"liqe_jax {liqe_jax.__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
-        command.add_parser(commands)
+        name = command.__name__.rpartition(".")[2].replace("_", "-")
+        texts = {"help": command.HELP, "description": command.DESCRIPTION, "epilog": command.EPILOG}
+        command.add_options(commands.add_parser(name, **texts, formatter_class=raw))
     return top
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.messages import printable
 
+HELP = "list the best images of liqe score-shards"
+DESCRIPTION = "Write the rows of the best images of all shards to one parquet file."
+EPILOG = "exit status: 0 done, 1 done, but some shards are incomplete, 2 wrong use"
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "merge-shards",
-        help="list the best images of liqe score-shards",
-        description="Write the rows of the best images of all shards to one parquet file.",
-        epilog="exit status: 0 done, 1 done, but some shards are incomplete, 2 wrong use",
-    )
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("folder", metavar="DIR", help="the --output of liqe score-shards, a path or URL")
     rule = parser.add_mutually_exclusive_group(required=True)
     rule.add_argument("--top", type=float, metavar="F", help="keep this fraction of the whole set, such as 0.1")
@@ -27,12 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Merges; returns the exit status.
-
-    Raises:
-      LiqeError: wrong use.
-      OSError: the output cannot be written.
-    """
+    """Merges."""
     for module in ("pyarrow", "fsspec"):
         require(module, "scale")
     from liqe_jax.scale.merge import merge_shards

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
+import mmap
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from liqe_jax.bounded_io import parse_json
+from liqe_jax.bounded_io import open_regular, parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
@@ -36,12 +32,7 @@ def format_for(path: str | None, wanted: str | None) -> str:
 
 
 def check_destination(path: str, form: str, resume: bool, overwrite: bool) -> None:
-    """Refuses what would lose results.
-
-    Raises:
-      UsageError: the file exists and neither resume nor overwrite was asked for, it is a folder, or a table
-        should be resumed.
-    """
+    """Refuses what would lose results."""
     if resume and overwrite:
         raise UsageError("--resume keeps the results in --output and --overwrite removes them; give one of them.")
     if resume and form == "table":
@@ -54,11 +45,6 @@ def check_destination(path: str, form: str, resume: bool, overwrite: bool) -> No
         raise UsageError(f"{path} exists. Give --resume to continue it, --overwrite to replace it, or another name.")
 
 
-def stored_name(image: str) -> str:
-    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
-    return image.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def short_digest(model: Model) -> str:
     """Of weights, sentences and dtype: a name may be that of several models, such as one run's best and last."""
     return model.digest[:12]
@@ -69,51 +55,23 @@ def settings_of(model: Model, preprocess: str) -> dict[str, str]:
     return {"model": model.name, "preprocess": preprocess, "digest": short_digest(model)}
 
 
-class Names:
-    """Names of images that a file contains, 8 bytes each: sorted hashes.
-
-    Two of 300,000 names have the same hash with a probability of 2.4e-9.
-    """
-
-    def __init__(self, names: Iterable[str]):
-        hashes = array("Q", map(_hash, names))
-        self._hashes = np.unique(np.frombuffer(hashes, np.uint64)) if hashes else np.empty(0, np.uint64)
-
-    def __len__(self) -> int:
-        return len(self._hashes)
-
-    def __contains__(self, name: str) -> bool:
-        wanted = np.uint64(_hash(name))
-        place = np.searchsorted(self._hashes, wanted)
-        return bool(place < len(self._hashes) and self._hashes[place] == wanted)
+def stored_name(image: str) -> str:
+    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
+    return image.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(stored_name(name).encode(), digest_size=8).digest(), "little")
+def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> set[str]:
+    """Prepares an interrupted file for appending and returns the names (`stored_name`) of the images that it contains.
 
-
-def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Names:
-    """Prepares an interrupted file for appending and returns the names of the images that it contains.
-
-    The file is read line by line. An unfinished last line is cut off after everything before it has been checked.
-
-    Args:
-      path: the file, which need not exist.
-      form: jsonl or csv.
-      tasks: the task set of its rows.
-      made_by: column -> value that every row must have, such as the name of the model.
-
-    Raises:
-      UsageError: the rows are corrupt or another program's, or come from another model or other settings. The file
-        is left as it is.
+    The file is read line by line. An unfinished last line is cut off after everything before it has been checked. A
+    file whose rows have another task set, or not the values of `made_by` (column -> value), is left as it is.
     """
     if not os.path.exists(path) or not os.path.getsize(path):
-        return Names(())
+        return set()
     end = end_of_lines(path)
     try:
         _check_start(path, end, form, tasks)
-        read = _names_in_csv if form == "csv" else _names_in_jsonl
-        done = Names(read(path, end, tasks, made_by))
+        done = set(_names(path, end, form, tasks, made_by))
     except (ValueError, LookupError, TypeError, AttributeError, csv.Error) as error:
         raise UsageError(
             f"{path} is not a {form} file of this program ({printable(error)}). Write to another file."
@@ -123,11 +81,7 @@ def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) ->
 
 
 def read_rows(path: str) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file that `liqe score` wrote; an unfinished last line is left out.
-
-    Raises:
-      UsageError: it cannot be read or is not such a file.
-    """
+    """The rows of a JSONL file that `liqe score` wrote; an unfinished last line is left out."""
     try:
         for line in _lines(path, end_of_lines(path)):
             row = parse_json(line)
@@ -157,8 +111,7 @@ def _check_start(path: str, end: int, form: str, tasks: TaskSet) -> None:
     """Whether a file begins like one of ours, and so does the line that will be cut off."""
     header = (",".join(csv_columns(tasks.attributes)) + "\n").encode()
     with open(path, "rb") as file:
-        # Files of earlier versions call the column of crops "patches".
-        first = file.readline(len(header) + 2).replace(b",patches,", b",crops,")
+        first = file.readline(len(header) + 2)
         file.seek(end)
         tail = file.read(len(_JSON_START))
     if form == "csv":
@@ -179,32 +132,24 @@ def _lines(path: str, end: int) -> Iterator[str]:
             yield line.decode("utf-8")
 
 
-def _names_in_csv(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
-    columns = {name: number for number, name in enumerate(csv_columns(tasks.attributes))}
-    for row in csv.reader(_lines(path, end)):
-        if len(row) != len(columns):
-            raise ValueError(f"a row has {len(row)} columns, not {len(columns)}")
-        if row[0] == "image":
-            continue  # the header
-        if not row[columns["error"]]:
-            _check_settings(path, {key: row[columns[key]] for key in made_by}, made_by)
-        yield row[0]
+def _rows(path: str, end: int, form: str) -> Iterator[dict[str, Any]]:
+    lines = _lines(path, end)
+    if form == "jsonl":
+        yield from map(parse_json, lines)
+        return
+    for row in csv.DictReader(lines):
+        if None in row or None in row.values():
+            raise ValueError("a row has more or fewer columns than the header")
+        yield row
 
 
-def _names_in_jsonl(path: str, end: int, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
-    # Reading all numbers of a row takes ten times as long as finding these texts in it.
-    wanted = [f', "{attribute.name}_probs": {{' for attribute in tasks.attributes]
-    wanted += [f", {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in made_by.items()]
-    start, decoder = _JSON_START.decode(), json.JSONDecoder()
-    for line in _lines(path, end):
-        if line.startswith(start) and line.endswith("}\n") and all(text in line for text in wanted):
-            yield decoder.raw_decode(line, len(start))[0]
-            continue
-        row = parse_json(line)
+def _names(path: str, end: int, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> Iterator[str]:
+    for row in _rows(path, end, form):
         if not row.get("error"):
             _check_settings(path, row, made_by)
-            _check_attributes(path, row, tasks)
-        yield row["image"]
+            if form == "jsonl":  # of CSV the header says so
+                _check_attributes(path, row, tasks)
+        yield stored_name(row["image"])
 
 
 def _check_settings(path: str, row: Mapping[str, Any], made_by: Mapping[str, str]) -> None:
@@ -228,20 +173,10 @@ def _check_attributes(path: str, row: Mapping[str, Any], tasks: TaskSet) -> None
         )
 
 
-def end_of_lines(path: str) -> int:
+def end_of_lines(path: str | os.PathLike) -> int:
     """Where a file's last complete line ends, bytes; what follows was being written when a run stopped."""
-    with open(path, "rb") as file:
-        position, block = file.seek(0, os.SEEK_END), 1 << 16
-        while position > 0:
-            start = max(position - block, 0)
-            file.seek(start)
-            newline = file.read(position - start).rfind(b"\n")
-            if newline >= 0:
-                return start + newline + 1
-            position = start
-    return 0
-
-
-def cut_unfinished_line(path: str) -> None:
-    """Ends a file of this program's after its last complete line."""
-    os.truncate(path, end_of_lines(path))
+    with open_regular(path) as file:
+        if not os.fstat(file.fileno()).st_size:  # which mmap refuses
+            return 0
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(b"\n") + 1

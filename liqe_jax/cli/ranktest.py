@@ -13,16 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liqe_jax.bounded_io import parse_json, read_json
-from liqe_jax.cli.output import cut_unfinished_line, settings_of
-from liqe_jax.cli.scorers import (
-    add_scoring_options,
-    images_in,
-    load_model,
-    make_folder,
-    progress,
-    without_nan,
-    write_report,
-)
+from liqe_jax.cli.output import end_of_lines, settings_of
+from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, progress, without_nan, write_report
+from liqe_jax.cli.settings import load_model
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.markup import markdown_table
@@ -33,7 +26,9 @@ if TYPE_CHECKING:
     from liqe_jax.compare.ranktest_run import RankTests, Rendering
     from liqe_jax.scoring.model import Model
 
-EXAMPLES = """\
+HELP = "test a model on distorted copies of pristine photographs"
+DESCRIPTION = "D-test, L-test and P-test on a folder of pristine photographs, without human scores."
+EPILOG = """\
 examples:
   liqe ranktest pristine/ --model liqe_mix --output ranktest/
   liqe ranktest pristine/ --model my_model --kinds 1 9 10 11 --size 768 --output ranktest/
@@ -45,15 +40,8 @@ where it stopped.
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "ranktest",
-        help="test a model on distorted copies of pristine photographs",
-        description="D-test, L-test and P-test on a folder of pristine photographs, without human scores.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("folder", metavar="FOLDER", help="pristine photographs")
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"the model to test (default: {EMBEDDED})")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
@@ -91,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_margin(arguments.margin)
     names = images_in(arguments.folder, arguments.recursive)[: arguments.limit]
     output = make_folder(arguments.output)
-    model = load_model(arguments.model, arguments)
+    model = load_model(arguments)
     arguments.preprocess = arguments.preprocess or model.preprocess
     scores = output / "scores.jsonl"
     with in_use(scores):
@@ -141,7 +129,7 @@ def _score(model: Model, names: list[str], kinds: list[int], scores: Path, argum
 
     done: set[tuple[str, int, int]] = set()
     if scores.exists():
-        cut_unfinished_line(str(scores))
+        os.truncate(scores, end_of_lines(scores))
         done = {(row["image"], row["kind"], row["level"]) for row in _rows(scores)}
 
     def missing() -> Iterator[Rendering]:

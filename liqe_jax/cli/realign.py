@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
-from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
+from liqe_jax.cli.scorers import add_scoring_options, make_folder, score_into, without_nan, write_report
+from liqe_jax.cli.settings import load_model
 from liqe_jax.data.score_tables import TOGETHER, LabelFile, matched, numbers, read_labels, write_labels
 from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.messages import printable, quoted
@@ -19,7 +20,9 @@ from liqe_jax.messages import printable, quoted
 if TYPE_CHECKING:
     import numpy as np
 
-EXAMPLES = """\
+HELP = "map the labels of several data sets to one scale"
+DESCRIPTION = "Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels."
+EPILOG = """\
 examples:
   liqe realign --labels csiq.csv koniq.csv --scores csiq.jsonl koniq.jsonl --output common/
   liqe realign --labels CSIQ=csiq.csv KonIQ=koniq.csv --model liqe_mix --images CSIQ/ koniq10k/1024x768/ \\
@@ -31,27 +34,22 @@ with the images of all sets, realign.json (the maps), realign.md (overlap before
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "realign",
-        help="map the labels of several data sets to one scale",
-        description="Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument(
         "--labels", nargs="+", required=True, metavar="[NAME=]CSV", help="image and mos, one file per set"
     )
-    parser.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, from `liqe score`")
-    parser.add_argument("--model", metavar="M", help="score the images with this model")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--scores", nargs="+", metavar="FILE", help="scores of each set, from `liqe score`")
+    way.add_argument("--model", metavar="M", help="score the images with this model")
     parser.add_argument("--images", nargs="+", metavar="DIR", help="folder of each set, for --model")
-    parser.add_argument("--maps", metavar="JSON", help="apply the maps of an earlier run instead of fitting")
+    way.add_argument("--maps", metavar="JSON", help="apply the maps of an earlier run instead of fitting")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for results; scores in it are reused")
     parser.add_argument("--method", choices=("isotonic", "logistic"), default="isotonic", help="form of the maps")
     parser.add_argument("--lower-is-better", action="append", default=[], metavar="NAME", help="set with DMOS")
     parser.add_argument(
         "--range",
+        type=_range,
         action="append",
         default=[],
         metavar="NAME=LOW,HIGH",
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     sets = read_labels(arguments.labels, arguments.mos_column)
     _check_output(arguments, sets)
-    for name in (*arguments.lower_is_better, *_ranges(arguments.range)):
+    for name in (*arguments.lower_is_better, *dict(arguments.range)):
         if name not in sets:
             raise UsageError(f"There is no set {name!r}; the sets are {', '.join(sets)}.")
     return _apply(arguments, sets) if arguments.maps else _fit(arguments, sets)
@@ -81,7 +79,7 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     from liqe_jax.compare.overlap import draw, markdown_of, report_of
     from liqe_jax.compare.realign import METHODS, stretch
 
-    ranges = _ranges(arguments.range)
+    ranges = dict(arguments.range)
     # Before scoring, which is slow.
     before = {}
     for name, labels in sets.items():
@@ -121,15 +119,13 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
 
     try:
         maps = read_json(arguments.maps)["maps"]
+        if not isinstance(maps, dict):
+            raise TypeError(f"'maps' is {quoted(maps)}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json."
+            f"Cannot read maps from {arguments.maps} ({printable(repr(error))}). Expected a realign.json that `liqe "
+            "realign` has written."
         ) from error
-    if not isinstance(maps, dict):
-        raise DataError(
-            f"{arguments.maps} does not contain maps by name: 'maps' is {quoted(maps)}. Expected a realign.json "
-            "written by `liqe realign`."
-        )
     missing = [name for name in sets if name not in maps]
     if missing:
         raise UsageError(
@@ -149,9 +145,6 @@ def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
 
 def _check(arguments: argparse.Namespace) -> None:
     count = len(arguments.labels)
-    ways = [way for way in ("scores", "model", "maps") if getattr(arguments, way)]
-    if len(ways) != 1:
-        raise UsageError(f"Give one of --scores, --model (with --images) and --maps; got {', '.join(ways) or 'none'}.")
     if bool(arguments.model) != bool(arguments.images):
         raise UsageError("--model and --images (a folder per set) belong together; give both.")
     for option in ("scores", "images"):
@@ -180,16 +173,13 @@ def _check_output(arguments: argparse.Namespace, sets: Mapping[str, LabelFile]) 
                 raise UsageError(f"The input {path} would be overwritten. Give another folder as --output.")
 
 
-def _ranges(arguments: Sequence[str]) -> dict[str, tuple[float, float]]:
-    ranges = {}
-    for argument in arguments:
-        name, _, ends = argument.rpartition("=")
-        try:
-            low, high = map(float, ends.split(","))
-        except ValueError:
-            raise UsageError(f"Expected --range NAME=LOW,HIGH; got {argument!r}.") from None
-        ranges[name] = (low, high)
-    return ranges
+def _range(argument: str) -> tuple[str, tuple[float, float]]:
+    name, _, ends = argument.rpartition("=")
+    try:
+        low, high = map(float, ends.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=LOW,HIGH; got {argument!r}") from None
+    return name, (low, high)
 
 
 def _scores(
@@ -199,12 +189,11 @@ def _scores(
         tables = zip(sets.items(), arguments.scores, strict=True)
         found = {name: matched(numbers(path, arguments.score_column), labels.images) for (name, labels), path in tables}
         return "the given scores", found
-    model = load_model(arguments.model, arguments)
+    model = load_model(arguments)
     scores = {}
     for (name, labels), folder in zip(sets.items(), arguments.images, strict=True):
         if not os.path.isdir(folder):
             raise UsageError(f"{folder} is not a folder. Expected the folder of the images of {name}.")
         destination = output / f"{name}.scores.jsonl"
-        score_into(model, [os.path.join(folder, image) for image in labels.images], destination, arguments)
-        scores[name] = matched(numbers(destination), labels.images, folder)
+        scores[name] = score_into(model, folder, labels.images, destination, arguments)
     return model.name, scores

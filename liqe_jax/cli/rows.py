@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Scoring:
     """One run of a model over what the command line names, except the images that are done."""
 
-    def __init__(self, model: Model, preset: Preset, arguments: argparse.Namespace, done: output.Names):
+    def __init__(self, model: Model, preset: Preset, arguments: argparse.Namespace, done: set[str]):
         self._model, self._preset, self._arguments, self._done = model, preset, arguments, done
         self._quiet = arguments.quiet or not sys.stderr.isatty()
         self._passed: Counter[str] = Counter()
@@ -57,7 +57,7 @@ class Scoring:
                 for result in self._results():
                     if isinstance(result, Failure):
                         self._failed += 1
-                        if result.image in self._done:
+                        if output.stored_name(result.image) in self._done:
                             # A folder that could not be listed by the run before either: it has its row.
                             print(f"liqe: {printable(result.image)}: {printable(result.error, 1000)}", file=sys.stderr)
                             continue
@@ -85,7 +85,7 @@ class Scoring:
     def _wanted(self, passed: Counter[str]) -> Iterator[str | Failure]:
         for item in expanded(self._arguments, passed):
             # What could not be listed is never done: behind it may be any number of images.
-            if isinstance(item, Failure) or item not in self._done:
+            if isinstance(item, Failure) or output.stored_name(item) not in self._done:
                 yield item
 
     def _results(self) -> Iterator[Any]:

@@ -11,20 +11,14 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any
 
 from liqe_jax.cli import output, views
 from liqe_jax.cli.inputs import passed_over
 from liqe_jax.cli.rows import Scoring, expanded
 from liqe_jax.cli.scorers import make_folder
-from liqe_jax.cli.settings import (
-    add_model_options,
-    add_preprocess_option,
-    read_tasks,
-    text_cache_folder,
-    use_compilation_cache,
-)
-from liqe_jax.cli.writers import PERCENTILE, WRITERS, Writer, check_fields, csv_columns
+from liqe_jax.cli.settings import add_call_options, add_model_options, add_preprocess_option, load_model, number_from_1
+from liqe_jax.cli.writers import FORMATS, PERCENTILE, Writer, check_fields, csv_columns
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.messages import printable
@@ -34,7 +28,9 @@ if TYPE_CHECKING:
     from liqe_jax.images.preprocess import Preset
     from liqe_jax.scoring.model import Model
 
-EXAMPLES = """\
+HELP = "score photographs"
+DESCRIPTION = "Score photographs: quality from 1 (bad) to 5 (perfect), scene, distortion."
+EPILOG = """\
 examples:
   liqe score photo.jpg
   liqe score holiday/ --recursive --worst 20 --gallery worst/     # the 20 worst, as a page to look at
@@ -49,15 +45,8 @@ exit status: 0 all scored, 1 some images failed, 2 wrong use or no such model
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "score",
-        help="score photographs",
-        description="Score photographs: quality from 1 (bad) to 5 (perfect), scene, distortion.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument("paths", nargs="*", metavar="PATH", help="file, folder, pattern, or - for a list on stdin")
     parser.add_argument("--recursive", action="store_true", help="look into sub-folders too")
     parser.add_argument("--allow-truncated", action="store_true", help="score what can be decoded of cut files")
@@ -71,21 +60,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_preprocess_option(model)
     model.add_argument(
         "--crops",
-        type=_crops,
+        type=number_from_1("all"),
         metavar="N",
         help='crops of each photograph, or "all" of the grid (default: the preset\'s)',
     )
-    parser.add_argument("--patches", type=_renamed, help=argparse.SUPPRESS)
-    model.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "int8"),
-        default="float32",
-        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
-    )
-    model.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: depends on the devices)")
+    add_call_options(model)
 
     results = parser.add_argument_group("results")
-    results.add_argument("--format", choices=tuple(WRITERS), help="default: table, or by the suffix of --output")
+    results.add_argument("--format", choices=tuple(FORMATS), help="default: table, or by the suffix of --output")
     results.add_argument("--output", metavar="FILE", help="write results here instead of standard output")
     results.add_argument("--resume", action="store_true", help="skip the images that --output contains already")
     results.add_argument("--overwrite", action="store_true", help="replace --output and --gallery if they exist")
@@ -97,7 +79,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     results.add_argument("--sort", metavar="FIELD", help="order by a field, lowest first; failed images come last")
     results.add_argument("--descending", action="store_true", help="with --sort: highest first")
-    results.add_argument("--worst", type=_count_from_1, metavar="N", help="only the N images of lowest quality")
+    results.add_argument("--worst", type=number_from_1(), metavar="N", help="only the N images of lowest quality")
     results.add_argument(
         "--percentile", action="store_true", help="add the percentage of all these images that have a lower quality"
     )
@@ -113,34 +95,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
-def _crops(argument: str) -> int | str:
-    if argument == "all":
-        return argument
-    if argument.isdecimal() and int(argument) > 0:
-        return int(argument)
-    raise argparse.ArgumentTypeError(f'expected a number from 1, or "all"; got {argument!r}')
-
-
-def _renamed(argument: str) -> NoReturn:
-    raise argparse.ArgumentTypeError("the option is now called --crops")
-
-
-def _count_from_1(argument: str) -> int:
-    if argument.isdecimal() and int(argument) > 0:
-        return int(argument)
-    raise argparse.ArgumentTypeError(f"expected a whole number from 1; got {argument!r}")
-
-
 def _names(argument: str) -> tuple[str, ...]:
     return tuple(name for part in argument.split(",") if (name := part.strip()))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores and writes; returns the exit status.
-
-    Raises:
-      LiqeError: wrong use or no such model, which the caller turns into status 2.
-    """
+    """Scores and writes."""
     form = output.format_for(arguments.output, arguments.format)
     _check(arguments)
     with in_use(arguments.output) if arguments.output else contextlib.nullcontext():
@@ -198,7 +158,7 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
         raise UsageError(" ".join([f"No images in {', '.join(arguments.paths)}.", *filter(None, hints)]))
 
     model, preset = _load(arguments)
-    done = output.Names(())
+    done: set[str] = set()
     if arguments.resume:
         chosen = preset.with_crops(arguments.crops)
         done = output.take_up(arguments.output, form, model.tasks, output.settings_of(model, chosen.name))
@@ -208,21 +168,12 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Model, Preset]:
-    # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.images.preprocess import PRESETS
-    from liqe_jax.scoring.load import load
     from liqe_jax.weights.known import ABOUT, EMBEDDED, KNOWN_MODELS
 
-    use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    model = load(
-        arguments.model,
-        tasks=read_tasks(arguments.tasks),
-        dtype=arguments.dtype,
-        encoder=arguments.encoder,
-        text_cache_folder=text_cache_folder(),
-    )
+    model = load_model(arguments)
     if arguments.model == EMBEDDED and not arguments.quiet:
         print(ABOUT, file=sys.stderr)
     if arguments.model in KNOWN_MODELS and not arguments.quiet:
@@ -249,11 +200,11 @@ def _write(
     if arguments.sort or arguments.worst or arguments.percentile:
         arranged = views.arrange(rows, arguments.sort, arguments.descending, arguments.worst, arguments.percentile)
         rows = iter(arranged)
-    kept, failed, rated, unrated = [], 0, 0, 0
+    kept, failed, ratings = [], 0, Counter[bool]()
     with contextlib.ExitStack() as stack:
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
-        writer: Writer = WRITERS[form](stream, attributes, fields, not continued)
+        writer = Writer(form, stream, attributes, fields, not continued)
         for row in rows:
             with scoring.above_the_bar() if scoring else contextlib.nullcontext():
                 writer.write(row)
@@ -261,10 +212,7 @@ def _write(
             if arguments.gallery or arguments.copy_worst or arguments.link_worst:
                 kept.append(row)
             if arguments.xmp and "error" not in row:
-                if views.write_rating(row):
-                    rated += 1
-                else:
-                    unrated += 1
+                ratings[views.write_rating(row)] += 1
     chosen = [row for row in kept if "error" not in row]
     for folder, link in ((arguments.copy_worst, False), (arguments.link_worst, True)):
         if folder:
@@ -275,7 +223,7 @@ def _write(
         page = write_gallery(Path(arguments.gallery), kept, model, preset, arguments.quiet)
         print(f"gallery: {page}", file=sys.stderr)
     if arguments.xmp and not arguments.quiet:
-        print(f"{rated} ratings written, {unrated} existing .xmp files kept", file=sys.stderr)
+        print(f"{ratings[True]} ratings written, {ratings[False]} existing .xmp files kept", file=sys.stderr)
     return scoring.status() if scoring else int(failed > 0)
 
 

@@ -18,14 +18,16 @@ from liqe_jax.cli.settings import (
     use_compilation_cache,
 )
 from liqe_jax.errors import UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.messages import printable, quoted
 
 if TYPE_CHECKING:
     from liqe_jax.scale.run import Options
     from liqe_jax.scale.shards import Shard
 
-EXAMPLES = """\
+HELP = "score image sets in shards (tar, parquet), to parquet"
+DESCRIPTION = "Score WebDataset tars, parquet files, folders or lists: one parquet file for each shard."
+EPILOG = """\
 examples:
   liqe score-shards 'train/{00000..00041}.tar' --output scores/
   liqe score-shards 's3://bucket/set/*.parquet' --image-column jpg --output s3://bucket/scores/
@@ -39,15 +41,8 @@ exit status: 0 all done, 1 some shards are broken or in use by another process (
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "score-shards",
-        help="score image sets in shards (tar, parquet), to parquet",
-        description="Score WebDataset tars, parquet files, folders or lists: one parquet file for each shard.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     parser.add_argument(
         "inputs",
         nargs="+",

@@ -1,7 +1,4 @@
-"""What the comparison commands share: scorers, which are models or files of scores, and reports.
-
-Errors are `LiqeError`, which `main` prints.
-"""
+"""What the comparison commands share: scorers, which are models or files of scores, and reports."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from jaxtyping import Float
 
 from liqe_jax.bounded_io import whole_file
 from liqe_jax.cli.inputs import expand
-from liqe_jax.cli.settings import add_preprocess_option
+from liqe_jax.cli.settings import add_call_options, add_preprocess_option, load_model
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
@@ -37,13 +34,7 @@ SCORE_FILES = (".csv", ".jsonl")
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Adds --preprocess, --dtype, --batch-size and --quiet."""
     add_preprocess_option(parser)
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "int8"),
-        default="float32",
-        help="operands of matrix products (default: float32); int8 is for CPUs with VNNI and the newest JAX",
-    )
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: depends on the devices)")
+    add_call_options(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress messages")
 
 
@@ -72,29 +63,24 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def load_model(name: str, arguments: argparse.Namespace) -> Model:
-    """Loads a model with the options of `add_scoring_options`."""
-    from liqe_jax.cli.settings import use_compilation_cache
-    from liqe_jax.scoring.load import load
-
-    use_compilation_cache()
-    return load(name, dtype=arguments.dtype)
-
-
-def score_into(model: Model, paths: Sequence[str], destination: Path, arguments: argparse.Namespace) -> None:
-    """Scores images into a JSONL file like `liqe score`, except those that the file already contains."""
+def score_into(
+    model: Model, folder: str, names: Sequence[str], destination: Path, arguments: argparse.Namespace
+) -> Float[np.ndarray, " N"]:
+    """Scores images into a JSONL file like `liqe score`, except those that it already contains; returns all scores."""
     from liqe_jax.cli import output
-    from liqe_jax.cli.writers import JsonlWriter, row_of
+    from liqe_jax.cli.writers import Writer, row_of
 
     preprocess = arguments.preprocess or model.preprocess
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
-        missing = [path for path in paths if path not in done]
+        paths = [os.path.join(folder, name) for name in names]
+        missing = [path for path in paths if output.stored_name(path) not in done]
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            writer = JsonlWriter(stream, model.tasks.attributes)
+            writer = Writer("jsonl", stream, model.tasks.attributes)
             for result in progress(results, len(missing), f"scoring with {model.name}", arguments.quiet):
                 writer.write(row_of(result, output.short_digest(model)))
+    return matched(numbers(destination), names, folder)
 
 
 def progress(results: Iterable[T], total: int, what: str, quiet: bool) -> Iterable[T]:
@@ -115,21 +101,13 @@ def scores_by(
 ) -> tuple[str, Float[np.ndarray, " N"]]:
     """The name of a scorer and its scores of the images, NaN for images without a score.
 
-    A model writes its results to `destination` and continues there after an interruption.
-
-    Args:
-      argument: a CSV or JSONL file, or a model.
-      folder, names: the images, relative to the folder.
-      destination: JSONL file for the results of a model.
-      arguments: the options of `add_scoring_options`.
-      column: score column of a file; None uses the default names.
+    `argument` is a CSV or JSONL file, whose scores are in `column` (None: the default names), or a model, which writes
+    its results to `destination` and continues there after an interruption.
     """
     if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)
-    model = load_model(argument, arguments)
-    paths = [os.path.join(folder, name) for name in names]
-    score_into(model, paths, destination, arguments)
-    return model.name, matched(numbers(destination), names, folder)
+    model = load_model(arguments, argument)
+    return model.name, score_into(model, folder, names, destination, arguments)
 
 
 def without_nan(value: Any) -> Any:

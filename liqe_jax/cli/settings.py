@@ -5,31 +5,49 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.known import EMBEDDED
 
+if TYPE_CHECKING:
+    from liqe_jax.scoring.model import Model
+
 MODEL_HELP = (
     "a model folder, a file (LIQE.pt, .safetensors, .msgpack, .bin, .stablehlo), liqe_nano (inside the package), "
     "liqe_mix, liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
 )
 
-
 # Keys of `images.preprocess.PRESETS`, which is not imported before it is needed.
 PRESET_NAMES = ("paper", "pyiqa", "even", "whole")
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def number_from_1(*words: str) -> Callable[[str], int | str]:
+    """The type of an option that takes a whole number from 1, or one of some words."""
+
+    def parse(argument: str) -> int | str:
+        if argument in words:
+            return argument
+        if argument.isdecimal() and int(argument) > 0:
+            return int(argument)
+        expected = " or ".join(["a number from 1", *(f'"{word}"' for word in words)])
+        raise argparse.ArgumentTypeError(f"expected {expected}; got {argument!r}")
+
+    return parse
+
+
+def add_model_options(parser: argparse._ActionsContainer) -> None:
     """--model, --encoder and --tasks."""
     parser.add_argument("--model", default=EMBEDDED, metavar="M", help=f"{MODEL_HELP} (default: {EMBEDDED})")
     add_encoder_option(parser)
     add_tasks_option(parser)
 
 
-def add_encoder_option(parser: argparse.ArgumentParser) -> None:
+def add_encoder_option(parser: argparse._ActionsContainer) -> None:
     """--encoder, for models whose encoder is not part of the package."""
     parser.add_argument(
         "--encoder",
@@ -53,7 +71,18 @@ def add_preprocess_option(
     )
 
 
-def add_tasks_option(parser: argparse.ArgumentParser) -> None:
+def add_call_options(parser: argparse._ActionsContainer) -> None:
+    """--dtype and --batch-size."""
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="operands of matrix products (default: float32, exact); int8 is for CPUs with VNNI and the newest JAX",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per call (default: depends on the devices)")
+
+
+def add_tasks_option(parser: argparse._ActionsContainer) -> None:
     """--tasks."""
     parser.add_argument(
         "--tasks",
@@ -64,11 +93,7 @@ def add_tasks_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_tasks(argument: str | None) -> TaskSet | str | None:
-    """A task set from a JSON file; names are passed on.
-
-    Raises:
-      UsageError: the file cannot be read or describes no task set.
-    """
+    """A task set from a JSON file; names are passed on."""
     if argument is None or not argument.endswith(".json"):
         return argument
     try:
@@ -98,6 +123,25 @@ def use_compilation_cache() -> None:
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def load_model(arguments: argparse.Namespace, name: str | None = None) -> Model:
+    """Loads `arguments.model`, or a model by name, with the other options of the command and with caches."""
+    options = vars(arguments)
+    tasks = read_tasks(options.get("tasks"))
+
+    # Imported after the checks: JAX takes a second.
+    from liqe_jax.scoring.load import load
+
+    use_compilation_cache()
+    dtype = options.get("dtype", "float32")
+    return load(
+        name or arguments.model,
+        tasks=tasks,
+        dtype=dtype,
+        encoder=options.get("encoder"),
+        text_cache_folder=text_cache_folder(),
+    )
 
 
 def text_cache_folder() -> Path:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from liqe_jax.errors import UsageError
 
-EXAMPLES = """\
+HELP = "show synthetic distortions"
+DESCRIPTION = "KADID-10k's 25 distortions at five levels."
+EPILOG = """\
 examples:
   liqe synthetic sheet photo.jpg --output sheet.png
   liqe synthetic list
@@ -16,15 +18,8 @@ For a data set of distorted photographs: liqe data prepare synthetic --manual-di
 """
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Declares the command and its options."""
-    parser = commands.add_parser(
-        "synthetic",
-        help="show synthetic distortions",
-        description="KADID-10k's 25 distortions at five levels.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     sheet = actions.add_parser("sheet", help="write all 125 distortions of one photograph into one image")
     sheet.add_argument("photo", metavar="PHOTO", help="an image")
@@ -39,11 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_sheet(arguments: argparse.Namespace) -> int:
-    """Writes the sheet; returns the exit status.
-
-    Raises:
-      LiqeError: the photograph cannot be read or is too small, or the sheet cannot be written.
-    """
+    """Writes the sheet."""
     from PIL import Image
 
     from liqe_jax.images.decode import DecodeOptions, decode
@@ -62,11 +53,7 @@ def run_sheet(arguments: argparse.Namespace) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> int:
-    """Prints the kinds of distortion; returns the exit status.
-
-    Raises:
-      UsageError: OpenCV is not installed.
-    """
+    """Prints the kinds of distortion."""
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.mos import mean_mos
 

@@ -15,8 +15,6 @@ import numpy as np
 from liqe_jax.cli.writers import PERCENTILE, value_of
 from liqe_jax.errors import UsageError
 
-Rows = list[dict[str, Any]]
-
 # https://developer.adobe.com/xmp/docs/XMPNamespaces/xmp/: Rating is a whole number of stars.
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -28,21 +26,13 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 def arrange(
     rows: Iterable[dict[str, Any]], sort: str | None, descending: bool, worst: int | None, percentile: bool
-) -> Rows:
+) -> list[dict[str, Any]]:
     """Rows in the order asked for; those of images without a score come last.
 
-    Args:
-      rows: results; with `worst`, all but the worst are dropped as they come.
-      sort: the field to sort by; with `worst` the default is quality.
-      descending: whether the largest value comes first.
-      worst: number of rows with the lowest quality to keep.
-      percentile: whether rows get the field "percentile": the percentage of the images that have a lower quality,
-        plus half of those with the same.
-
-    Raises:
-      UsageError: the rows have no quality that is a number, or no field `sort`.
+    With `worst`, all but that number of rows with the lowest quality are dropped as they come. With `percentile`, rows
+    get the percentage of the images that have a lower quality, plus half of those with the same.
     """
-    failed: Rows = []
+    failed: list[dict[str, Any]] = []
     qualities = array("d")
 
     def scored() -> Iterable[dict[str, Any]]:
@@ -75,11 +65,7 @@ def _quality(row: dict[str, Any]) -> float:
 
 
 def gather(rows: Sequence[dict[str, Any]], folder: Path, link: bool) -> None:
-    """Copies or links the photographs into a folder, their names preceded by rank and quality.
-
-    Raises:
-      UsageError: a file of such a name exists there, or cannot be written.
-    """
+    """Copies or links the photographs into a folder, their names preceded by rank and quality."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for rank, row in enumerate(rows, start=1):
@@ -96,15 +82,9 @@ def gather(rows: Sequence[dict[str, Any]], folder: Path, link: bool) -> None:
 
 
 def write_rating(row: dict[str, Any]) -> bool:
-    """Writes IMAGE.xmp beside an image, with the quality as 1 to 5 stars; an existing file is kept.
+    """Writes IMAGE.xmp, with the quality as 1 to 5 stars; returns False if there is one, which is kept.
 
     darktable and digiKam read sidecar files of this name.
-
-    Returns:
-      Whether the file was written.
-
-    Raises:
-      OSError: the folder cannot be written.
     """
     stars = min(max(round(_quality(row)), 1), 5)
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import LONGEST_MESSAGE, json_text, printable
@@ -21,13 +22,6 @@ PERCENTILE = "percentile"
 _REST = ("crops", "width", "height", "model", "preprocess", "warnings", "digest", "error")
 
 
-class Writer(Protocol):
-    """Takes rows one at a time; each is on its way to the disk when `write` returns."""
-
-    def write(self, row: Row) -> None:
-        """Writes one row and flushes it."""
-
-
 def row_of(result: Score | Failure, digest: str) -> dict[str, Any]:
     """The row of a result; scores have the digest of the model, since names of models are not unique."""
     row = result.to_dict()
@@ -41,11 +35,7 @@ def csv_columns(attributes: Sequence[Attribute]) -> list[str]:
 
 
 def check_fields(fields: Sequence[str], attributes: Sequence[Attribute]) -> None:
-    """Checks that results have such fields.
-
-    Raises:
-      UsageError: they do not.
-    """
+    """Raises UsageError if results have no such fields."""
     known = [*csv_columns(attributes), PERCENTILE, *(f"{attribute.name}_probs" for attribute in attributes)]
     unknown = [field for field in fields if field not in known]
     if unknown:
@@ -62,97 +52,97 @@ def value_of(row: Row, field: str) -> Any:
     return row.get(name, {}).get(label) if dot else row.get(name)
 
 
-class JsonlWriter:
+def _jsonl(attributes: Sequence[Attribute], fields: Sequence[str]) -> tuple[str, Callable[[Row], str]]:
     """One JSON object per line."""
 
-    def __init__(
-        self, stream: IO[str], attributes: Sequence[Attribute], fields: Sequence[str] = (), header: bool = True
-    ):
-        self._stream, self._fields = stream, fields
+    def line(row: Row) -> str:
+        chosen = {field: value for field in fields if (value := value_of(row, field)) is not None}
+        return json_text(chosen if fields else dict(row)) + "\n"
 
-    def write(self, row: Row) -> None:
-        """Writes one line."""
-        chosen = {field: value for field in self._fields if (value := value_of(row, field)) is not None}
-        self._stream.write(json_text(chosen if self._fields else dict(row)) + "\n")
-        self._stream.flush()
+    return "", line
 
 
-class CsvWriter:
+def _csv(attributes: Sequence[Attribute], fields: Sequence[str]) -> tuple[str, Callable[[Row], str]]:
     """Comma-separated values, a column for every probability; numbers have `CSV_DIGITS` decimals."""
+    labels = {f"{attribute.name}_probs": attribute.labels for attribute in attributes}
+    columns = [
+        column
+        for field in fields or csv_columns(attributes)
+        for column in ([f"{field}.{label}" for label in labels[field]] if field in labels else [field])
+    ]
 
-    def __init__(
-        self, stream: IO[str], attributes: Sequence[Attribute], fields: Sequence[str] = (), header: bool = True
-    ):
-        self._stream = stream
-        labels = {f"{attribute.name}_probs": attribute.labels for attribute in attributes}
-        self._columns = [
-            column
-            for field in fields or csv_columns(attributes)
-            for column in ([f"{field}.{label}" for label in labels[field]] if field in labels else [field])
-        ]
-        self._rows = csv.writer(stream, lineterminator="\n")
-        if header:
-            self._rows.writerow(self._columns)
-            stream.flush()
+    def line(cells: Sequence[Any]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(cells)
+        return buffer.getvalue()
 
-    def write(self, row: Row) -> None:
-        """Writes one row."""
-        self._rows.writerow([_csv_cell(value_of(row, column)) for column in self._columns])
-        self._stream.flush()
+    def cell(value: Any) -> Any:
+        if isinstance(value, list):
+            return "; ".join(value)
+        return round(value, CSV_DIGITS) if isinstance(value, float) else value
+
+    return line(columns), lambda row: line([cell(value_of(row, column)) for column in columns])
 
 
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, list):
-        return "; ".join(value)
-    return round(value, CSV_DIGITS) if isinstance(value, float) else value
-
-
-class TableWriter:
+def _table(attributes: Sequence[Attribute], fields: Sequence[str]) -> tuple[str, Callable[[Row], str]]:
     """A table for people; warnings and errors stand under the row that they belong to."""
+    names = [name for name in fields or [a.name for a in attributes] if name != "image"]
+    longest = {a.name: max(map(len, a.labels)) + 5 for a in attributes if a.values is None}
+    if "distortion" in longest:
+        longest["distortion"] = max(longest["distortion"], len(NONE_STANDS_OUT))
+    widths = {name: max(len(name), longest.get(name, 7)) for name in names}
 
-    def __init__(
-        self, stream: IO[str], attributes: Sequence[Attribute], fields: Sequence[str] = (), header: bool = True
-    ):
-        self._stream, self._attributes = stream, attributes
-        names = [name for name in fields or [a.name for a in attributes] if name != "image"]
-        longest = {a.name: max(map(len, a.labels)) + 5 for a in attributes if a.values is None}
-        if "distortion" in longest:
-            longest["distortion"] = max(longest["distortion"], len(NONE_STANDS_OUT))
-        self._widths = {name: max(len(name), longest.get(name, 7)) for name in names}
-        if header:
-            self._line(self._widths, "image")
-            self._line(["-" * width for width in self._widths.values()], "-" * 24)
+    def line(cells: Iterable[str], image: str) -> str:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths.values(), strict=True)]
+        return "  ".join([*padded, image]).rstrip() + "\n"
 
-    def _line(self, cells: Sequence[str] | Mapping[str, int], image: str) -> None:
-        padded = [cell.ljust(width) for cell, width in zip(cells, self._widths.values(), strict=True)]
-        self._stream.write("  ".join([*padded, image]).rstrip() + "\n")
-        self._stream.flush()
-
-    def write(self, row: Row) -> None:
-        """Writes one row and what belongs under it."""
+    def lines(row: Row) -> str:
         image = printable(row["image"], LONGEST_MESSAGE)
         if "error" in row:
-            self._line(["-"] * len(self._widths), image)
-            self._stream.write(f"    error: {printable(row['error'], LONGEST_MESSAGE)}\n")
-            return
-        self._line([self._cell(row, name) for name in self._widths], image)
-        for warning in row["warnings"]:
-            self._stream.write(f"    note: {printable(warning, LONGEST_MESSAGE)}\n")
+            return line(["-"] * len(widths), image) + f"    error: {printable(row['error'], LONGEST_MESSAGE)}\n"
+        notes = [f"    note: {printable(warning, LONGEST_MESSAGE)}\n" for warning in row["warnings"]]
+        return "".join([line([_shown(row, name, attributes) for name in widths], image), *notes])
 
-    def _cell(self, row: Row, name: str) -> str:
-        value = value_of(row, name)
-        if isinstance(value, float):
-            return f"{value:.1f}" if name == PERCENTILE else f"{value:.3f}"
-        if f"{name}_probs" in row:
-            shown = shown_label(row, name, self._attributes)
-            return shown if shown == NONE_STANDS_OUT else f"{shown} {row[f'{name}_probs'][shown]:.0%}"
-        if isinstance(value, Mapping):
-            return ", ".join(f"{label} {share:.0%}" for label, share in value.items())
-        return printable(
-            "; ".join(value) if isinstance(value, list) else "" if value is None else value, LONGEST_MESSAGE
-        )
+    return line(widths, "image") + line(["-" * width for width in widths.values()], "-" * 24), lines
 
 
-WRITERS: Mapping[str, Callable[[IO[str], Sequence[Attribute], Sequence[str], bool], Writer]] = MappingProxyType(
-    {"table": TableWriter, "jsonl": JsonlWriter, "csv": CsvWriter}
-)
+def _shown(row: Row, name: str, attributes: Sequence[Attribute]) -> str:
+    """A cell of the table."""
+    value = value_of(row, name)
+    if isinstance(value, float):
+        return f"{value:.1f}" if name == PERCENTILE else f"{value:.3f}"
+    if f"{name}_probs" in row:
+        shown = shown_label(row, name, attributes)
+        return shown if shown == NONE_STANDS_OUT else f"{shown} {row[f'{name}_probs'][shown]:.0%}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{label} {share:.0%}" for label, share in value.items())
+    return printable("; ".join(value) if isinstance(value, list) else "" if value is None else value, LONGEST_MESSAGE)
+
+
+# Name -> function of attributes and fields (all where there are none) that returns the header and the text of a row.
+FORMATS = MappingProxyType({"table": _table, "jsonl": _jsonl, "csv": _csv})
+
+
+class Writer:
+    """Writes rows in one of `FORMATS`; each row is on its way to the disk when `write` returns."""
+
+    def __init__(
+        self,
+        form: str,
+        stream: IO[str],
+        attributes: Sequence[Attribute],
+        fields: Sequence[str] = (),
+        header: bool = True,
+    ):
+        self._stream = stream
+        names, self._text = FORMATS[form](attributes, fields)
+        if header:
+            self._put(names)
+
+    def write(self, row: Row) -> None:
+        """Writes one row and flushes it."""
+        self._put(self._text(row))
+
+    def _put(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from liqe_jax.compare.gmad import Competition
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 
 T = TypeVar("T")
 

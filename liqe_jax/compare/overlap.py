@@ -12,7 +12,7 @@ import numpy as np
 
 from liqe_jax.compare.realign import HIGH, LOW, Values
 from liqe_jax.errors import UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.markup import markdown_table
 
 # Numbers of the images of each set, by its name.

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 
 # Pairs that differ by more than one grade of the five-grade scale are discriminable. Waterloo used
 # several full-reference metrics to find such pairs; here the MOS of a kind and level of distortion is used.

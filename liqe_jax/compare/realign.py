@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 
 LOW, HIGH = 1.0, 5.0  # LIQE's scale, bad to perfect
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from liqe_jax.extras import require
+from liqe_jax.imports import require
 from liqe_jax.metrics.correlation import fit_logistic
 
 BLUE, RED = "#0072B2", "#D55E00"

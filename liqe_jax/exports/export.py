@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax import export as jax_export
+
+from liqe_jax.encoders.products import one_form
 from liqe_jax.errors import ModelError, UsageError
-from liqe_jax.exports.onnx import write_onnx
-from liqe_jax.exports.program import description, program_of
-from liqe_jax.exports.stablehlo import write_stablehlo
+from liqe_jax.exports.program import INPUT, Program, description, program_of
+from liqe_jax.imports import require
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
+from liqe_jax.weights.exported import write_exported
+
+PLATFORMS = ("cpu", "cuda", "tpu")  # of StableHLO
+
+# Of ONNX's operators; the first with all that jax2onnx writes.
+OPSET = 23
+
+
+def write_stablehlo(path: Path, program: Program, description: dict[str, Any]) -> None:
+    """Writes one program that runs on all of `PLATFORMS`, and the description beside it."""
+    exported = jax_export.export(jax.jit(program.function), platforms=PLATFORMS)(program.crops)
+    write_exported(path, exported, {**description, "platforms": list(PLATFORMS)})
+
+
+def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> None:
+    """Writes an ONNX model that `onnx.checker` accepts; the description goes into its metadata.
+
+    Raises:
+      UsageError: jax2onnx is not installed, or the type is bfloat16.
+    """
+    if description["dtype"] not in ("float32", "int8"):
+        raise UsageError(
+            f"ONNX export is float32 or int8; got {description['dtype']}, whose sums in float32 ONNX does not have."
+        )
+    jax2onnx, onnx = require("jax2onnx", "onnx"), require("onnx", "onnx")
+    # jax2onnx 0.17 does not convert a function of JAX that is compiled by itself, such as softmax, with JAX 0.12.
+    with one_form(), jax.disable_jit(), _quiet():
+        model = jax2onnx.to_onnx(
+            program.function,
+            [program.crops],
+            model_name=description["name"],
+            opset=OPSET,
+            input_names=[INPUT],
+            output_names=list(program.outputs),
+        )
+    described = {key: value if isinstance(value, str) else json.dumps(value) for key, value in description.items()}
+    onnx.helper.set_model_props(model, {**described, "opset": str(OPSET)})
+    model.producer_name, model.producer_version = "liqe_jax", description["liqe_jax"]
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    if description["dtype"] == "int8":
+        with _quiet():
+            require("onnxruntime.quantization", "onnx").quantize_dynamic(path, path)
+
 
 WRITERS = {"stablehlo": write_stablehlo, "onnx": write_onnx}
 FORMATS = tuple(WRITERS)
@@ -66,12 +117,7 @@ def export(
 
 
 def check_destination(path: str | os.PathLike, to: str | None) -> str:
-    """The format that is meant.
-
-    Raises:
-      ModelError: the file exists.
-      UsageError: there is no such format.
-    """
+    """The format that is meant; raises ModelError if the file exists, UsageError if the format does not."""
     to = to or Path(path).suffix.removeprefix(".")
     if to not in WRITERS:
         raise UsageError(f"to must be one of {', '.join(FORMATS)}; got {to!r}. Name the format, or end the name in it.")
@@ -93,3 +139,14 @@ def _computing_in(dtype: str | None, to: str, model: Model | str | os.PathLike) 
     if dtype == "int8":
         model.encoder.quantise(model.params)  # refuses encoders that int8 does not suit
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the converters log below errors concerns their own developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

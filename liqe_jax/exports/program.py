@@ -32,13 +32,7 @@ IMAGES, CROPS = "images", "crops"
 
 
 class Program(NamedTuple):
-    """What is exported.
-
-    Attributes:
-      function: from crops, uint8 [images, crops, S, S, 3], to the outputs.
-      crops: shape and type of its argument.
-      outputs: their names, in order.
-    """
+    """A function of crops, uint8 [images, crops, S, S, 3], their shape and type, and the names of its outputs."""
 
     function: Callable[[UInt8[Array, "B P S S 3"]], tuple[Array, ...]]
     crops: jax.ShapeDtypeStruct
@@ -46,12 +40,7 @@ class Program(NamedTuple):
 
 
 def program_of(model: Model, output: str, batch: int | None) -> Program:
-    """The forward pass with its parameters and text features as constants.
-
-    Args:
-      model: any.
-      output: one of `OUTPUTS`.
-      batch: images of a call, each with the number of crops of the model's preset; None leaves both free.
+    """The forward pass with its parameters and text features as constants; arguments as of `export`.
 
     Raises:
       UsageError: no such output, a batch that is not a number from 1, or the model predicts no number.
@@ -73,18 +62,18 @@ def program_of(model: Model, output: str, batch: int | None) -> Program:
         }
         return tuple(every[name] for name in named)
 
-    side = model.encoder.image_size
-    free = f"{IMAGES}, {CROPS}" if batch is None else f"{batch}, {preset_of(model.preprocess).count}"
-    shape = jax_export.symbolic_shape(f"{free}, {side}, {side}, 3")
+    shape = jax_export.symbolic_shape(", ".join(map(str, _shape(model, batch))))
     return Program(function, jax.ShapeDtypeStruct(shape, jnp.uint8), tuple(named))
 
 
-def outputs_of(tasks: TaskSet, output: str) -> dict[str, list[int]]:
-    """Name -> lengths of the axes after that of images.
+def _shape(model: Model, batch: int | None) -> list[Any]:
+    side = model.encoder.image_size
+    free = [IMAGES, CROPS] if batch is None else [batch, preset_of(model.preprocess).count]
+    return [*free, side, side, 3]
 
-    Raises:
-      UsageError: there is no such output, or no attribute has values.
-    """
+
+def outputs_of(tasks: TaskSet, output: str) -> dict[str, list[int]]:
+    """Name -> lengths of the axes after that of images; raises UsageError if there is no such output."""
     if output not in OUTPUTS:
         raise UsageError(f"output must be one of {', '.join(OUTPUTS)}; got {output!r}.")
     values: dict[str, list[int]] = {a.name: [] for a in tasks.attributes if a.values is not None}
@@ -99,8 +88,7 @@ def outputs_of(tasks: TaskSet, output: str) -> dict[str, list[int]]:
 
 def description(model: Model, output: str, batch: int | None) -> dict[str, Any]:
     """JSON-ready: the task set, the digest, the licence, inputs and outputs, and how crops are made."""
-    preset, side = preset_of(model.preprocess), model.encoder.image_size
-    free = [IMAGES, CROPS] if batch is None else [batch, preset.count]
+    preset, side, shape = preset_of(model.preprocess), model.encoder.image_size, _shape(model, batch)
     return {
         "format": "liqe_jax export 1",
         "liqe_jax": liqe_jax.__version__,
@@ -112,9 +100,9 @@ def description(model: Model, output: str, batch: int | None) -> dict[str, Any]:
         "provenance": model.provenance.to_dict(),
         "tasks": model.tasks.to_dict(),
         "output": output,
-        "input": {"name": INPUT, "dtype": "uint8", "shape": [*free, side, side, 3], "values": "RGB, 0 to 255"},
+        "input": {"name": INPUT, "dtype": "uint8", "shape": shape, "values": "RGB, 0 to 255"},
         "outputs": [
-            {"name": name, "dtype": "float32", "shape": [free[0], *axes]}
+            {"name": name, "dtype": "float32", "shape": [shape[0], *axes]}
             for name, axes in outputs_of(model.tasks, output).items()
         ],
         "preprocess": {**dataclasses.asdict(preset), "crop_size": side, "steps": steps(preset, side)},
@@ -122,12 +110,7 @@ def description(model: Model, output: str, batch: int | None) -> dict[str, Any]:
 
 
 def steps(preset: Preset, side: int) -> list[str]:
-    """How a preset makes crops, in sentences for those who do it in another language.
-
-    Args:
-      preset: the model's.
-      side: of a crop, pixels.
-    """
+    """How a preset makes crops of `side` pixels, in sentences for those who do it in another language."""
     found = ["Decode to 8-bit RGB, without colour management."]
     found.append("Rotate as the EXIF orientation says." if preset.apply_exif else "Ignore the EXIF orientation.")
     found.append("Put transparent pixels on white." if preset.white_background else "Drop the alpha channel.")

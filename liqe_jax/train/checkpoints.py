@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,11 +20,10 @@ from etils import epath
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from liqe_jax.errors import UsageError
-from liqe_jax.train.background import Background
 from liqe_jax.train.hosts import from_first, on_first, which
 from liqe_jax.train.step import TrainState
 
-Progress = dict[str, Any]  # JSON, of `progress.Progress`
+Progress = dict[str, Any]  # JSON, of `report.Progress`
 
 
 def digest(tree: Any) -> str:
@@ -34,6 +34,30 @@ def digest(tree: Any) -> str:
         total.update(f"{array.dtype}{array.shape}".encode())
         total.update(array.tobytes())
     return total.hexdigest()
+
+
+class Background:
+    """One thread that runs actions in their order. They must not use collectives, whose order the main thread sets."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._begun: list[Future[Any]] = []
+
+    def submit(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Returns at once."""
+        self._begun.append(self._pool.submit(action, *arguments))
+
+    def wait(self) -> None:
+        """Waits until everything is done; raises what an action raised."""
+        while self._begun:
+            self._begun.pop(0).result()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
 
 
 class Checkpoints:
@@ -58,13 +82,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
-        """Begins to write, on the first process.
-
-        Args:
-          step: number of steps done.
-          state: a copy that training does not change, on a device or on the host.
-          progress: of `progress.Progress.to_json`.
-        """
+        """Begins to write, on the first process, a copy of the state that training does not change."""
         if jax.process_index() == 0:
             self.background.submit(self._write, step, state, progress)
 
@@ -77,12 +95,9 @@ class Checkpoints:
         self._manager.save(step, args=args)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
-        """The newest checkpoint that can be read, or None where there are none at all.
+        """The newest checkpoint that can be read, with the shapes of `like`, or None where there are none at all.
 
         Corrupt ones that are newer are reported and set aside as `corrupt-STEP`.
-
-        Args:
-          like: a state of the same shapes.
 
         Raises:
           UsageError: there are checkpoints and none can be read, or the processes see different ones.
@@ -98,14 +113,19 @@ class Checkpoints:
             )
         corrupt: dict[int, Exception | None] = {}
         for step in reversed(steps):
-            found, fault = self._tried(step, like)
+            found, fault = None, None
+            try:
+                found = self._read(step, like)
+            except Exception as error:  # whatever a corrupt file makes Orbax raise, an earlier checkpoint is the remedy
+                fault = error
             if failing := which(_is_of_the_machine(fault)):
                 raise fault or UsageError(
                     f"Processes {', '.join(map(str, failing))} could not read step {step} of {self._folder}; their "
                     "own messages say why. Start again when they can."
                 )
             if not which(fault is not None):
-                self._set_aside(corrupt)
+                if corrupt:
+                    self._set_aside(corrupt)
                 return found
             corrupt[step] = fault
         if corrupt:
@@ -117,13 +137,6 @@ class Checkpoints:
             )
         return None
 
-    def _tried(self, step: int, like: TrainState) -> tuple[tuple[TrainState, Progress] | None, Exception | None]:
-        try:
-            return self._read(step, like), None
-        # Whatever a corrupt file makes Orbax raise, the checkpoint before it is the remedy.
-        except Exception as error:
-            return None, error
-
     def _set_aside(self, corrupt: Mapping[int, Exception | None]) -> None:
         """Renames checkpoints: what is wrong with them may be elsewhere, so they are kept."""
 
@@ -134,8 +147,6 @@ class Checkpoints:
                     aside.rmtree()
                 (self._folder / str(step)).rename(aside)
 
-        if not corrupt:
-            return
         for step, fault in corrupt.items():
             logging.warning("Checkpoint of step %d is corrupt and is set aside as corrupt-%d: %s", step, step, fault)
         on_first(rename)

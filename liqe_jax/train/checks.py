@@ -14,7 +14,7 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import DISTORTION, SCENE
-from liqe_jax.train.objective import ABOUT, LOSSES
+from liqe_jax.train.losses import ABOUT, LOSSES
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.sources import HeldOut
 
@@ -23,32 +23,34 @@ LABELLED = (SCENE, DISTORTION)
 
 
 def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], validated: HeldOut) -> None:
-    """Refuses losses that do not fit the task set, the data or the settings.
+    """Refuses losses that do not fit the task set, the data or the settings; losses of your own are not checked.
 
-    Losses of your own are not checked.
-
-    Args:
-      config, plan: the run's.
-      sets: those that it trains on.
-      validated: what it is validated with.
-
-    Raises:
-      DataError: an image to train on has no MOS.
-      UsageError: says which loss, and what to do.
+    Raises UsageError, which says which loss and what to do, and DataError if an image to train on has no MOS.
     """
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
     _check_attributes(ready, plan.tasks)
-    if validated and not _has_values(plan.tasks):
+    if validated and not plan.tasks.has_quality:
         raise UsageError(
             f"Validation compares MOS with `quality`; task set {plan.tasks.name!r} has no attribute of that "
             "name with values. Add one, or do without: config.data.validate = ('none',)."
         )
-    split = config.data.split
+    split, learnt = config.data.split, {"quality"}  # what training images have labels of
     for dataset in sets:
-        dataset.check_mos(dataset.indices(split if split in dataset.splits else "all", "train"))
+        indices = dataset.indices(split if split in dataset.splits else "all", "train")
+        dataset.check_mos(indices)
+        if np.asarray(dataset.scenes)[indices].any():
+            learnt.add("scene")
+        if (np.asarray(dataset.distortion)[indices] >= 0).any():
+            learnt.add("distortion")
     counted = [name for name in ready if _counts(name, config, plan)]
-    _check_labels(counted, sets, config.data.split)
+    for name in counted:
+        if ABOUT[name] not in learnt:
+            raise UsageError(
+                f"The loss {name!r} has nothing to learn from: no training image of {', '.join(s.name for s in sets)} "
+                f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
+                "(config.losses), or choose a task set without it (config.tasks)."
+            )
     most = max(count for _, count in config.data.sets)
     if "quality" in counted and most < 2:
         raise UsageError(
@@ -58,11 +60,7 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
 
 
 def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
-    """Refuses factors that no loss, or more than one, could take.
-
-    Raises:
-      UsageError: their number is not that of the losses, or the weighting learns its weights.
-    """
+    """Raises UsageError for factors of losses that are not one for each, or that a learned weighting would replace."""
     factors = tuple(config.loss_weights)
     if factors and plan.weighting.learned:
         raise UsageError(
@@ -81,10 +79,6 @@ def has_known_labels(attribute: Attribute) -> bool:
     return any((attribute.name, attribute.labels) == (known.name, known.labels) for known in LABELLED)
 
 
-def _has_values(tasks: TaskSet) -> bool:
-    return any(attribute.name == "quality" and attribute.values is not None for attribute in tasks.attributes)
-
-
 def _counts(name: str, config: ConfigDict, plan: Plan) -> bool:
     """Whether a loss has any weight."""
     factors = dict(zip(plan.losses, config.loss_weights or [1.0] * len(plan.losses), strict=True))
@@ -101,7 +95,7 @@ def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:
                 f"The loss {name!r} is about {about!r}, and task set {tasks.name!r} has {', '.join(attributes)}. Leave "
                 "it out (config.losses), or choose another task set."
             )
-        if about == "quality" and not _has_values(tasks):
+        if about == "quality" and not tasks.has_quality:
             raise UsageError(
                 f"The loss {name!r} needs the values of the labels of `quality`; task set {tasks.name!r} has none. "
                 "Give the attribute a number for each label."
@@ -112,20 +106,3 @@ def _check_attributes(ready: Sequence[str], tasks: TaskSet) -> None:
                 f"`{about}` of task set {tasks.name!r} has {', '.join(attributes[about].labels)}. Use those labels, or "
                 "give the attribute another name and a loss of your own."
             )
-
-
-def _check_labels(counted: Sequence[str], sets: Sequence[LabelledSet], split: str) -> None:
-    for name in counted:
-        if ABOUT[name] != "quality" and not any(_labelled(one, ABOUT[name], split) for one in sets):
-            raise UsageError(
-                f"The loss {name!r} has nothing to learn from: no training image of {', '.join(s.name for s in sets)} "
-                f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
-                "(config.losses), or choose a task set without it (config.tasks)."
-            )
-
-
-def _labelled(dataset: LabelledSet, about: str, split: str) -> bool:
-    indices = dataset.indices(split if split in dataset.splits else "all", "train")
-    if about == "scene":
-        return bool(np.asarray(dataset.scenes)[indices].any())
-    return bool((np.asarray(dataset.distortion)[indices] >= 0).any())

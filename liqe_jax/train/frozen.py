@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,10 +36,7 @@ _BATCH = 4
 def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> list[np.ndarray]:
     """What the frozen part says of every image of every set: float32 [N, F] each, from files if they are there.
 
-    Args:
-      config: the run's; files go to the folder `features` in `config.data.folder`.
-      start: the model; its encoder has to have a frozen part.
-      sets: data sets of the run.
+    The files are in the folder `features` in `config.data.folder`.
 
     Raises:
       UsageError: the encoder has no frozen part.
@@ -94,13 +92,9 @@ def fitted(
 def on_features(
     config: ConfigDict, encoder: Encoder, params: Params, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
 ) -> list[LabelledSet]:
-    """Sets whose training images are features instead of crops, with noise.
+    """Sets whose training images are features of `pooled_features` instead of crops, with noise.
 
-    Args:
-      config: the run's; `config.data.feature_noise` is the standard deviation of the noise of each number.
-      encoder, params: the model.
-      sets: data sets of the run.
-      pooled: from `pooled_features`.
+    `config.data.feature_noise` is the standard deviation of the noise of each number.
     """
     project = jax.jit(encoder.project)
     return [
@@ -128,14 +122,10 @@ def _pooled(
     )
     rows: list[np.ndarray] = []
     with tqdm(total=len(dataset), unit="image", desc=f"features of {dataset.name}") as bar:
-        batch: list[tuple[int, np.ndarray]] = []
-        for image in images:
-            batch.append(image)
-            if len(batch) == _BATCH:
-                features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
-                rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
-                bar.update(sum(index != PADDING for index, _ in batch))
-                batch = []
+        while batch := list(itertools.islice(images, _BATCH)):
+            features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
+            rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
+            bar.update(len(rows) - bar.n)
     return np.stack(rows)
 
 

@@ -6,8 +6,11 @@ All have to call these functions, in the same order. A run of one process pays n
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -15,6 +18,9 @@ from jax.experimental import multihost_utils
 from jaxtyping import Int
 
 from liqe_jax.errors import UsageError
+
+# Seconds between two exchanges of the processes; a preempted TPU VM has 30 from SIGTERM on.
+EXCHANGE_SECONDS = 5.0
 
 
 def from_first(value: Any) -> Any:
@@ -31,8 +37,7 @@ def from_first(value: Any) -> Any:
 def on_first(action: Callable[[], Any]) -> Any:
     """Does something on the first process alone; its result, as `from_first` gives it, on all.
 
-    Raises:
-      UsageError: on the others, where the action failed; the first process raises what the action raised.
+    Where the action fails, the first process raises what it raised, and the others UsageError.
     """
     result, failure = None, None
     if jax.process_index() == 0:
@@ -58,3 +63,39 @@ def which(flag: bool) -> list[int]:
     if jax.process_count() == 1:
         return [0] if flag else []
     return np.flatnonzero(from_all([int(flag)])).tolist()
+
+
+class Stop:
+    """Notes SIGTERM while it is entered, as before a machine is taken away; all processes stop after the same step."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+        self._exchanged = self._next = 0
+        self._at = 0.0
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+
+    def everywhere(self, step: int) -> bool:
+        """Whether any process was asked to stop, as far as is known; every process calls this after each step.
+
+        Several processes exchange it every few seconds: after as many steps as the first process says.
+        """
+        if jax.process_count() == 1:
+            return self._asked
+        if step < self._next:
+            return False
+        now = time.monotonic()
+        pace = (step - self._exchanged) / (now - self._at) if self._exchanged else 0.0
+        self._exchanged, self._at = step, now
+        answers = from_all([int(self._asked), min(int(pace * EXCHANGE_SECONDS), 10_000)])
+        self._next = step + max(int(answers[0, 1]), 1)
+        return bool(answers[:, 0].any())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,42 +21,32 @@ from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
-from liqe_jax.train.best import export_folder, export_last, lost
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
-from liqe_jax.train.hosts import on_first
-from liqe_jax.train.logs import Clock, Logs
-from liqe_jax.train.mapped import Mapped, first_copy, spread
-from liqe_jax.train.memory import compiled_ahead
-from liqe_jax.train.objective import Labels, Loss
-from liqe_jax.train.plan import Plan
-from liqe_jax.train.progress import Progress
-from liqe_jax.train.report import NotFinite, Report
+from liqe_jax.train.hosts import Stop, on_first
+from liqe_jax.train.losses import Labels, Loss
+from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
+from liqe_jax.train.plan import Plan, nested
+from liqe_jax.train.report import Logs, NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.settings import check_config
-from liqe_jax.train.signals import Stop
 from liqe_jax.train.sources import check_split, held_out, training_sets
 from liqe_jax.train.start import as_checkpoint, make_plan, starting_checkpoint
 from liqe_jax.train.step import Batch, TrainState, exported_params, initial_state
-from liqe_jax.train.tree import nested
-from liqe_jax.train.upkeep import Upkeep
-from liqe_jax.train.validate import Validation
+from liqe_jax.train.validate import Upkeep, Validation, export_folder, export_last, lost
 from liqe_jax.train.workdir import check_workdir
 from liqe_jax.weights.checkpoint import Checkpoint
 
 
 def train_and_evaluate(
-    config: ConfigDict,
-    workdir: str,
-    losses: dict[str, Loss] | None = None,
-    sets: Sequence[LabelledSet] | None = None,
+    config: ConfigDict, workdir: str, losses: dict[str, Loss] | None = None, sets: Sequence[LabelledSet] | None = None
 ) -> dict[str, float]:
     """Trains, or goes on where an interrupted run in the same folder stopped.
 
     Args:
       config: see `settings.default_config`.
-      workdir: local folder or gs:// for checkpoints and logs; exported models are local (`best.export_folder`).
+      workdir: local folder or gs:// for checkpoints and logs; exported models are local (`validate.export_folder`).
       losses: functions of your own, by name; default those that the configuration names.
       sets: data sets in memory, in place of prepared ones in `config.data.folder`; names in `config` refer to them.
 
@@ -115,11 +106,22 @@ def _run(
         def export(state: TrainState, step: int) -> Checkpoint:
             return as_checkpoint(config, plan, origin, trained_on, exported_params(state), step)
 
-        background = checkpoints.background
-        validation = Validation(config, plan, origin, devices, held, folder, logs, background, export)
         del start
+        validation = Validation(config, plan, origin, devices, held, folder, logs, checkpoints.background, export)
         upkeep = Upkeep(validation, checkpoints, progress)
-        batches = _batches(config, plan, trained_on, progress.step)
+        batches = training_batches(
+            trained_on,
+            [count for _, count in config.data.sets],
+            session=config.data.split,
+            seed=config.seed,
+            start_step=progress.step,
+            steps=config.epochs * config.steps_per_epoch - progress.step,
+            crops=config.data.crops,
+            image_size=plan.encoder.image_size,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+            workers=config.data.workers,
+        )
         mapped = Mapped(devices, config.mapping)
         state, rows = mapped.replicate(state), mapped.place(rows)
         finished = _train(config, plan, mapped, rows, batches, state, progress, logs, upkeep)
@@ -158,7 +160,7 @@ def _train(
     """
     number, steps, stopping = progress.step, config.epochs * config.steps_per_epoch, False
     rate_of, stop = find_schedule(config), Stop()
-    report = Report(config, progress, Clock(number, steps, sum(count for _, count in config.data.sets)), logs)
+    report = Report(config, progress, logs)
     if number:
         logs.say(f"Going on after step {number} of {steps}.")
     step, copy, weights = None, None, _epoch_weights(config, plan, progress)
@@ -201,15 +203,12 @@ def _train(
 
 def _placed(batches: Iterator[TrainingBatch], config: ConfigDict, mapped: Mapped) -> Iterator[tuple[list[str], Batch]]:
     """Names of the images and what is on the devices, one batch ahead: it travels while a step runs."""
-    ahead = None
-    for batch in batches:
-        labelled = spread(_labelled(batch, config.data.weights), len(mapped.devices))
-        placed = batch.names, mapped.place(labelled)
-        if ahead is not None:
-            yield ahead
-        ahead = placed
-    if ahead is not None:
-        yield ahead
+
+    def place(batch: TrainingBatch) -> tuple[list[str], Batch]:
+        return batch.names, mapped.place(spread(_labelled(batch, config.data.weights), len(mapped.devices)))
+
+    # `pairwise` takes the next batch before it gives this one.
+    return (this for this, _ in itertools.pairwise(itertools.chain(map(place, batches), [None])) if this is not None)
 
 
 def _restored(
@@ -219,29 +218,13 @@ def _restored(
     state = jax.device_get(initial_state(start.params, plan))
     found = checkpoints.restore(state)
     if found is None:
-        return state, Progress(tuple(plan.losses)), []
-    state, progress = found[0], Progress.from_json(found[1])
+        return state, Progress(list(plan.losses)), []
+    state, progress = found[0], Progress(**found[1])
     notes = []
     for name in on_first(lambda: lost(folder, progress.best)):  # else no later model would be good enough
         value = progress.best.pop(name)
         notes.append(f"The best model by {name} so far ({value:.4f}), {folder}/best_{name}, is gone.")
     return state, progress, notes
-
-
-def _batches(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], step: int) -> Iterator[TrainingBatch]:
-    return training_batches(
-        sets,
-        [count for _, count in config.data.sets],
-        session=config.data.split,
-        seed=config.seed,
-        start_step=step,
-        steps=config.epochs * config.steps_per_epoch - step,
-        crops=config.data.crops,
-        image_size=plan.encoder.image_size,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        workers=config.data.workers,
-    )
 
 
 def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.ndarray:

@@ -1,17 +1,27 @@
-"""LIQE's three losses: fidelity between probabilities, for pairs, labels and sets of labels.
+"""The losses, and how they are named: functions of predictions and labels.
 
-Fidelity of Bernoulli distributions p and g is sqrt(p g) + sqrt((1 - p)(1 - g)); the loss is one
-minus it (Tsai et al., SIGIR 2007, for ranking; zwx8981/LIQE, MNL_Loss.py). Letters: N images
-of a batch, S scenes, T distortions.
+LIQE's three are fidelity between probabilities, for pairs, labels and sets of labels. Fidelity of Bernoulli
+distributions p and g is sqrt(p g) + sqrt((1 - p)(1 - g)); the loss is one minus it (Tsai et al., SIGIR 2007, for
+ranking; zwx8981/LIQE, MNL_Loss.py). To train for something else, name a function of your own in `config.losses` by its
+import path, or pass it to `train_and_evaluate`. Letters: N images of a batch, S scenes, T distortions.
 """
 
 from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.products import AnyArray
+from liqe_jax.errors import UsageError
+from liqe_jax.imports import find_object, is_import_path
+from liqe_jax.model.head import Prediction
+from liqe_jax.tasks import TaskSet
 
 # Under every root, where the derivative would otherwise be infinite (MNL_Loss.py:7).
 EPSILON = 1e-8
@@ -31,10 +41,9 @@ def pairwise_fidelity_loss(
 ) -> Float[Array, ""]:
     """How often predicted and true order disagree, within each data set, averaged over the sets.
 
-    For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better
-    one, and g is 1, 1/2 or 0 by the order of their MOS. Every data set counts alike,
-    however many pairs it has. A set with fewer than two images has no pairs and is left out; the
-    reference gets NaN there (MNL_Loss.py:137-159).
+    For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better one, and g is
+    1, 1/2 or 0 by the order of their MOS. Every data set counts alike, however many pairs it has. A set with fewer than
+    two images has no pairs and is left out; the reference gets NaN there (MNL_Loss.py:137-159).
 
     Args:
       quality: predictions, on any common scale.
@@ -109,3 +118,80 @@ def mos_squared_loss(
     """
     squares = jnp.square(jnp.asarray(quality) - mos)
     return squares.mean() if weight is None else (squares * weight).sum() / jnp.maximum(jnp.sum(weight), EPSILON)
+
+
+class Labels(NamedTuple):
+    """What is known of N images; a pytree.
+
+    Attributes:
+      mos: opinion scores, higher is better, each data set on its own scale.
+      group: the data set of each image; pairs are formed within one only.
+      distortion: one-hot over the categories; all zero where unknown.
+      scenes: 1 for every scene that the photograph has; all zero where unknown.
+      weight: of each image in the losses, the same for all images of a data set; None: 1 for all.
+    """
+
+    mos: Float[AnyArray, " N"]
+    group: Int[AnyArray, " N"]
+    distortion: Float[AnyArray, "N T"]
+    scenes: Float[AnyArray, "N S"]
+    weight: Float[AnyArray, " N"] | None = None
+
+
+# (prediction, labels, number of data sets) -> loss
+Loss = Callable[[Prediction, Labels, int], Float[Array, ""]]
+
+# LIQE's three (the paper's equations 5 to 9), and one that ties the score to its scale.
+LOSSES: Mapping[str, Loss] = MappingProxyType(
+    {
+        "quality": lambda p, y, groups: pairwise_fidelity_loss(
+            p.values["quality"], y.mos, y.group, groups, weight=y.weight
+        ),
+        "scene": lambda p, y, _: scene_fidelity_loss(p.marginals["scene"], y.scenes, y.weight),
+        "distortion": lambda p, y, _: distortion_fidelity_loss(p.marginals["distortion"], y.distortion, y.weight),
+        "mos": lambda p, y, _: mos_squared_loss(p.values["quality"], y.mos, y.weight),
+    }
+)
+
+# The attribute that each is about.
+ABOUT: Mapping[str, str] = MappingProxyType({**{name: name for name in LOSSES}, "mos": "quality"})
+
+
+def losses_of(tasks: TaskSet) -> dict[str, Loss]:
+    """LIQE's loss for each attribute of a task set, in its order; raises UsageError where LIQE has none."""
+    names = [attribute.name for attribute in tasks.attributes]
+    unknown = [name for name in names if name not in ("quality", "scene", "distortion")]
+    if unknown:
+        raise UsageError(
+            f"LIQE has no loss for {', '.join(unknown)}. Name losses of your own in config.losses: functions of "
+            "(Prediction, Labels, number of data sets), as module:function."
+        )
+    return {name: LOSSES[name] for name in names}
+
+
+def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
+    """The losses with these names; without names, those of the task set.
+
+    Args:
+      names: keys of `LOSSES`, or import paths of functions of (Prediction, Labels, number of data sets).
+      tasks: what is predicted.
+
+    Raises:
+      UsageError: no such loss, one about an attribute that the task set lacks, or a function of other arguments.
+    """
+    if not names:
+        return losses_of(tasks)
+    attributes = {attribute.name for attribute in tasks.attributes}
+    known = {name: loss for name, loss in LOSSES.items() if ABOUT[name] in attributes}
+    own = "a function of (prediction, labels, number of data sets) that returns a scalar"
+    losses: dict[str, Loss] = {}
+    for name in names:
+        loss = losses[name.rpartition(":")[2]] = find_object(name, "config.losses", known, own)
+        if is_import_path(name):
+            try:
+                inspect.signature(loss).bind(None, None, 1)
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"config.losses: {name} must be {own} ({error}).") from error
+    if len(losses) != len(names):
+        raise UsageError(f"Losses need different names; config.losses is {tuple(names)}.")
+    return losses

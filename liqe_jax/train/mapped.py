@@ -1,8 +1,11 @@
-"""The step on several devices. Everything that knows the device axis is here; D is the number of local devices."""
+"""The step on several devices, and its memory. Only this file knows the device axis; D is the number of devices."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,16 +21,18 @@ from liqe_jax.train.step import Metrics, TrainState, train_step
 
 DEVICES = "devices"  # name of the mapped axis
 
+# mallopt's M_MMAP_THRESHOLD (malloc.h), and a size that is larger than what Python allocates and smaller
+# than a layer's activations.
+M_MMAP_THRESHOLD = -3
+THRESHOLD_BYTES = 4 << 20
+
 
 class Mapped:
     """The step on all devices of all processes, and the arrays that it takes: one slice of their first axis a device.
 
-    With "pmap" the arrays of a process are its own D slices; with "shard_map" they are global, so that several
-    processes need not wrap and unwrap every array in every step.
-
-    Args:
-      devices: local ones to use; several processes use all of theirs.
-      mapping: "pmap" or "shard_map"; both compile to the same program.
+    With the mapping "pmap" the arrays of a process are its own D slices; with "shard_map", which compiles to the same
+    program, they are global, so that several processes need not wrap and unwrap every array in every step. Several
+    processes use all of their devices.
     """
 
     def __init__(self, devices: list[jax.Device], mapping: str = "pmap"):
@@ -96,8 +101,7 @@ def fetched(tree: Any) -> Any:
 def spread(tree: Any, devices: int) -> Any:
     """A batch or rows of prompts, divided among devices: arrays [N, ...] become [devices, N / devices, ...].
 
-    Raises:
-      UsageError: they do not divide among the devices.
+    Raises UsageError if they do not divide.
     """
     for count in {len(leaf) for leaf in jax.tree.leaves(tree)}:
         if count % devices:
@@ -106,3 +110,33 @@ def spread(tree: Any, devices: int) -> Any:
                 "config.data.sets, or use fewer devices (config.devices)."
             )
     return jax.tree.map(lambda array: array.reshape(devices, -1, *array.shape[1:]), tree)
+
+
+def return_freed_memory() -> bool:
+    """Makes glibc give arrays back to the system when they are freed; true if that was possible.
+
+    Left alone, it keeps blocks of up to 32 MB in its heap, where they cannot be joined: a step of a
+    ViT-B/32 with 4 x 3 crops then takes 7.1 GB instead of 5.3. For whole processes (`train.py`), since
+    it changes how everything in the process allocates.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, THRESHOLD_BYTES))
+
+
+def compiled_ahead(step: Any, *arguments: Any) -> Callable[..., Any]:
+    """A pmapped step compiled for such arguments; what compiling took goes back to the system before it runs.
+
+    That is 0.6 GB for a ViT-B/32, and as much again of what the state was made of. With several processes the
+    step stays as it is: its arguments are then this host's share only.
+    """
+    if jax.process_count() > 1:
+        return step
+    compiled = step.lower(*arguments).compile()
+    gc.collect()  # JAX keeps what a pmapped function was given in cycles
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim:
+            trim(0)
+    return compiled

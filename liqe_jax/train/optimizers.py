@@ -5,6 +5,7 @@ An `Optimizer` is one object: what it remembers, and how it moves parameters. `c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
-from liqe_jax.train.tree import Flat
+from liqe_jax.imports import find_object, try_object
 
+Flat = dict[str, Any]  # name of a parameter, joined with slashes -> array
 OptState = Any
 
 # (trained parameters, optimizer state, gradients, learning rate, whether the step is taken) -> the first two
@@ -26,11 +27,9 @@ Step = Callable[[Flat, OptState, Flat, Float[Array, ""], Bool[Array, ""]], tuple
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions.
+    """A pair of pure functions: the state of trained parameters, and a step.
 
-    Attributes:
-      init: trained parameters -> optimizer state.
-      step: one step; where it is not taken, both are returned as they were.
+    A step that is not taken returns both as they were.
     """
 
     init: Callable[[Flat], OptState]
@@ -88,12 +87,9 @@ def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: f
 def _adamw(settings: ConfigDict) -> Optimizer:
     options = {"b1": settings.betas[0], "b2": settings.betas[1], "eps": settings.epsilon}
     # Vectors, such as biases and the scales of normalisations, do not decay.
-    options |= {"weight_decay": settings.weight_decay, "mask": _matrices}
+    mask = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+    options |= {"weight_decay": settings.weight_decay, "mask": mask}
     return from_optax(lambda rate: optax.adamw(rate, **options), settings.clip_norm)
-
-
-def _matrices(params: Flat) -> dict[str, bool]:
-    return {name: leaf.ndim > 1 for name, leaf in params.items()}
 
 
 def _lion(settings: ConfigDict) -> Optimizer:
@@ -116,36 +112,24 @@ OPTIMIZERS: Mapping[str, Callable[[ConfigDict], Optimizer]] = MappingProxyType(
 def find_optimizer(settings: ConfigDict) -> Optimizer:
     """The optimizer that `config.optimizer` names.
 
-    Args:
-      settings: `config.optimizer`. `name` is a key of `OPTIMIZERS`, or the import path of a function that takes the
-        learning rate and returns an optax transformation.
+    `name` is a key of `OPTIMIZERS`, or the import path of a function that takes the learning rate and returns an optax
+    transformation.
 
     Raises:
       UsageError: there is no such optimizer, the function does not return one, or it keeps a random key.
     """
-    name = settings.name
-    if name in OPTIMIZERS:
-        return OPTIMIZERS[name](settings)
-    if not is_import_path(name):
-        raise UsageError(
-            f"config.optimizer.name must be one of {', '.join(OPTIMIZERS)}, or module:function for a function of the "
-            f"learning rate that returns an optax transformation; got {name!r}."
-        )
-    make = load_object(name, "config.optimizer.name")
-    try:
-        made = make(1e-3)
-    except Exception as error:  # whatever the user's function raises
-        raise UsageError(
-            f"config.optimizer.name: {name} failed for a learning rate of 0.001 ({type(error).__name__}: {error}). It "
-            "must take the learning rate as its only argument."
-        ) from error
+    own = "a function of the learning rate alone that returns an optax transformation"
+    make = find_object(settings.name, "config.optimizer.name", OPTIMIZERS, own)
+    if settings.name in OPTIMIZERS:
+        return make(settings)
+    what = f"config.optimizer.name: {settings.name}"
+    made = try_object(lambda: make(1e-3), what, "a learning rate of 0.001", own)
     if not (hasattr(made, "init") and hasattr(made, "update")):
-        raise UsageError(f"config.optimizer.name: {name} must return an optax transformation; got {made!r:.200}.")
+        raise UsageError(f"{what} must return an optax transformation; got {made!r:.200}.")
     leaves = jax.tree.leaves(made.init({"kernel": jnp.zeros((1, 1))}))
     if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
         raise UsageError(
-            f"config.optimizer.name: {name} has a random key in its state, which checkpoints cannot hold. Keep "
-            "jax.random.key_data(key) instead."
+            f"{what} has a random key in its state, which checkpoints cannot hold. Keep jax.random.key_data(key)."
         )
     return from_optax(make, settings.clip_norm)
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Int
 
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
-from liqe_jax.train.objective import Loss
-from liqe_jax.train.optimizers import Optimizer
-from liqe_jax.train.tree import matches
+from liqe_jax.train.losses import Loss
+from liqe_jax.train.optimizers import Flat, Optimizer
 from liqe_jax.train.weighting import EQUAL, Weighting
 
 
@@ -63,3 +64,13 @@ class Plan:
         """Whether a step changes the parameter."""
         fixed = matches(name, (*self.encoder.frozen, *self.freeze))
         return not fixed and (not self.train_only or matches(name, self.train_only))
+
+
+def nested(flat: Flat) -> dict[str, Any]:
+    """The nested dictionary that encoders take."""
+    return unflatten_dict(flat, sep="/")
+
+
+def matches(name: str, prefixes: Sequence[str]) -> bool:
+    """Whether a parameter is one of these, or lies below one of them."""
+    return any(name == prefix or name.startswith(f"{prefix}/") for prefix in prefixes)

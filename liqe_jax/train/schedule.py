@@ -11,7 +11,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object, try_object
 
 # train_unique_clip_weight.py:652: CosineAnnealingLR with T_max 5, for 80 epochs.
 T_MAX = 5
@@ -23,11 +23,9 @@ TEMPERATURE = 2.0
 def reference_learning_rate(epoch: int, initial: float = 5e-6, t_max: int = T_MAX) -> float:
     """The learning rate of an epoch, as the reference trained.
 
-    Its cosine rises again after `t_max` epochs instead of starting over, and an epoch whose rate
-    would be zero is skipped (train_unique_clip_weight.py:180), so the period is 2 t_max - 1.
-
-    Raises:
-      UsageError: a negative epoch or a period without length.
+    Its cosine rises again after `t_max` epochs instead of starting over, and an epoch whose rate would be zero is
+    skipped (train_unique_clip_weight.py:180), so the period is 2 t_max - 1. Raises UsageError for a negative epoch or a
+    period without length.
     """
     if epoch < 0 or t_max < 1:
         raise UsageError(f"epoch must be at least 0 and t_max at least 1; got {epoch} and {t_max}.")
@@ -69,8 +67,7 @@ def dynamic_weights(
 def cosine_learning_rate(step: int, steps: int, initial: float, warmup_steps: int = 0) -> float:
     """One clean half cosine from `initial` to zero over `steps`, after a linear rise.
 
-    Raises:
-      UsageError: the rise is not shorter than the whole.
+    Raises UsageError if the rise is not shorter than the whole.
     """
     if not 0 <= warmup_steps < steps:
         raise UsageError(f"warmup_steps must lie between 0 and the {steps} steps of the run; got {warmup_steps}.")
@@ -103,25 +100,14 @@ SCHEDULES: Mapping[str, Callable[[ConfigDict], Schedule]] = MappingProxyType(
 def find_schedule(config: ConfigDict) -> Schedule:
     """The schedule that `config.optimizer.schedule` names: a key of `SCHEDULES`, or a function of the step.
 
-    Raises:
-      UsageError: there is no such schedule, or the function returns no learning rate.
+    Raises UsageError if there is no such schedule, or the function returns no learning rate.
     """
-    name = config.optimizer.schedule
+    name, own = config.optimizer.schedule, "a function of the step alone that returns the learning rate"
+    schedule = find_object(name, "config.optimizer.schedule", SCHEDULES, own)
     if name in SCHEDULES:
-        return SCHEDULES[name](config)
-    if not is_import_path(name):
-        raise UsageError(
-            f"config.optimizer.schedule must be one of {', '.join(SCHEDULES)}, or module:function for a function of "
-            f"the step; got {name!r}."
-        )
-    schedule = load_object(name, "config.optimizer.schedule")
-    try:
-        rate = float(schedule(0))
-    except Exception as error:  # whatever the user's function raises
-        raise UsageError(
-            f"config.optimizer.schedule: {name} failed for step 0 ({type(error).__name__}: {error}). It must take the "
-            "step as its only argument and return the learning rate."
-        ) from error
+        return schedule(config)
+    what = f"config.optimizer.schedule: {name}"
+    rate = try_object(lambda: float(schedule(0)), what, "step 0", own)
     if not (math.isfinite(rate) and rate >= 0):
-        raise UsageError(f"config.optimizer.schedule: {name} must return a rate of at least 0; got {rate} for step 0.")
+        raise UsageError(f"{what} must return a rate of at least 0; got {rate} for step 0.")
     return schedule

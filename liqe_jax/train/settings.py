@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from types import MappingProxyType
-
 from ml_collections import ConfigDict
 
 from liqe_jax.errors import UsageError
@@ -13,32 +10,20 @@ from liqe_jax.images.preprocess import CROP_COUNT, PRESETS
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
 LIQE_SETS = (("LIVE", 4), ("CSIQ", 4), ("BID", 4), ("CLIVE", 4), ("KonIQ-10k", 16), ("KADID-10k", 16))
 
-
-# The lowest value of each setting. 0 stands for "none" or "all" where it is allowed.
-LOWEST = MappingProxyType(
-    {
-        "seed": 0,
-        "epochs": 1,
-        "steps_per_epoch": 1,
-        "micro_batches": 1,
-        "validate_every_epochs": 1,
-        "validation_batch": 1,
-        "validation_crops": 1,
-        "log_every_steps": 1,
-        "devices": 0,
-        "checkpoint.every_steps": 1,
-        "checkpoint.keep": 1,
-        "data.crops": 1,
-        "data.workers": 0,
-        "data.feature_noise": 0,
-        "optimizer.learning_rate": 0,
-        "optimizer.warmup_steps": 0,
-        "optimizer.weight_decay": 0,
-        "optimizer.epsilon": 0,
-        "optimizer.clip_norm": 0,
-        "optimizer.momentum": 0,
-        "ema_decay": 0,
-    }
+# Settings whose lowest value is 1; other numbers are at least 0, which stands for "none" or "all" where there is that.
+FROM_1 = frozenset(
+    (
+        "epochs",
+        "steps_per_epoch",
+        "micro_batches",
+        "validate_every_epochs",
+        "validation_batch",
+        "validation_crops",
+        "log_every_steps",
+        "checkpoint.every_steps",
+        "checkpoint.keep",
+        "data.crops",
+    )
 )
 
 
@@ -63,7 +48,7 @@ def default_config() -> ConfigDict:
             "image_weights": "",  # of a random start: a file with a pretrained image encoder alone
             "tasks": "joint",  # quality_scene, quality_distortion, quality, module:name; "" takes those of `init`
             "loss_weights": (),  # factors of the losses, in their order; (): 1
-            "losses": (),  # names from train.objective.LOSSES, or module:function; () takes LIQE's for the task set
+            "losses": (),  # names from train.losses.LOSSES, or module:function; () takes LIQE's for the task set
             "data": {
                 "folder": "data",  # as given to `liqe data prepare --data-dir`
                 "sets": LIQE_SETS,  # (name, images per step)
@@ -113,23 +98,15 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses settings out of range, and keys that are not known.
-
-    Raises:
-      UsageError: names the key, what it may be and what it was.
-    """
+    """Raises UsageError for settings out of range and unknown keys: the key, what it may be and what it was."""
     known = default_config()
-    _check_keys(config, known, "")
+    _check(config, known, "")
     choices = {"on_nan": ("stop", "skip"), "dtype": ("float32", "bfloat16"), "preprocess": ("", *PRESETS)}
-    choices["mapping"] = ("pmap", "shard_map")
+    choices |= {"mapping": ("pmap", "shard_map")}
     for key, values in choices.items():
         if config[key] not in values:
             named = ", ".join(value or '""' for value in values)
             raise UsageError(f"config.{key} must be one of {named}; got {config[key]!r}.")
-    for key, lowest in LOWEST.items():
-        value = functools.reduce(lambda group, name: group[name], key.split("."), config)
-        if not value >= lowest:
-            raise UsageError(f"config.{key} must be at least {lowest}; got {value}.")
     if not config.temperature > 0:
         raise UsageError(f"config.temperature must be above 0; got {config.temperature}.")
     if config.data.weights and len(config.data.weights) != len(config.data.sets):
@@ -144,7 +121,7 @@ def check_config(config: ConfigDict) -> None:
             raise UsageError(f"config.data.sets holds pairs (name, images per step); got {entry!r}.")
 
 
-def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
+def _check(config: ConfigDict, known: ConfigDict, path: str) -> None:
     unknown = [f"{path}{key}" for key in config if key not in known]
     missing = [f"{path}{key}" for key in known if key not in config]
     if unknown or missing:
@@ -153,9 +130,10 @@ def _check_keys(config: ConfigDict, known: ConfigDict, path: str) -> None:
             "liqe_jax.train.settings.default_config() and change its values."
         )
     for key, value in known.items():
-        if isinstance(value, ConfigDict):
-            if key == "architecture":  # the encoder checks it
-                continue
+        if isinstance(value, ConfigDict) and key != "architecture":  # which the encoder checks
             if not isinstance(config[key], ConfigDict):
                 raise UsageError(f"config.{path}{key} must be a group of settings; got {config[key]!r}.")
-            _check_keys(config[key], value, f"{path}{key}.")
+            _check(config[key], value, f"{path}{key}.")
+        lowest = int(f"{path}{key}" in FROM_1)
+        if isinstance(value, (int, float)) and not config[key] >= lowest:
+            raise UsageError(f"config.{path}{key} must be at least {lowest}; got {config[key]}.")

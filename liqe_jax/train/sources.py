@@ -23,13 +23,8 @@ HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 def training_sets(config: ConfigDict, sets: Sequence[LabelledSet] | None = None) -> list[LabelledSet]:
     """The sets that a run trains on, in the order of `config.data.sets`.
 
-    Args:
-      config: the run's.
-      sets: data sets in memory; None reads prepared ones.
-
-    Raises:
-      DataError: a set is unknown or was not prepared.
-      UsageError: a name is not among `sets`.
+    They are found among `sets`, data sets in memory, or prepared ones are read. Raises DataError if a set is unknown or
+    was not prepared, UsageError if a name is not among `sets`.
     """
     found = _named([name for name, _ in config.data.sets], config, sets)
     if not config.data.mos_scale:
@@ -59,8 +54,7 @@ def _named(names: Sequence[str], config: ConfigDict, sets: Sequence[LabelledSet]
 def check_split(sets: Sequence[LabelledSet], split: str) -> list[str]:
     """A sentence about each set that is used whole because it lacks the split.
 
-    Raises:
-      UsageError: every set lacks it and some have others: a misspelt name would train on test images.
+    Raises UsageError if every set lacks it and some have others: a misspelt name would train on test images.
     """
     whole = [dataset for dataset in sets if split not in dataset.splits]
     if split == "all":
@@ -82,17 +76,10 @@ def held_out(
     part: str,
     sets: Sequence[LabelledSet] | None = None,
 ) -> HeldOut:
-    """The images that the model is evaluated with: sets with the positions of that part.
+    """The images that the model is evaluated with: sets with the positions of the part "val" or "test" of the split.
 
-    A set without the split is a test set as a whole, unless it is trained on. What has no image in
-    the part is left out.
-
-    Args:
-      names: of sets, `NONE`, or () for the sets of the run.
-      trained: the sets of the run.
-      config: the run's; its split is `config.data.split`.
-      part: "val" or "test".
-      sets: data sets in memory; None reads prepared ones.
+    A set without the split is a test set as a whole, unless it is trained on. What has no image in the part is left
+    out. `names` are those of sets, `NONE`, or () for the sets `trained` on; `sets` are as of `training_sets`.
 
     Raises:
       DataError: a set is unknown or was not prepared, or an image of the part has no MOS.

@@ -20,11 +20,10 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import Tokenizer
+from liqe_jax.train.losses import Loss, named_losses
 from liqe_jax.train.mapped import spread
-from liqe_jax.train.objective import Loss, named_losses
-from liqe_jax.train.optimizers import find_optimizer
+from liqe_jax.train.optimizers import Flat, find_optimizer
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
 from liqe_jax.weights.files import check_stated
@@ -37,11 +36,8 @@ from liqe_jax.weights.read import read_arrays, stated_type
 def starting_checkpoint(config: ConfigDict) -> Checkpoint:
     """The weights that `config.init` names, or random ones of `config.encoder`.
 
-    An encoder of the user's own that has `from_encoder` can start from a model of another encoder.
-
-    Raises:
-      ModelError: they cannot be found or read.
-      UsageError: there is no such encoder, or `config.architecture` does not fit it.
+    An encoder of the user's own that has `from_encoder` can start from a model of another encoder. Raises ModelError if
+    weights cannot be found or read, UsageError if there is no such encoder or `config.architecture` does not fit it.
     """
     if config.init != "random":
         return _opened(config)
@@ -62,11 +58,7 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
 
 
 def _opened(config: ConfigDict) -> Checkpoint:
-    """The model in `config.init`, as one of `config.encoder` where that is the user's own.
-
-    Raises:
-      ModelError: the model cannot be read, or is of an encoder that the user's cannot start from.
-    """
+    """The model in `config.init`, as one of `config.encoder` where that is the user's own."""
     if ":" not in config.encoder:
         return open_checkpoint(config.init)
     own = encoder_class(config.encoder)
@@ -85,11 +77,7 @@ def _opened(config: ConfigDict) -> Checkpoint:
 
 
 def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:
-    """Pretrained arrays for an image encoder, from a file of that part alone.
-
-    Raises:
-      ModelError: the file cannot be read, is altered, or holds another network.
-    """
+    """Pretrained arrays for an image encoder, from a file of that part alone."""
     state = read_arrays(path)
     check_stated(path)
     layout = next((name for name, table in encoder.layouts.items() if table.signature in state), None)
@@ -108,37 +96,26 @@ def small_tokenizer(tasks: TaskSet) -> Tokenizer:
     A model that starts from nothing has no use for 49,408 words, which would be most of its size.
     """
     full = Tokenizer.default()
-    used = set(np.unique(full(tasks.prompts)).tolist())
-    merges: list[str] = []
-    vocab = {token: number for token, number in full.vocab.items() if number < 512 or number >= len(full.vocab) - 2}
-    parts = {merge.replace(" ", ""): merge for merge in reversed(full.merges)}
-
-    def need(token: str) -> None:
-        if token in parts and parts[token] not in merges:
-            merges.append(parts[token])
-            for part in parts[token].split(" "):
-                need(part)
-
-    names = {number: token for token, number in full.vocab.items()}
-    for number in sorted(used):
-        need(names[number])
-    rank = {merge: position for position, merge in enumerate(full.merges)}
-    merges.sort(key=rank.__getitem__)
-    kept = [*sorted(vocab, key=vocab.__getitem__)[:-2], *(merge.replace(" ", "") for merge in merges)]
-    kept += sorted(vocab, key=vocab.__getitem__)[-2:]
+    tokens = sorted(full.vocab, key=full.vocab.__getitem__)
+    merge_of = {merge.replace(" ", ""): merge for merge in reversed(full.merges)}
+    needed: set[str] = set()
+    waiting = [tokens[number] for number in np.unique(full(tasks.prompts))]
+    while waiting:
+        merge = merge_of.get(waiting.pop())
+        if merge is not None and merge not in needed:
+            needed.add(merge)
+            waiting += merge.split(" ")
+    merges = [merge for merge in full.merges if merge in needed]
+    kept = [*tokens[:512], *(merge.replace(" ", "") for merge in merges), *tokens[-2:]]
     return Tokenizer({token: number for number, token in enumerate(dict.fromkeys(kept))}, merges)
 
 
 def make_plan(
     config: ConfigDict, checkpoint: Checkpoint, devices: int, losses: dict[str, Loss] | None = None
 ) -> tuple[Plan, Any]:
-    """The plan of the steps and this process's rows of prompts, one group per local device.
+    """The plan of the steps and this process's rows of prompts, one group for each of its `devices` local devices.
 
-    Args:
-      config: the run's.
-      checkpoint: what it starts from.
-      devices: local devices of this process.
-      losses: functions of your own, by name; default those that `config.losses` names.
+    `losses` are functions of your own, by name, in place of those that `config.losses` names.
 
     Raises:
       UsageError: unknown losses, optimizer, weighting or tasks; prompts that the text encoder cannot take.
@@ -171,12 +148,7 @@ def as_checkpoint(
 ) -> Checkpoint:
     """The model that a run has after some steps, with its provenance; text features are to be computed again.
 
-    Args:
-      config, plan: of the run.
-      start: what it started from; its parameters are not used.
-      sets: those that it trains on.
-      params: flat, on the host.
-      step: steps done.
+    Of `start`, what the run started from, the parameters are not used; `params` are flat and on the host.
     """
     split = config.data.split
     named = f"session {split}" if split.isdigit() else split

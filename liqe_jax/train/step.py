@@ -1,12 +1,11 @@
 """One training step, as one pure function that every device runs.
 
-The losses couple all images of a batch, and all images with all prompts. So a step has three
-parts: every device encodes its share of the images and of the prompts' rows; the features are
-gathered, and each device computes the same losses on all of them, with their gradients with
-respect to the features; every device carries its share of those back through the towers, and the
-parameters' gradients are summed. No device repeats another's work, but for the head, which is
-small. Since towers meet losses only in the features, a share can also be cut into micro-batches
-that are encoded twice, once for the losses and once for the gradients, and the result is the same.
+The losses couple all images of a batch, and all images with all prompts. So a step has three parts: every device
+encodes its share of the images and of the prompts' rows; the features are gathered, and each device computes the same
+losses on all of them, with their gradients with respect to the features; every device carries its share of those back
+through the towers, and the parameters' gradients are summed. No device repeats another's work, but for the head, which
+is small. Since towers meet losses only in the features, a share can also be cut into micro-batches that are encoded
+twice, once for the losses and once for the gradients, and the result is the same.
 
 Letters: N images of the whole batch, n of one device, P crops, B rows of prompts, R prompts of a row, D length of a
 feature, M losses.
@@ -28,20 +27,14 @@ from liqe_jax.encoders.base import Params
 from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.model.predict import predict_from_features
-from liqe_jax.train.objective import Labels
-from liqe_jax.train.optimizers import OptState
-from liqe_jax.train.plan import Plan
-from liqe_jax.train.tree import Flat, matches, nested
+from liqe_jax.train.losses import Labels
+from liqe_jax.train.optimizers import Flat, OptState
+from liqe_jax.train.plan import Plan, matches, nested
 from liqe_jax.train.weighting import WeightingState
 
 
 class Batch(NamedTuple):
-    """A device's images and labels.
-
-    Attributes:
-      crops: RGB, or what a frozen part of the image encoder made of them (`LabelledSet.ready`).
-      labels: of the images.
-    """
+    """A device's images and labels; crops are RGB, or what a frozen part of the encoder made of them."""
 
     crops: UInt8[AnyArray, "n P H H 3"] | Float[AnyArray, "n P F"]
     labels: Labels
@@ -83,14 +76,9 @@ class Metrics(NamedTuple):
 
 
 def initial_state(params: Params, plan: Plan) -> TrainState:
-    """The state before the first step.
+    """The state before the first step; parameters, which are nested, are copied to float32.
 
-    Args:
-      params: nested; copied to float32.
-      plan: says what is trained.
-
-    Raises:
-      UsageError: `freeze` or `train_only` name nothing, or leave nothing to train.
+    Raises UsageError if `freeze` or `train_only` name nothing, or leave nothing to train.
     """
     flat = {name: jnp.asarray(leaf, jnp.float32) for name, leaf in flatten_dict(params, sep="/").items()}
     for prefix in (*plan.freeze, *plan.train_only):
@@ -125,10 +113,8 @@ def gradients(
     """Gradients of the weighted loss of the whole batch with respect to the trained parameters.
 
     Args:
-      params: flat.
-      weighting: state of the weighting.
-      batch: this device's share.
-      rows: this device's rows of prompts (`Prompts.rows`).
+      params, weighting: of the state.
+      batch, rows: this device's share of the images and of the prompts (`Prompts.rows`).
       fixed_weights: of each loss, where the weighting computes none.
       plan: static.
       axis: the mapped axis; None where one device has everything.

@@ -1,10 +1,12 @@
-"""How good the model is now: predictions for the held-out images, and the best models so far."""
+"""Validation, the models of a run (the best ones on validation, and the last one), and checkpoints while it goes on."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,111 +18,134 @@ from liqe_jax.metrics.accuracy import top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.scoring.forward import Forward, Weights
 from liqe_jax.scoring.predict_set import Predicted, predict_set
-from liqe_jax.train.background import Background
-from liqe_jax.train.best import export_best, improved
+from liqe_jax.train.checkpoints import Background, Checkpoints
 from liqe_jax.train.checks import has_known_labels
-from liqe_jax.train.logs import Logs, scatter_picture
-from liqe_jax.train.plan import Plan
+from liqe_jax.train.plan import Plan, nested
+from liqe_jax.train.report import Logs, Progress, scatter_picture
 from liqe_jax.train.sources import HeldOut
 from liqe_jax.train.step import TrainState, exported_params
-from liqe_jax.train.tree import nested
 from liqe_jax.weights.checkpoint import Checkpoint
+from liqe_jax.weights.native import write_native
+from liqe_jax.weights.open import with_text_features
+
+LAST = "last"
 
 
+@dataclasses.dataclass
 class Validation:
     """Predicts the held-out images of a run with the parameters that would be exported, and keeps the best models.
 
-    Args:
-      config, plan: of the run.
+    Attributes:
+      config, plan, devices, logs: of the run; devices are local ones.
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
-      devices: local ones.
       held: "val" and "test" -> held-out images.
       folder: of exported models.
-      logs: of the run.
-      background: exports the best models.
-      export: (state, step) -> the model as it is written.
+      background: exports the best models, as `export`, a function of state and step, gives them.
     """
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        plan: Plan,
-        start: Checkpoint,
-        devices: list[jax.Device],
-        held: Mapping[str, HeldOut],
-        folder: Path,
-        logs: Logs,
-        background: Background,
-        export: Callable[[TrainState, int], Checkpoint],
-    ):
-        self._config, self._plan, self._held, self._folder, self._logs = config, plan, held, folder, logs
-        self._background, self._export = background, export
+    config: ConfigDict
+    plan: Plan
+    start: Checkpoint
+    devices: list[jax.Device]
+    held: Mapping[str, HeldOut]
+    folder: Path
+    logs: Logs
+    background: Background
+    export: Callable[[TrainState, int], Checkpoint]
+
+    def __post_init__(self) -> None:
+        config, plan, start = self.config, self.plan, self.start
         preset = PRESETS[config.preprocess or start.preprocess]
         count = preset.count and min(preset.count, config.validation_crops)
         self._preset = dataclasses.replace(preset, count=count)
-        self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, devices)
+        self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, self.devices)
         prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
         self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
 
     def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
-        """Validates batch by batch, as the caller asks for the next one.
-
-        Args:
-          state: a copy that training does not change.
-          best: the best averages so far; updated at the end.
-          step, epoch: numbers of steps and epochs done.
-        """
-        if not self._held["val"]:
+        """Validates batch by batch, as the caller asks for the next one; at the end updates the `best` averages."""
+        if not self.held["val"]:
             return
         params = nested(exported_params(state))
         weights = self._forward.place(params, self._encode_prompts(params))
         means = averages((yield from self._metrics(weights, "val", step, epoch)))
-        self._logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
-        self._logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
+        self.logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
+        self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
         yield from self._metrics(weights, "test", step, epoch)
         better = improved(means, best)
         if better and jax.process_index() == 0:
-            self._background.submit(export_best, self._folder, better, lambda: self._export(state, step), epoch)
+            self.background.submit(export_best, self.folder, better, lambda: self.export(state, step), epoch)
 
     def _metrics(
         self, weights: Weights, part: str, step: int, epoch: int
     ) -> Generator[None, None, dict[str, dict[str, float]]]:
         """Metrics of one part of every set that has it."""
         results = {}
-        for dataset, indices in self._held[part]:
+        for dataset, indices in self.held[part]:
             batches = predict_set(
                 self._forward,
                 weights,
                 dataset,
                 indices,
                 preset=self._preset,
-                images_per_device=self._config.validation_batch,
-                workers=self._config.data.workers,
+                images_per_device=self.config.validation_batch,
+                workers=self.config.data.workers,
             )
             found = []
             for batch in batches:
                 found.append(batch)
                 yield
-            predicted = joined(found)
-            results[dataset.name] = metrics_of(dataset, predicted, self._plan)
+            whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+            order = np.argsort(whole.indices, kind="stable")
+            predicted = jax.tree.map(lambda array, order=order: array[order], whole)
+            results[dataset.name] = metrics_of(dataset, predicted, self.plan)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
-            self._logs.write(step, {"epoch": epoch, **values})
+            self.logs.write(step, {"epoch": epoch, **values})
             if jax.process_index() == 0:
                 picture = scatter_picture(dataset.mos[predicted.indices], predicted.quality, dataset.name)
-                self._logs.picture(f"{part}/{dataset.name}", picture, step)
+                self.logs.picture(f"{part}/{dataset.name}", picture, step)
         return results
 
 
-def joined(batches: list[Predicted]) -> Predicted:
-    """Batches of predictions as one, in the order of the indices."""
-    indices = np.concatenate([batch.indices for batch in batches])
-    order = np.argsort(indices, kind="stable")
-    names = batches[0].probabilities
-    return Predicted(
-        indices[order],
-        np.concatenate([batch.quality for batch in batches])[order],
-        {name: np.concatenate([batch.probabilities[name] for batch in batches])[order] for name in names},
-    )
+class Upkeep:
+    """Validates and saves copies of the state; a validation advances by one batch in each training step.
+
+    A checkpoint of a validated step is written after its validation, so that it holds the best values so far: what a
+    resumed run finds does not depend on when the run was stopped.
+    """
+
+    def __init__(self, validation: Validation, checkpoints: Checkpoints, progress: Progress):
+        self._validation, self._checkpoints, self._progress = validation, checkpoints, progress
+        self._running: Iterator[None] | None = None
+        self._unsaved: tuple[TrainState, dict[str, Any]] | None = None
+
+    def validate(self, state: TrainState, step: int, epoch: int) -> None:
+        """Begins a validation of a copy of the state, after so many steps and epochs."""
+        self._running = self._validation(state, self._progress.best, step, epoch)
+        self.advance()
+
+    def save(self, state: TrainState) -> None:
+        """Writes a checkpoint with the counters as they are now, after the validation that is running."""
+        self._unsaved = state, dataclasses.asdict(self._progress)
+        self._save_if_validated()
+
+    def advance(self) -> None:
+        """One batch of a running validation."""
+        if self._running is not None and next(self._running, self) is self:
+            self._running = None
+            self._save_if_validated()
+
+    def finish(self) -> None:
+        """Ends the validation, and waits until models and checkpoints are written."""
+        while self._running is not None:
+            self.advance()
+        self._checkpoints.background.wait()
+
+    def _save_if_validated(self) -> None:
+        if self._unsaved is not None and self._running is None:
+            (state, counters), self._unsaved = self._unsaved, None
+            best = {"best": dict(self._progress.best)}
+            self._checkpoints.save(counters["step"], state, counters | best)
 
 
 def metrics_of(dataset: LabelledSet, predicted: Predicted, plan: Plan) -> dict[str, float]:
@@ -146,8 +171,53 @@ def averages(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     names = {"quality": "srcc", "scene": "scene_accuracy", "distortion": "distortion_accuracy"}
     means = {}
     for name, metric in names.items():
-        values = [row[metric] for row in by_set.values() if metric in row]
-        if values:
+        if values := [row[metric] for row in by_set.values() if metric in row]:
             means[name] = float(np.mean(values))
-    means["average"] = float(np.mean(list(means.values())))
-    return means
+    return {**means, "average": float(np.mean(list(means.values())))}
+
+
+def export_folder(workdir: str, name: str) -> Path:
+    """Where a run's models go, which is local: a local working directory, or NAME/RUN here for gs://BUCKET/.../RUN."""
+    if "://" not in workdir:
+        return Path(workdir)
+    return Path.cwd() / name / workdir.rstrip("/").rpartition("/")[2]
+
+
+def lost(folder: Path, best: Mapping[str, float]) -> list[str]:
+    """Names of `best` whose model is not in the folder (any more): with gs:// it may lie on another machine."""
+    return [name for name in best if not (folder / f"best_{name}").is_dir()]
+
+
+def improved(averages: Mapping[str, float], best: dict[str, float]) -> dict[str, float]:
+    """The averages of a validation (`validate.averages`) that are better than before; updates `best`."""
+    better = {name: value for name, value in averages.items() if value > best.get(name, float("-inf"))}
+    best.update(better)
+    return better
+
+
+def export_best(folder: Path, better: Mapping[str, float], make: Callable[[], Checkpoint], epoch: int) -> None:
+    """Writes `folder/best_NAME` for every average of `better`; `make` gives the model that was validated."""
+    checkpoint = make()
+    checkpoint = with_text_features(checkpoint, checkpoint.tasks)
+    for name, value in better.items():
+        note = f"best by {name} on validation: {value:.4f} after epoch {epoch}"
+        provenance = dataclasses.replace(checkpoint.provenance, notes=(*checkpoint.provenance.notes, note))
+        replace_native(folder / f"best_{name}", dataclasses.replace(checkpoint, provenance=provenance))
+
+
+def export_last(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes `folder/last`; returns where it is."""
+    replace_native(folder / LAST, with_text_features(checkpoint, checkpoint.tasks))
+    return folder / LAST
+
+
+def replace_native(folder: Path, checkpoint: Checkpoint) -> None:
+    """Writes a model folder in place of an older one, which stays until the new one is complete."""
+    fresh, old = folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write_native(fresh, checkpoint)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -3,15 +3,13 @@
 - `equal`: 1 for every loss; and a loss's own name: 1 for that loss, 0 for the others.
 - `dwa`: dynamic weight averaging over whole epochs (`schedule.dynamic_weights`; Liu et al., CVPR 2019).
 - `uncertainty`: weights exp(-s) with learned s, and s / 2 added (Kendall et al., CVPR 2018).
-- `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al.,
-  ICML 2018).
+- `gradnorm`: weights that make the tasks' gradients alike, more for the task that lags (Chen et al., ICML 2018).
 - `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
   at all if they disagree (Du et al., arXiv 1812.02224).
 
-The last two compare gradients of tasks. They take the gradients with respect to the features of
-both towers, which all tasks share: exact backward passes through the head alone, where those with
-respect to the parameters would cost one through both towers for each task (the argument of Sener
-and Koltun, NeurIPS 2018, section 3.3).
+The last two compare gradients of tasks. They take the gradients with respect to the features of both towers, which all
+tasks share: exact backward passes through the head alone, where those with respect to the parameters would cost one
+through both towers for each task (the argument of Sener and Koltun, NeurIPS 2018, section 3.3).
 
 Letters: M losses.
 """
@@ -25,10 +23,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from liqe_jax.errors import UsageError
-from liqe_jax.imports import is_import_path, load_object
+from liqe_jax.imports import find_object
 from liqe_jax.train.schedule import dynamic_weights
 
 # Exponent of GradNorm's training rates; its authors' choice for NYUv2 (Chen et al., section 5.1).
@@ -50,6 +48,8 @@ class WeightingState(NamedTuple):
     first_losses: Float[Array, " M"]
 
 
+Weights = tuple[Float[Array, " M"], WeightingState]  # of a step, and the next state
+
 # weights -> gradient of the weighted loss with respect to the features
 GradientOf = Callable[[Float[Array, " M"]], PyTree]
 
@@ -66,7 +66,7 @@ class Weighting(NamedTuple):
 
     epoch: Callable[[Sequence[np.ndarray], int, float], np.ndarray]
     init: Callable[[int], WeightingState]
-    step: Callable[[WeightingState, Array, Array, GradientOf], tuple[Array, WeightingState]]
+    step: Callable[[WeightingState, Array, Array, GradientOf], Weights]
     learned: bool
 
 
@@ -78,31 +78,23 @@ def _no_values(count: int) -> WeightingState:
     return WeightingState(jnp.zeros(count), jnp.zeros(count))
 
 
-def _of_the_epoch(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _of_the_epoch(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     return fixed, state
 
 
-def _uncertainty(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _uncertainty(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     weights = jnp.exp(-state.values)
     slope = 0.5 - weights * jax.lax.stop_gradient(losses)
     return weights, state._replace(values=state.values - WEIGHT_RATE * slope)
 
 
-def _cosine(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _cosine(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     gradients_MxF, norms = _gradients(losses.shape[0], gradient_of)
     cosines = gradients_MxF @ gradients_MxF[0] / jnp.maximum(norms * norms[0], 1e-20)
     return jnp.maximum(cosines, 0).at[0].set(1.0), state
 
 
-def _gradnorm(
-    state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf
-) -> tuple[Array, WeightingState]:
+def _gradnorm(state: WeightingState, losses: Array, fixed: Array, gradient_of: GradientOf) -> Weights:
     losses, count = jax.lax.stop_gradient(losses), losses.shape[0]
     _, norms = _gradients(count, gradient_of)
     first = jnp.where(state.first_losses > 0, state.first_losses, losses)
@@ -116,12 +108,8 @@ def _gradnorm(
 
 
 def _gradients(count: int, gradient_of: GradientOf) -> tuple[Float[Array, "M F"], Float[Array, " M"]]:
-    gradients_MxF = jnp.stack([_flat(gradient_of(one_hot)) for one_hot in jnp.eye(count)])
+    gradients_MxF = jnp.stack([ravel_pytree(gradient_of(one_hot))[0] for one_hot in jnp.eye(count)])
     return gradients_MxF, jnp.linalg.norm(gradients_MxF, axis=1)
-
-
-def _flat(tree: PyTree) -> Float[Array, " F"]:
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
 
 EQUAL = Weighting(_ones, _no_values, _of_the_epoch, learned=False)
@@ -138,23 +126,15 @@ WEIGHTINGS: Mapping[str, Weighting] = MappingProxyType(
 
 
 def find_weighting(name: str, losses: Sequence[str]) -> Weighting:
-    """The weighting that is meant.
+    """The weighting that is meant: a key of `WEIGHTINGS`, the name of a loss, or the import path of a `Weighting`.
 
-    Args:
-      name: a key of `WEIGHTINGS`, the name of a loss, or the import path of a `Weighting`.
-      losses: their names.
-
-    Raises:
-      UsageError: there is no such weighting.
+    A loss that is named is trained for alone. Raises as `find_object`.
     """
-    if name in WEIGHTINGS:
-        return WEIGHTINGS[name]
-    if name in losses:
-        chosen = np.asarray([float(name == loss) for loss in losses])
-        return EQUAL._replace(epoch=lambda means, count, temperature: chosen)
-    if is_import_path(name) and isinstance(found := load_object(name, "config.weighting"), Weighting):
-        return found
-    raise UsageError(
-        f"config.weighting must be one of {', '.join([*WEIGHTINGS, *losses])} (a loss's name trains for it alone), or "
-        f"module:name of a liqe_jax.train.weighting.Weighting; got {name!r}."
-    )
+
+    def alone(chosen: str) -> Weighting:
+        weights = np.asarray([float(loss == chosen) for loss in losses])
+        return EQUAL._replace(epoch=lambda means, count, temperature: weights)
+
+    known = {**{loss: alone(loss) for loss in losses}, **WEIGHTINGS}
+    own = "a liqe_jax.train.weighting.Weighting"
+    return find_object(name, "config.weighting", known, own, Weighting)

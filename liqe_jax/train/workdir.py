@@ -41,14 +41,9 @@ WAITS = (1, 2, 4, 8, 15)
 
 
 def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> None:
-    """Takes a working directory for this run: checks what is there, and writes the settings.
+    """Takes a working directory, local or gs://, for this run: checks what is there, and writes the settings.
 
     The first process alone reads and writes, since the others would read what it is writing.
-
-    Args:
-      workdir: local or gs://.
-      config: the run's.
-      losses: their names.
 
     Raises:
       UsageError: the folder holds another run, its settings cannot be read, or the processes do not share it.
@@ -77,12 +72,7 @@ def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> No
 def check_same_run(folder: epath.Path, now: dict) -> None:
     """Refuses to go on with another model's run, whose checkpoints would look corrupt.
 
-    Args:
-      folder: the run's.
-      now: the settings and `LOSSES`, as JSON has them.
-
-    Raises:
-      UsageError: names the settings that differ, or says that they cannot be read.
+    `now` are the settings and `LOSSES`, as JSON has them. Raises UsageError, which names the settings that differ.
     """
     written, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
     if not (written.exists() and checkpoints.exists() and any(path.name.isdigit() for path in checkpoints.iterdir())):

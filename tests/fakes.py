@@ -141,7 +141,7 @@ def csiq(root: Path, labels: Path | None = None, upper: bool = False) -> None:
 
 def kadid10k(root: Path, labels: Path | None = None) -> None:
     """Two originals with all 125 distortions, originals in the same folder."""
-    from liqe_jax.data.sets.kadid10k import TYPES
+    from liqe_jax.synthetic import KINDS
 
     base = root / "kadid10k"
     table, rows = [], []
@@ -153,7 +153,7 @@ def kadid10k(root: Path, labels: Path | None = None) -> None:
                 picture(base / "images" / name, 1000 * reference + 10 * kind + level)
                 score = round(4.9 - 0.7 * level + 0.01 * kind, 2)
                 table.append([name, f"I{reference:02d}.png", score, 0.5])
-                rows.append((f"images/{name}", score, TYPES[kind - 1], ("landscape", "plant")))
+                rows.append((f"images/{name}", score, KINDS[kind].raw_label, ("landscape", "plant")))
     write_csv(base / "dmos.csv", ["dist_img", "ref_img", "dmos", "var"], table)
     if labels:
         liqe_labels(labels, "kadid10k", "kadid10k", rows)
@@ -238,21 +238,21 @@ def tid2013(root: Path) -> None:
 
 def spaq(root: Path) -> None:
     """Two spreadsheets; scenes are probabilities; one photograph of full size that EXIF says to rotate."""
-    from liqe_jax.data.sets.spaq import MOS_TABLE, SCENE_TABLE, SCENES
+    from liqe_jax.data.sets.excel_files import SCENE_COLUMNS, SPAQ_MOS, SPAQ_SCENES
 
     (root / "Annotations").mkdir(parents=True)
     book = openpyxl.Workbook()
     book.active.append(["Image name", "MOS", "Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness"])
     scenes = openpyxl.Workbook()
-    scenes.active.append(["Image name", *SCENES])
+    scenes.active.append(["Image name", *SCENE_COLUMNS])
     exif = Image.Exif()
     exif[0x0112] = 6
     for i in range(1, 5):
         book.active.append([f"{i:05d}.jpg", 20.5 * i, 50, 50, 50, 50, 50])
         scenes.active.append([f"{i:05d}.jpg", 0, 0.3 if i == 2 else 0, 1, *[0] * 5, 0.1 if i == 4 else 0])
         picture(root / "TestImage" / f"{i:05d}.jpg", i, (1200, 900) if i == 1 else (40, 60), exif=exif)
-    book.save(root / "Annotations" / MOS_TABLE)
-    scenes.save(root / "Annotations" / SCENE_TABLE)
+    book.save(root / "Annotations" / SPAQ_MOS)
+    scenes.save(root / "Annotations" / SPAQ_SCENES)
 
 
 def pipal(root: Path) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from liqe_jax.data.sets import specs
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.folder_csv import SPEC, read
 from liqe_jax.errors import DataError, UsageError
 
 
 def rows_of(folder: Path, *columns: str) -> list:
-    options = {option.name: option.default for option in SPEC.options} | {"columns": columns or None}
-    return read(FileIndex(folder), options).rows
+    spec = specs()["folder_csv"]
+    return spec.read(spec, FileIndex(folder), spec.complete({"columns": columns or None})).rows
 
 
 def table(folder: Path, header: str) -> None:

@@ -32,12 +32,14 @@ from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.evaluation import evaluation_images
 from liqe_jax.data.reading.prepared import find_prepared, load_set
 from liqe_jax.data.reading.training import Broken, training_batches
-from liqe_jax.data.sets import SPECS, find_spec, kadid10k
+from liqe_jax.data.sets import find_spec, specs
+from liqe_jax.data.sets.csv_files import kadid_distortion
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import read_labels, read_set
 from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.errors import DataError
 from liqe_jax.images.preprocess import PRESETS, resize_short_side
+from liqe_jax.synthetic import KINDS
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from tests import fakes
 
@@ -71,7 +73,7 @@ def prepared(originals, tmp_path_factory) -> tuple[Path, dict]:
     """All fakes prepared into one data directory, and the reports."""
     data_dir = tmp_path_factory.mktemp("prepared")
     reports = {}
-    for slug in SPECS:
+    for slug in specs():
         if slug in COUNTS:
             options = {"labels": originals / "LIQE"} if slug in fakes.WITH_LIQE else None
             _, reports[slug] = prepare(slug, originals / slug, data_dir, options, quiet=True)
@@ -79,7 +81,7 @@ def prepared(originals, tmp_path_factory) -> tuple[Path, dict]:
 
 
 def rows_of(slug: str, folder: Path, **options):
-    spec = SPECS[slug]
+    spec = specs()[slug]
     return read_set(spec, FileIndex(folder, spec.title, spec.tree), spec.complete(options))
 
 
@@ -104,7 +106,7 @@ def test_what_is_stored_equals_the_original_after_the_references_resizing(slug, 
     index = FileIndex(originals / slug)
     for position in np.linspace(0, len(loaded) - 1, 8).astype(int).tolist():
         name = loaded.names[position]
-        path = index.find([name, *SPECS[slug].places(name)])
+        path = index.find(specs()[slug].places(name))
         (stored,) = loaded.read([position])
         original = np.asarray(Image.open(path).convert("RGB"))
         expected = resize_short_side(original)
@@ -227,7 +229,7 @@ def test_live_fast_fading_labels_are_kept_or_corrected(originals):
         twin = white[before.name.replace("fastfading", "wn")]
         assert (before.raw_distortion, before.scenes) == (twin.raw_distortion, twin.scenes)
         assert after.raw_distortion == "fastfading"
-        assert SPECS["live"].category("fastfading") == "jpeg2000 compression"
+        assert specs()["live"].category("fastfading") == "jpeg2000 compression"
         assert after.scenes == scenes_of[after.reference]
         assert (after.mos, after.splits) == (before.mos, before.splits)
         changed += before.scenes != after.scenes
@@ -252,7 +254,7 @@ def test_csiq_reads_the_integer_cell_and_upper_case_folders(originals, tmp_path)
     assert Counter(row.reference for row in rows) == {"1600": 29, "elk": 29}
     assert rows[0].name == "dst_imgs/awgn/1600.AWGN.1.png"
     fakes.csiq(tmp_path, upper=True)
-    gathered = gather(SPECS["csiq"], tmp_path, tmp_path / "cache", {}, quiet=True)
+    gathered = gather(specs()["csiq"], tmp_path, tmp_path / "cache", {}, quiet=True)
     assert gathered.report.stored == 58
 
 
@@ -261,18 +263,18 @@ def test_csiq_flat_mirror_is_found(originals, tmp_path):
     (tmp_path / "dst_imgs_all").mkdir()
     for path in (originals / "csiq" / "dst_imgs").rglob("*.png"):
         shutil.copy(path, tmp_path / "dst_imgs_all")
-    assert gather(SPECS["csiq"], tmp_path, tmp_path / "c", {}, quiet=True).report.stored == 58
+    assert gather(specs()["csiq"], tmp_path, tmp_path / "c", {}, quiet=True).report.stored == 58
 
 
 def test_kadid_references_and_distortions_come_from_names(originals, prepared):
     loaded = load_set("KADID-10k", prepared[0])
     for name, raw, reference in zip(loaded.names, loaded.raw_distortion, loaded.reference, strict=True):
         stem, kind, _ = Path(name).stem.split("_")
-        assert (reference, raw) == (stem, kadid10k.TYPES[int(kind) - 1])
+        assert (reference, raw) == (stem, KINDS[int(kind)].raw_label)
     rows = rows_of("kadid10k", originals / "kadid10k").rows
     assert rows[0].name == "images/I01_01_01.png"
     with pytest.raises(DataError, match="expected a name such as"):
-        kadid10k.distortion_of("I01_26_01.png")
+        kadid_distortion("I01_26_01.png")
 
 
 def test_bid_names_rows_whose_grades_disagree(originals):
@@ -301,7 +303,7 @@ def test_koniq_smaller_copies_are_not_taken(originals, tmp_path):
     shutil.copytree(originals / "koniq10k", tmp_path / "koniq")
     shutil.rmtree(tmp_path / "koniq" / "koniq10k" / "1024x768")
     with pytest.raises(DataError, match="No image, such as"):
-        gather(SPECS["koniq10k"], tmp_path / "koniq", tmp_path / "c", {}, quiet=True)
+        gather(specs()["koniq10k"], tmp_path / "koniq", tmp_path / "c", {}, quiet=True)
 
 
 def test_tid_files_are_found_whatever_their_case(originals, prepared):
@@ -340,7 +342,7 @@ def test_pipal_single_folder_mirrors_are_found(folder, originals, tmp_path):
     (tmp_path / folder).mkdir()
     for path in (originals / "pipal").rglob("Distortion_*/*.bmp"):
         shutil.copy(path, tmp_path / folder)
-    gathered = gather(SPECS["pipal"], tmp_path, tmp_path / "c", {}, quiet=True)
+    gathered = gather(specs()["pipal"], tmp_path, tmp_path / "c", {}, quiet=True)
     assert gathered.report.stored == 6
     assert gathered.rows[0].raw_distortion == "00_00"
 
@@ -413,9 +415,9 @@ def test_own_images_are_taken_by_their_path(tmp_path):
         fakes.picture(tmp_path / "own" / name, seed)
     (tmp_path / "own" / "t.csv").write_text("image,mos\na.jpg,1\nx/b.jpg,2\nx/c.jpg,3\n")
     with pytest.raises(DataError, match=r"1 missing:\n  x/c\.jpg"):
-        gather(SPECS["folder_csv"], tmp_path / "own", tmp_path / "c", {}, quiet=True)
+        gather(specs()["folder_csv"], tmp_path / "own", tmp_path / "c", {}, quiet=True)
     rest = gather(
-        SPECS["folder_csv"],
+        specs()["folder_csv"],
         tmp_path / "own",
         tmp_path / "c",
         {},
@@ -471,7 +473,7 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
     }  # fmt: skip
     (tmp_path / "empty").mkdir()
     for slug, expected in parts.items():
-        spec = SPECS[slug]
+        spec = specs()[slug]
         labels = rows_of(slug, tmp_path / "empty", labels=tmp_path)
         assert len(labels.rows) == spec.count == sum(expected)
         session = Counter(row.splits["1"] for row in labels.rows)
@@ -483,7 +485,7 @@ def test_official_row_counts_of_the_real_label_files(goldens, tmp_path):
     assert any("145 fast-fading images have" in note for note in live.anomalies)
     assert sum(row.mos > 100 for row in live.rows) == 77
     kadid = rows_of("kadid10k", tmp_path / "empty", labels=tmp_path)
-    assert all(row.raw_distortion == kadid10k.distortion_of(row.name) for row in kadid.rows)
+    assert all(row.raw_distortion == kadid_distortion(row.name) for row in kadid.rows)
     csiq = rows_of("csiq", tmp_path / "empty", labels=tmp_path)
     assert Counter(Counter(row.reference for row in csiq.rows).values()) == {29: 26, 28: 4}
 
@@ -565,7 +567,7 @@ def test_a_wrong_folder_shows_what_was_expected_and_found(tmp_path):
 
 def test_any_folder_around_the_set_will_do(originals, tmp_path):
     for part in ("", "kadid10k", "../kadid10k"):
-        gathered = gather(SPECS["kadid10k"], originals / "kadid10k" / part, tmp_path / "c", {}, quiet=True)
+        gathered = gather(specs()["kadid10k"], originals / "kadid10k" / part, tmp_path / "c", {}, quiet=True)
         assert gathered.report.stored == 250
 
 
@@ -725,9 +727,9 @@ def test_a_changed_original_is_examined_again(originals, tmp_path):
     folder = tmp_path / "agiqa"
     shutil.copytree(originals / "agiqa3k", folder)
     cache = tmp_path / "cache"
-    gather(SPECS["agiqa3k"], folder, cache, {}, quiet=True)
+    gather(specs()["agiqa3k"], folder, cache, {}, quiet=True)
     fakes.picture(folder / "file" / "AttnGAN_normal_001.jpg", 99, (30, 30))
-    again = gather(SPECS["agiqa3k"], folder, cache, {}, quiet=True)
+    again = gather(specs()["agiqa3k"], folder, cache, {}, quiet=True)
     assert again.report.reused == 5
     assert (again.images[1].width, again.images[1].height) == (30, 30)
 
@@ -946,10 +948,10 @@ def test_command_from_preparation_to_preview(originals, tmp_path, capsys):
 def test_command_lists_and_describes(capsys):
     assert main(["data", "list"]) == 0
     out = capsys.readouterr().out
-    assert all(slug in out for slug in SPECS)
+    assert all(slug in out for slug in specs())
     assert main(["data", "list", "KADID-10k"]) == 0
     out = capsys.readouterr().out
-    assert all(fact in out for fact in (SPECS["kadid10k"].tree, SPECS["kadid10k"].url, "10,125", "--labels LIQE"))
+    assert all(fact in out for fact in (specs()["kadid10k"].tree, specs()["kadid10k"].url, "10,125", "--labels LIQE"))
     assert main(["data", "list", "nothing"]) == 2
 
 
@@ -963,14 +965,14 @@ def test_listing_needs_no_tensorflow():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("spec", specs().values(), ids=specs())
 def test_the_page_of_a_set_states_the_facts_of_its_builder(spec):
     page = (ROOT / "docs" / "datasets" / f"{spec.slug}.md").read_text("utf-8")
     low, high = spec.mos_range
     facts = [f"- Images: {spec.count:,}.", f"Range {low:g} to {high:g}."] if spec.count else []
     facts += [f"- Licence: {spec.licence}", f"```\n{spec.tree}\n```", spec.title, spec.url]
     facts.append(spec.summary().splitlines()[-1])
-    facts += [f"IQA_Database/{spec.liqe.folder}/splits2"] if spec.liqe else []
+    facts += [f"IQA_Database/{spec.liqe}/splits2"] if spec.liqe else []
     assert [fact for fact in facts if fact not in page] == []
     row = f"| [{spec.name}]({spec.slug}.md) | {spec.count:,} | {low:g} to {high:g} |" if spec.count else spec.slug
     assert row in (ROOT / "docs" / "datasets" / "index.md").read_text("utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sets import specs
 from liqe_jax.errors import DataError
 from liqe_jax.evaluate.guard import SEEN, TEST, UNKNOWN, check_seen, require_test, session_key, slug
 from liqe_jax.evaluate.protocol import stated
@@ -86,7 +86,7 @@ def test_a_set_of_an_unknown_name_could_be_this_one():
 
 
 def test_sets_that_are_made_or_prepared_here_are_known():
-    names = [*(spec.name for spec in SPECS.values()), *SPECS]
+    names = [*(spec.name for spec in specs().values()), *specs()]
     names += ["generated", "generated-2", "LIVE-itW", "varied"]
     assert checked([(name, "all") for name in names], dataset="mine").status == TEST
 

@@ -14,7 +14,7 @@ from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.prepare.run import prepare
 from liqe_jax.data.prepare.verify import verify
 from liqe_jax.data.reading.prepared import load_set
-from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sets import specs
 from liqe_jax.data.sets.spec import SESSIONS
 from liqe_jax.data.sets.synthetic import divide, name_of
 from liqe_jax.errors import DataError
@@ -116,4 +116,4 @@ def test_a_photograph_that_is_too_small_is_named(photos, tmp_path):
     Image.fromarray(photograph(60, 80)).save(tmp_path / "photos" / "small.png")
     with pytest.raises(DataError, match=r"small.png/01_01: Expected float32 values .* 64 to 32766 pixels a side"):
         prepare("synthetic", tmp_path / "photos", tmp_path / "data", quiet=True)
-    assert SPECS["synthetic"].mos_range == (1, 5)
+    assert specs()["synthetic"].mos_range == [1, 5]

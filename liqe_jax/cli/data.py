@@ -73,10 +73,10 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _set_options() -> dict[Option, list[str]]:
     """All options that data sets declare, with the short names of those sets."""
-    from liqe_jax.data.sets import SPECS
+    from liqe_jax.data.sets import specs
 
     users: dict[Option, list[str]] = {}
-    for spec in SPECS.values():
+    for spec in specs().values():
         for option in spec.all_options:
             users.setdefault(option, []).append(spec.slug)
     return users
@@ -106,9 +106,9 @@ def run_list(arguments: argparse.Namespace) -> int:
         print(find_spec(arguments.name).summary())
         return 0
 
-    from liqe_jax.data.sets import SPECS
+    from liqe_jax.data.sets import specs
 
-    for spec in SPECS.values():
+    for spec in specs().values():
         count = "" if spec.count is None else f"{spec.count:,} images"
         labels = "LIQE's labels, ten sessions" if spec.liqe else ""
         print(f"{spec.slug:<12} {count:>15}  {labels:<28} {spec.url}".rstrip())

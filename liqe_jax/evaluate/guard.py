@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.data.named import is_generated
-from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sets import specs
 from liqe_jax.errors import DataError
 from liqe_jax.weights.provenance import TrainingSet
 
@@ -112,7 +112,7 @@ def check_seen(
                 reason = f"of {len(indices)} images, {train} are training and {val} validation images of {entry.split}"
                 return SeenCheck(SEEN, reason, train + val)
     # The images of a set of any other name are unknown; it may be another name of the evaluated set.
-    known = {slug(name) for name in (dataset, *others, *(spec.name for spec in SPECS.values()))}
+    known = {slug(name) for name in (dataset, *others, *(spec.name for spec in specs().values()))}
     unlisted = [e.dataset for e in trained_on if slug(e.dataset) not in known and not is_generated(e.dataset)]
     if unlisted and not unknown:
         unknown = (

@@ -26,7 +26,7 @@ from liqe_jax.data.labelled import UNKNOWN
 from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.images import PreparedImage
 from liqe_jax.data.reading.prepared import FILE, FORMAT
-from liqe_jax.data.sets import SPECS
+from liqe_jax.data.sets import specs
 from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable
@@ -191,7 +191,7 @@ def _builder_class(spec: DataSetSpec) -> type[LabelledBuilder]:
     return type("".join(word.capitalize() for word in spec.slug.split("_")), (LabelledBuilder,), attributes)
 
 
-BUILDERS = MappingProxyType({slug: _builder_class(spec) for slug, spec in SPECS.items()})
+BUILDERS = MappingProxyType({slug: _builder_class(spec) for slug, spec in specs().items()})
 
 
 def builder_for(spec: DataSetSpec, data_dir: Path, name: str | None = None, **settings: Any) -> LabelledBuilder:

@@ -85,7 +85,7 @@ class Gathered:
 
     rows: Sequence[Row]
     images: Sequence[PreparedImage]
-    mos_range: tuple[float, float]
+    mos_range: Sequence[float]
     report: Report
 
 
@@ -121,7 +121,7 @@ def gather(
         raise DataError(
             f"{len(repeated)} images of {spec.name} have several rows, such as {repeated[0]}. Keep one each."
         )
-    paths = {row.name: index.find([row.name, *spec.places(row.name)]) for row in labels.rows}
+    paths = {row.name: index.find(spec.places(row.name)) for row in labels.rows}
     missing = [name for name, path in paths.items() if path is None]
     if len(missing) == len(paths):
         raise index.missing(f"image, such as {missing[0]},")
@@ -162,7 +162,7 @@ def gather(
     return Gathered([row for row, *_ in done], [image for _, image, _ in done], mos_range, report)
 
 
-def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: tuple[float, float]) -> tuple[str, ...]:
+def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: Sequence[float]) -> tuple[str, ...]:
     notes = list(labels.anomalies)
     if spec.count is not None and len(labels.rows) != spec.count:
         notes.append(f"The label files have {len(labels.rows)} rows; the official number is {spec.count}.")

@@ -16,18 +16,24 @@ from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION, DISTORTION, SCENE
 # The session of a column "split"; a column "split_<name>" has the session <name>.
 SESSION = "own"
 
-TREE = """\
-my_photos/
-  labels.csv                    image,mos and optionally distortion,scenes,reference,split
-  any/folders/photo.jpg ..."""
-
 _COLUMNS = ("image", "mos", "distortion", "scenes", "reference", "split")
 
 # The column distortion accepts LIQE's raw names and its categories.
 CATEGORIES = {label: label for label in DISTORTION.labels}
 
+OPTIONS = (
+    Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
+    Option(
+        "columns",
+        "names of columns in your table where they differ, such as image='Image Name' mos=MOS",
+        words="+",
+        metavar="NAME=COLUMN",
+    ),
+    Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
+)
 
-def read(index: FileIndex, options: Options) -> SetLabels:
+
+def read(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
     """Reads the table of an image folder."""
     path = _table(index, options)
     rows = []
@@ -129,29 +135,3 @@ def _splits(row: dict[str, str], where: str) -> dict[str, str]:
                 )
             splits[column.removeprefix("split_") if column != "split" else SESSION] = value
     return splits
-
-
-SPEC = DataSetSpec(
-    name="folder_csv",
-    slug="folder_csv",
-    title="Your own images: a folder with a CSV file",
-    count=None,
-    licence="Yours.",
-    tree=TREE,
-    mos_range=(0.0, 0.0),
-    read=read,
-    # Paths in the table must be exact.
-    places=lambda name: (),
-    categories=CATEGORIES,
-    options=(
-        Option("table", "the table, if there are several", parse=Path, metavar="CSV"),
-        Option(
-            "columns",
-            "names of columns in your table where they differ, such as image='Image Name' mos=MOS",
-            words="+",
-            metavar="NAME=COLUMN",
-        ),
-        Option("mos_range", "lowest and highest possible MOS", parse=float, words=2, metavar=("LOW", "HIGH")),
-    ),
-    command="--table labels.csv --name my_photos",
-)

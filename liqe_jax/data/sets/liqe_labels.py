@@ -13,7 +13,7 @@ from pathlib import Path
 
 from liqe_jax.data.labelled import SPLITS
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, LiqeFiles, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Options, Row, SetLabels
 from liqe_jax.data.tables import number, read_lines
 from liqe_jax.errors import DataError
 from liqe_jax.messages import quoted
@@ -32,42 +32,42 @@ def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels
       index: files of the manual directory.
       options: a value for every option of the set.
     """
-    labels = spec.read(index, options)
-    if spec.liqe is None:
+    labels = spec.read(spec, index, options)
+    if not spec.liqe:
         return labels
-    sessions = find_labels(spec.liqe, options["labels"], index)
+    sessions = find_labels(spec, options["labels"], index)
     rows, notes = list(labels.rows), list(labels.anomalies)
     if sessions:
-        rows, more = join(rows, read_labels(sessions, spec.liqe.prefix), spec.liqe.tolerance)
+        rows, more = join(rows, read_labels(sessions, spec.slug), spec.liqe_tolerance)
     else:
         more = [f"LIQE's label files were not found: there are no scenes and no sessions. {HELP}"]
     if not rows:
         raise index.missing(f"{spec.label_file} and no LIQE label files")
-    if spec.original_of:
-        rows = [dataclasses.replace(row, reference=spec.original_of(row.name)) for row in rows]
+    if spec.reference_until:
+        rows = [dataclasses.replace(row, reference=spec.reference(row.name)) for row in rows]
     if spec.finish:
         rows, finished = spec.finish(rows, index, options)
         more += finished
     return SetLabels(rows, (*notes, *more))
 
 
-def find_labels(files: LiqeFiles, checkout: Path | None, index: FileIndex) -> Path | None:
+def find_labels(spec: DataSetSpec, checkout: Path | None, index: FileIndex) -> Path | None:
     """Finds the folder with the sessions of one set, in `checkout` or else below the manual directory.
 
     Args:
-      files: names of the set's folder and label files.
+      spec: the data set.
       checkout: root of the checkout, its IQA_Database, or the set's folder.
       index: index of the manual directory, searched if `checkout` is None.
     """
-    last = f"splits2/1/{files.prefix}_train_clip.txt"
+    last = f"splits2/1/{spec.slug}_train_clip.txt"
     if checkout is None:
         found = index.find([last])
         return found.parent.parent if found else None
     root = Path(checkout).expanduser()
-    for base in (root / "IQA_Database" / files.folder, root / files.folder, root):
+    for base in (root / "IQA_Database" / spec.liqe, root / spec.liqe, root):
         if (base / last).is_file():
             return base / "splits2"
-    raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{files.folder}/{last}. {HELP}")
+    raise DataError(f"No LIQE labels below {root}: expected IQA_Database/{spec.liqe}/{last}. {HELP}")
 
 
 def read_labels(sessions: Path, prefix: str) -> list[Row]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -75,20 +75,6 @@ Options = Mapping[str, Any]
 LIQE_LABELS = Option("labels", "checkout of zwx8981/LIQE (default: look below D)", parse=Path, metavar="LIQE")
 
 
-class LiqeFiles(NamedTuple):
-    """LIQE's label files of a data set.
-
-    Attributes:
-      folder: folder of the set in IQA_Database.
-      prefix: prefix of the label files.
-      tolerance: largest difference from the official MOS that is due to rounding.
-    """
-
-    folder: str
-    prefix: str
-    tolerance: float
-
-
 @dataclasses.dataclass(frozen=True)
 class SetLabels:
     """All labels of a data set.
@@ -101,7 +87,7 @@ class SetLabels:
 
     rows: Sequence[Row]
     anomalies: tuple[str, ...] = ()
-    mos_range: tuple[float, float] | None = None
+    mos_range: Sequence[float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,45 +96,58 @@ class DataSetSpec:
 
     Attributes:
       name: name in results and provenance, such as "KADID-10k".
-      slug: name in commands and folders, such as "kadid10k".
+      slug: name in commands, folders and LIQE's label files, such as "kadid10k".
       title: full name and publication.
       count: official number of images; None for the user's own data.
       url: download page.
       licence: licence or terms of use, as far as they are known.
       tree: expected files, shown in errors about missing files.
       mos_range: lowest and highest possible MOS, higher is better.
-      read: (files, options) -> official labels; missing and malformed files are a `DataError`. If the official file is
-        missing, sets with LIQE's labels give no rows.
-      label_file: official label file of a set with LIQE's labels, named in errors.
-      places: image name -> relative paths to search after the name itself.
-      liqe: LIQE's label files; None if LIQE has none for this set.
-      original_of: image name -> id of the pristine original, if names contain it.
+      label_file: official label file of a set with LIQE's labels.
+      liqe: the set's folder in LIQE's IQA_Database; "" if LIQE has no label files for it.
+      liqe_tolerance: largest difference between LIQE's and the official MOS that is due to rounding.
+      search: relative paths to search for an image after its name itself; {name} stands for the name, {file} for its
+        last component, {parent} for the path before that, and {folder} for the last component of that.
+      reference_until: character before which the file names have the id of the pristine original; "" if they have none.
+      categories: raw distortion -> category, in addition to LIQE's map.
+      command: options in the example of the set's page.
+      read: (description, files, options) -> official labels; missing and malformed files are a `DataError`. If the
+        official file is missing, sets with LIQE's labels give no rows.
       finish: (rows, files, options) -> rows and notes, after LIQE's labels have been added.
       maker: options -> function of a file and an image name that returns pixels, for images that are created from
-        the files that `places` names; None for images that are read.
-      categories: raw distortion -> category, in addition to LIQE's map.
+        the files that `search` names; None for images that are read.
       options: settings that `liqe data prepare` takes for this set; sets with LIQE's labels have `LIQE_LABELS` too.
-      command: options in the example of the set's page.
     """
 
     name: str
     slug: str
     title: str
-    count: int | None
+    count: int | None = None
     url: str = ""
     licence: str
     tree: str
-    mos_range: tuple[float, float]
-    read: Callable[[FileIndex, Options], SetLabels]
+    mos_range: Sequence[float]
     label_file: str = ""
-    places: Callable[[str], Sequence[str]] = lambda name: (PurePosixPath(name).name,)
-    liqe: LiqeFiles | None = None
-    original_of: Callable[[str], str] | None = None
+    liqe: str = ""
+    liqe_tolerance: float = 0.0
+    search: Sequence[str] = ("{file}",)
+    reference_until: str = ""
+    categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    command: str = ""
+    read: Callable[[DataSetSpec, FileIndex, Options], SetLabels]
     finish: Callable[[list[Row], FileIndex, Options], tuple[list[Row], list[str]]] | None = None
     maker: Callable[[Options], Maker] | None = None
-    categories: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     options: tuple[Option, ...] = ()
-    command: str = ""
+
+    def places(self, name: str) -> list[str]:
+        """Relative paths to search for an image."""
+        path = PurePosixPath(name)
+        parts = {"name": name, "file": path.name, "parent": str(path.parent), "folder": path.parent.name}
+        return [name, *(place.format(**parts) for place in self.search)]
+
+    def reference(self, name: str) -> str:
+        """The id of the pristine original in the name of an image, or ""."""
+        return PurePosixPath(name).name.split(self.reference_until)[0] if self.reference_until else ""
 
     def summary(self) -> str:
         """What `liqe data list NAME` prints: source, licence, expected files, and the command that prepares the set."""
@@ -157,7 +156,7 @@ class DataSetSpec:
             f"Images: {self.count:,}. MOS: {low:g} to {high:g}, higher is better." if self.count else "",
             f"Source: {self.url}" if self.url else "",
             f"Licence: {self.licence}",
-            f"LIQE's labels: IQA_Database/{self.liqe.folder}/splits2" if self.liqe else "",
+            f"LIQE's labels: IQA_Database/{self.liqe}/splits2" if self.liqe else "",
         ]
         own = "--labels LIQE" if self.liqe else self.command
         command = f"liqe data prepare {self.slug} --manual-dir D --data-dir O {own}".rstrip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,12 +27,22 @@ SHARES = (0.7, 0.1, 0.2)
 # Decoded photographs in the cache while their copies are created; there are about as many threads as cores.
 CACHED = 8
 
-TREE = """\
-photos/
-  any/folders/photo.jpg         pristine photographs: JPEG, PNG or BMP, 64 pixels a side or more"""
+OPTIONS = (
+    Option("kinds", "kinds of distortion, 1 to 25 (default: all)", parse=int, words="+", metavar="K"),
+    Option("levels", "levels, 1 to 5 (default: all)", parse=int, words="+", metavar="L"),
+    Option(
+        "varied",
+        "N varied copies of each photograph instead of all kinds and levels: implementations, levels between, "
+        "sizes, re-encoding",
+        default=0,
+        parse=int,
+        metavar="N",
+    ),
+    Option("seed", "of distortions and sessions (default: 0)", default=0, parse=int, metavar="S"),
+)
 
 
-def read(index: FileIndex, options: Options) -> SetLabels:
+def read(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
     """Lists a row for each photograph, kind and level."""
     from liqe_jax.synthetic import KINDS, LEVELS
     from liqe_jax.synthetic.mos import mean_mos
@@ -110,31 +120,3 @@ def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]
         return np.rint(distort(pixels, kind, level, int(seed.generate_state(1)[0])) * 255).astype(np.uint8)
 
     return make
-
-
-SPEC = DataSetSpec(
-    name="synthetic",
-    slug="synthetic",
-    title="Your own pristine photographs, distorted in the 125 ways of KADID-10k",
-    count=None,
-    licence="That of your photographs.",
-    tree=TREE,
-    mos_range=(1.0, 5.0),
-    read=read,
-    places=lambda name: (str(PurePosixPath(name).parent),),  # the photograph that a copy is created from
-    maker=maker,
-    options=(
-        Option("kinds", "kinds of distortion, 1 to 25 (default: all)", parse=int, words="+", metavar="K"),
-        Option("levels", "levels, 1 to 5 (default: all)", parse=int, words="+", metavar="L"),
-        Option(
-            "varied",
-            "N varied copies of each photograph instead of all kinds and levels: implementations, levels between, "
-            "sizes, re-encoding",
-            default=0,
-            parse=int,
-            metavar="N",
-        ),
-        Option("seed", "of distortions and sessions (default: 0)", default=0, parse=int, metavar="S"),
-    ),
-    command="--name my_distorted --seed 0",
-)

@@ -1,15 +1,15 @@
-"""LIVE Image Quality Assessment Database, release 2."""
+"""Readers of official labels in MATLAB files: CLIVE and LIVE."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from liqe_jax.data.sets.files import FileIndex
-from liqe_jax.data.sets.spec import DataSetSpec, LiqeFiles, Option, Options, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, Option, Options, Row, SetLabels
 from liqe_jax.data.tables import read_mat
 from liqe_jax.errors import DataError
 
-# Folder, images in it, LIQE's name of its distortion; in the order of the label arrays (readme.txt).
+# LIVE: folder, images in it, LIQE's name of its distortion; in the order of the label arrays (readme.txt).
 FOLDERS = (
     ("jp2k", 227, "jpeg2000 compression"),
     ("jpeg", 233, "jpeg compression"),
@@ -18,19 +18,31 @@ FOLDERS = (
     ("fastfading", 174, "fastfading"),
 )
 
-TREE = """\
-databaserelease2/
-  jp2k/img1.bmp ... img227.bmp
-  jpeg/img1.bmp ... img233.bmp
-  wn/  gblur/  fastfading/      img1.bmp ... img174.bmp each
-  refimgs/                      29 originals (not needed)
-  refnames_all.mat              names of the originals
-dmos_realigned.mat              a separate download on the same page"""
+LIVE_OPTIONS = (
+    Option("fix_live_fastfading", "correct the labels of fast-fading images", default=False, parse=bool, words=0),
+)
+
+# Practice images of CLIVE's study; they come first in the arrays and are in a folder of their own.
+TRAINING_IMAGES = 7
 
 
-def read(index: FileIndex, options: Options) -> SetLabels:
+def read_clive(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
+    """Reads the official MOS, without the practice images."""
+    path = index.first(spec.label_file)
+    if path is None:
+        return SetLabels([])
+    scores = index.require("AllMOS_release.mat")
+    (names,) = read_mat(path, "AllImages_release")
+    (mos,) = read_mat(scores, "AllMOS_release")
+    if len(names) != len(mos):
+        raise DataError(f"{path} has {len(names)} names but {scores} {len(mos)} scores. Fetch both again.")
+    pairs = list(zip(names, mos, strict=True))[TRAINING_IMAGES:]
+    return SetLabels([Row(f"Images/{name}", float(score)) for name, score in pairs])
+
+
+def read_live(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
     """Reads the official MOS: the largest DMOS of the distorted images minus DMOS."""
-    path = index.first("dmos_realigned.mat")
+    path = index.first(spec.label_file)
     if path is None:
         return SetLabels([])
     dmos, copies = read_mat(path, "dmos_new", "orgs")
@@ -53,7 +65,7 @@ def _check(path: object, variable: str, length: int) -> None:
         raise DataError(f"{path}: {variable} has {length} entries, expected {expected}. Fetch release 2's file.")
 
 
-def finish(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
+def finish_live(rows: list[Row], index: FileIndex, options: Options) -> tuple[list[Row], list[str]]:
     """Adds the originals, and corrects LIQE's labels of the fast-fading images on request."""
     if path := index.first("refnames_all.mat"):
         (references,) = read_mat(path, "refnames_all")
@@ -87,25 +99,3 @@ def _fixed(rows: list[Row], index: FileIndex) -> list[Row]:
         else:
             raise DataError(f"No other image of {row.reference} to take the scenes of {row.name} from.")
     return fixed
-
-
-SPEC = DataSetSpec(
-    name="LIVE",
-    slug="live",
-    title="LIVE Image Quality Assessment Database, release 2 (Sheikh, Sabir, Bovik, 2006)",
-    count=779,
-    url="https://live.ece.utexas.edu/research/quality/subjective.htm",
-    licence="Notice of the University of Texas at Austin: any use with notice and citation. Nine of the originals may "
-    "not be used outside the database. The archive needs a password from the laboratory.",
-    tree=TREE,
-    mos_range=(0.0, 114.42),
-    read=read,
-    # Five folders have the same file names, so the folder is required.
-    places=lambda name: (),
-    label_file="dmos_realigned.mat",
-    liqe=LiqeFiles("databaserelease2", "live", tolerance=1e-5),  # LIQE's MOS have six decimals
-    finish=finish,
-    options=(
-        Option("fix_live_fastfading", "correct the labels of fast-fading images", default=False, parse=bool, words=0),
-    ),
-)

@@ -1,4 +1,4 @@
-"""Writes the table of mean opinion scores: `python tools/mos_table.py LIQE > liqe_jax/synthetic/mos_table.py`.
+"""Writes mean opinion scores: `python tools/mos_table.py LIQE > liqe_jax/assets/kadid10k_mos.csv`.
 
 LIQE is the root of a checkout of github.com/zwx8981/LIQE, or a folder with its IQA_Database.
 """
@@ -19,17 +19,13 @@ FOLDER = "IQA_Database/kadid10k/splits2/1"  # every session has all the images
 IMAGE = re.compile(r"I(\d+)_(\d+)_(\d+)\.png")
 ORIGINALS, KINDS, LEVELS = 81, 25, 5
 
-HEADER = '''\
-"""Mean opinion scores of KADID-10k by type and level: written by `tools/mos_table.py`.
-
-Source: the scores (1 to 5, higher is better; each the mean of about 30 people's) of the 10,125
-images of KADID-10k (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label files repeat them
-(zwx8981/LIQE at a64655f, IQA_Database/kadid10k/splits2, MIT licence).
+HEADER = """\
+# Mean opinion scores of KADID-10k by type and level: written by `python tools/mos_table.py`.
+# Source: the scores (1 to 5, higher is better; each the mean of about 30 people's) of the 10,125 images of KADID-10k
+# (H. Lin, V. Hosu, D. Saupe, QoMEX 2019) as LIQE's label files repeat them (zwx8981/LIQE at a64655f,
+# IQA_Database/kadid10k/splits2, MIT licence).
+# Columns: type, level, mean and standard deviation (n - 1) over 81 images.
 """
-
-# A row for each type, in order; a pair for each level: mean and standard deviation (n - 1) over 81 images.
-MOS = (
-'''
 
 
 def read_scores(checkout: str | Path) -> Float[np.ndarray, "25 5 81"]:
@@ -57,17 +53,18 @@ def read_scores(checkout: str | Path) -> Float[np.ndarray, "25 5 81"]:
     return scores
 
 
-def module(scores: Float[np.ndarray, "25 5 81"]) -> str:
-    """The source of `mos_table`."""
+def table(scores: Float[np.ndarray, "25 5 81"]) -> str:
+    """The content of `kadid10k_mos.csv`."""
+    means, deviations = scores.mean(-1), scores.std(-1, ddof=1)
     rows = [
-        ", ".join(f"({mean:.4f}, {sd:.4f})" for mean, sd in zip(of_kind.mean(-1), of_kind.std(-1, ddof=1), strict=True))
-        for of_kind in scores
+        f"{kind + 1},{level + 1},{means[kind, level]:.4f},{deviations[kind, level]:.4f}\n"
+        for kind, level in np.ndindex(KINDS, LEVELS)
     ]
-    return HEADER + "".join(f"    ({row}),\n" for row in rows) + ")\n"
+    return HEADER + "".join(rows)
 
 
 if __name__ == "__main__":
     try:
-        print(module(read_scores(sys.argv[1])), end="")
+        print(table(read_scores(sys.argv[1])), end="")
     except (IndexError, LiqeError) as problem:
         sys.exit(f"{problem}\nusage: python tools/mos_table.py LIQE")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
+
 import numpy as np
+from jaxtyping import Float
 
 from liqe_jax.errors import UsageError
-from liqe_jax.synthetic.mos_table import MOS
+from liqe_jax.synthetic.kinds import KINDS, LEVELS
 
-LEVELS = (1, 2, 3, 4, 5)
+
+@functools.cache
+def _table() -> Float[np.ndarray, "25 5 2"]:
+    text = importlib.resources.files("liqe_jax.assets").joinpath("kadid10k_mos.csv").read_text("utf-8")
+    return np.loadtxt(text.splitlines(), delimiter=",", usecols=(2, 3)).reshape(len(KINDS), len(LEVELS), 2)
 
 
 def mean_mos(kind: int, level: float) -> tuple[float, float]:
@@ -19,12 +27,12 @@ def mean_mos(kind: int, level: float) -> tuple[float, float]:
 
     Returns:
       Mean and standard deviation of the MOS of KADID-10k's 81 images of that kind and level, on a scale of
-      1 to 5, higher is better. Source: `mos_table`.
+      1 to 5, higher is better. Source: `assets/kadid10k_mos.csv`.
 
     Raises:
       UsageError: the kind or level is out of its range.
     """
-    if kind not in range(1, len(MOS) + 1) or not LEVELS[0] <= level <= LEVELS[-1]:
-        raise UsageError(f"Expected a kind from 1 to {len(MOS)} and a level from 1 to 5; got {kind}, {level}.")
-    mean, sd = (np.interp(level, LEVELS, values) for values in zip(*MOS[kind - 1], strict=True))
+    if kind not in KINDS or not LEVELS[0] <= level <= LEVELS[-1]:
+        raise UsageError(f"Expected a kind from 1 to {len(KINDS)} and a level from 1 to 5; got {kind}, {level}.")
+    mean, sd = (np.interp(level, LEVELS, values) for values in _table()[kind - 1].T)
     return float(mean), float(sd)

@@ -12,6 +12,7 @@ from liqe_jax.evaluate.protocol import OFFICIAL_PROTOCOL, SESSION_PROTOCOL, WHOL
 from liqe_jax.evaluate.published import BASELINES, Published, beside_whole_sets, leaderboard, session_results
 from liqe_jax.evaluate.results import Result, Summary, counted, overall, summarise
 from liqe_jax.evaluate.table import ABSENT, Number, Table
+from liqe_jax.metrics.bootstrap import Interval
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 Rows = list[list[str | Number]]
@@ -32,8 +33,14 @@ def mark_of(status: str) -> str:
     return {TEST: "", SEEN: SEEN_MARK}.get(status, UNKNOWN_MARK)
 
 
-def _notes(statuses: Sequence[str]) -> list[str]:
-    return [NOTES[mark] for mark in dict.fromkeys(mark_of(status) for status in statuses) if mark]
+def _table(
+    name: str, title: str, header: Sequence[str], rows: Rows, notes: Sequence[str] = (), models: bool = True
+) -> Table:
+    """A table with a note on each mark in it; without `models`, its second column, that of models, is removed."""
+    marks = dict.fromkeys(cell.mark for row in rows for cell in row if isinstance(cell, Number) and cell.mark)
+    if not models:
+        header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    return Table(name, title, header, rows, [*notes, *(NOTES[mark] for mark in marks)])
 
 
 def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
@@ -94,10 +101,9 @@ def session_table(summaries: Sequence[Summary], name: str, metric: str) -> Table
         "Only sessions that are tests are included, if there are any. std divides by their number. Weighted: by images "
         "per session. Published results: ReLIQS, Table 2 (arXiv 2608.01730), which does not state whether they are "
         "means or medians; none was measured here.",
-        *_notes([summary.status for summary in summaries]),
     ]
     header = ["method", "trained on", *(summary.dataset for summary in summaries), "average", "weighted"]
-    return Table(f"sessions_{metric}", f"{TITLES[metric]} over the sessions", header, rows, notes)
+    return _table(f"sessions_{metric}", f"{TITLES[metric]} over the sessions", header, rows, notes)
 
 
 def spread_table(summaries: Sequence[Summary]) -> Table:
@@ -112,89 +118,60 @@ def spread_table(summaries: Sequence[Summary]) -> Table:
         METRICS_NOTE,
         "Scene recall: share of all scene labels that are among their image's k most probable scenes, as in the "
         "reference's training code.",
-        *_notes([summary.status for summary in summaries]),
     ]
-    return Table(
-        "sessions_all", "All metrics over the sessions", ["set", "over sessions", *names.values()], rows, notes
-    )
+    header = ["set", "over sessions", *names.values()]
+    return _table("sessions_all", "All metrics over the sessions", header, rows, notes)
 
 
 def single_table(results: Sequence[Result]) -> Table:
     """Official splits and whole sets, with confidence intervals."""
-    several = len({result.unit.model for result in results}) > 1
     rows: Rows = []
     for result in results:
-        mark = mark_of(result.seen.status)
-        model = [result.unit.model] if several else []
-        rows.append(
-            [
-                describe(result.unit),
-                *model,
-                Number(result.metrics.images, 0),
-                Number(result.metrics.srcc, 3, mark),
-                _interval(result.srcc),
-                *(Number(result.metric(metric), 3, mark) for metric in ("krcc", "plcc")),
-                _interval(result.plcc),
-                *(Number(result.metric(metric), 3, mark) for metric in ("rmse", "plcc_raw")),
-                result.seen.status,
-            ]
-        )
-    columns = ["images", "SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC", "status"]
+        images, unit, mark = Number(result.metrics.images, 0), result.unit, mark_of(result.seen.status)
+        srcc, krcc, plcc, *others = (Number(result.metric(metric), 3, mark) for metric in TITLES)
+        values = [srcc, _interval(result.srcc), krcc, plcc, _interval(result.plcc), *others]
+        rows.append([describe(unit), unit.model, images, *values, result.seen.status])
+    metrics = ["SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC"]
+    header = ["set", "model", "images", *metrics, "status"]
     notes = [
         f"{METRICS_NOTE} Intervals: bootstrap over images; PLCC's keep the logistic fixed.",
-        *_notes([result.seen.status for result in results]),
         " ".join(dict.fromkeys(f"{r.unit.dataset}: {r.seen.reason}." for r in results)),
     ]
-    header = ["set", *(["model"] if several else []), *columns]
-    return Table("single", "Across data sets, and official splits", header, rows, notes)
+    return _table("single", "Across data sets, and official splits", header, rows, notes, _several_models(results))
 
 
 def published_table(results: Sequence[Result]) -> Table | None:
     """Results on whole sets next to published results; None if there are none."""
     whole = of_protocol(results, WHOLE_PROTOCOL)
-    several = len({result.unit.model for result in whole}) > 1
     rows: Rows = []
     for result in whole:
         for row in beside_whole_sets():
             if slug(row.dataset) == slug(result.unit.dataset):
-                rows.append(
-                    [
-                        result.unit.dataset,
-                        *([result.unit.model] if several else []),
-                        Number(row.value),
-                        Number(result.metrics.srcc, 3, mark_of(result.seen.status)),
-                        Number(result.metrics.srcc - row.value),
-                        row.training,
-                        row.source,
-                    ]
-                )
-    if not rows:
-        return None
-    columns = ["published", "measured", "difference", "published model trained on", "source"]
-    header = ["set", *(["model"] if several else []), *columns]
-    notes = _notes([result.seen.status for result in whole])
-    return Table("whole_published", "SRCC of whole sets, measured and published", header, rows, notes)
+                measured = Number(result.metrics.srcc, 3, mark_of(result.seen.status))
+                values = [Number(row.value), measured, Number(result.metrics.srcc - row.value)]
+                rows.append([result.unit.dataset, result.unit.model, *values, row.training, row.source])
+    header = ["set", "model", "published", "measured", "difference", "published model trained on", "source"]
+    title = "SRCC of whole sets, measured and published"
+    return _table("whole_published", title, header, rows, models=_several_models(whole)) if rows else None
 
 
 def leaderboard_table(results: Sequence[Result]) -> Table | None:
     """The public leaderboard's results of LIQE next to the measured results; None if none of its sets is measured."""
     rows: Rows = []
-    statuses: list[str] = []
     for row in leaderboard():
         found = [r for r in of_protocol(results, row.protocol) if slug(r.unit.dataset) == slug(row.dataset)]
         how, value, mark = ABSENT, NAN, ""
         if found:
             (summary,) = summarise(found)
             value, mark = summary.median["srcc"], mark_of(summary.status)
-            statuses.append(summary.status)
             how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
         measured, change = Number(value, 3, mark), Number(value - row.value)
         rows.append([row.label, Number(row.value), measured, change, how, row.training])
     if not statuses:
         return None
     header = ["leaderboard's name", "published", "measured", "difference", "measured as", "published model trained on"]
-    notes = ["Without a measured result: not evaluated in this run, or the split is not known.", *_notes(statuses)]
-    return Table("leaderboard", "SRCC on the public leaderboard", header, rows, notes)
+    notes = ["Without a measured result: not evaluated in this run, or the split is not known."]
+    return _table("leaderboard", "SRCC on the public leaderboard", header, rows, notes)
 
 
 def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]) -> Table:
@@ -219,61 +196,47 @@ def label_table(results: Sequence[Result], attribute: str, labels: Sequence[str]
         score = Number(float(np.mean([one.score for one in found])), 3, mark)
         rows.append([name, images, score, *(Number(float(share), 2) for share in shares)])
     what = {"scene": "Top-k recall of scenes", "distortion": "Accuracy of distortions"}[attribute]
-    notes = _notes([result.seen.status for result in results])
-    return Table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows, notes)
+    return _table(f"{attribute}s", f"{what}, by label", ["set", "images", "all", *labels], rows)
 
 
 def difference_table(results: Sequence[Result], differences: Mapping[int, Against], name: str, other: str) -> Table:
     """SRCC of two evaluations on the same images, with the significance of the difference."""
-    pairs = [(results[position], against) for position, against in differences.items()]
-    models = [(result.unit.model, against.unit.model) for result, against in pairs]
-    several = len({model for pair in models for model in pair}) > 1
     rows: Rows = []
-    for (result, against), (mine, yours) in zip(pairs, models, strict=True):
-        found = against.comparison
-        low, high = found.bootstrap.low, found.bootstrap.high
-        rows.append(
-            [
-                describe(result.unit),
-                *([mine if mine == yours else f"{mine}, {yours}"] if several else []),
-                Number(found.first, 3, mark_of(result.seen.status)),
-                Number(found.second, 3, mark_of(against.seen.status)),
-                Number(found.bootstrap.value),
-                f"{low:+.3f} to {high:+.3f}",
-                Number(found.williams.p, 4),
-                Number(found.bootstrap.p, 4),
-            ]
-        )
-    columns = [name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
+    models: set[str] = set()
+    for position, against in differences.items():
+        result, found = results[position], against.comparison
+        pair = dict.fromkeys([result.unit.model, against.unit.model])
+        models.update(pair)
+        first = Number(found.first, 3, mark_of(result.seen.status))
+        second = Number(found.second, 3, mark_of(against.seen.status))
+        interval = f"{found.bootstrap.low:+.3f} to {found.bootstrap.high:+.3f}"
+        tests = [Number(found.williams.p, 4), Number(found.bootstrap.p, 4)]
+        difference = Number(found.bootstrap.value)
+        rows.append([describe(result.unit), ", ".join(pair), first, second, difference, interval, *tests])
+    header = ["set", "model", name, other, "difference", "interval", "p (Williams)", "p (paired bootstrap)"]
     notes = [
         "Two-sided tests of each set and session, without correction for multiple tests. Intervals: bootstrap over "
-        "images, both models on the same resamples, with the confidence and method of the other intervals.",
-        *_notes([seen.status for result, against in pairs for seen in (result.seen, against.seen)]),
+        "images, both models on the same resamples, with the confidence and method of the other intervals."
     ]
-    if several:
-        notes.insert(1, "Rows with two models: the other evaluation lacks a model of that name; its first one is used.")
-    header = ["set", *(["model"] if several else []), *columns]
-    return Table("differences", f"SRCC of {name} and {other}", header, rows, notes)
+    if len(models) > 1:
+        notes.append("Rows with two models: the other evaluation lacks a model of that name; its first one is used.")
+    return _table("differences", f"SRCC of {name} and {other}", header, rows, notes, len(models) > 1)
 
 
 def unit_table(results: Sequence[Result]) -> Table:
     """All metrics of every unit."""
+    rows: Rows = []
+    for result in results:
+        unit, metrics = result.unit, [Number(result.metric(metric), 4) for metric in TITLES]
+        labels = [unit.dataset, unit.protocol, unit.session, unit.split or "all", unit.model, result.seen.status]
+        rows.append([*labels, Number(result.metrics.images, 0), *metrics])
     header = ["set", "protocol", "session", "split", "model", "status", "images", *TITLES.values()]
-    rows: Rows = [
-        [
-            r.unit.dataset,
-            r.unit.protocol,
-            r.unit.session,
-            r.unit.split or "all",
-            r.unit.model,
-            r.seen.status,
-            Number(r.metrics.images, 0),
-            *(Number(r.metric(metric), 4) for metric in TITLES),
-        ]
-        for r in results
-    ]
-    return Table("units", "Every session and set", header, rows, [METRICS_NOTE])
+    return _table("units", "Every session and set", header, rows, [METRICS_NOTE])
 
 
-def _interval(interval: tuple[float, float, float]) -> str:
-    return f"{interval[1]:.3f} to {interval[2]:.3f}"
+def _several_models(results: Sequence[Result]) -> bool:
+    return len({result.unit.model for result in results}) > 1
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}"

@@ -129,7 +129,7 @@ def single_table(results: Sequence[Result]) -> Table:
     for result in results:
         images, unit, mark = Number(result.metrics.images, 0), result.unit, mark_of(result.seen.status)
         srcc, krcc, plcc, *others = (Number(result.metric(metric), 3, mark) for metric in TITLES)
-        values = [srcc, _interval(result.srcc), krcc, plcc, _interval(result.plcc), *others]
+        values: list[str | Number] = [srcc, _interval(result.srcc), krcc, plcc, _interval(result.plcc), *others]
         rows.append([describe(unit), unit.model, images, *values, result.seen.status])
     metrics = ["SRCC", "interval", "KRCC", "PLCC", "interval", "RMSE", "raw PLCC"]
     header = ["set", "model", "images", *metrics, "status"]

@@ -112,18 +112,16 @@ def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
     complete = np.isfinite(scores).all(-1)
     if not complete.any():
         raise DataError(f"No photograph and kind has scores at all {scores.shape[2]} levels; expected at least one.")
-    srcc, krcc = np.full((2, *complete.shape), np.nan)
-    lists = scores[complete]
-    srcc[complete], krcc[complete] = _spearman_with_fall(lists), _kendall_with_fall(lists)
-    counts = complete.sum(0)
-    by_kind = np.divide(np.nansum(srcc, 0), counts, out=np.full(len(counts), np.nan), where=counts > 0)
-    return LTest(
-        float(srcc[complete].mean()),
-        float(krcc[complete].mean()),
-        by_kind,
-        int(complete.sum()),
-        int(complete.size - complete.sum()),
-    )
+    lists, levels = scores[complete], scores.shape[2]
+    # Spearman's correlation with -level, and Kendall's tau-b from the signs of all pairs of levels.
+    middle = (levels + 1) / 2
+    srcc = _agreement(require("scipy.stats").rankdata(lists, axis=-1) - middle, middle - np.arange(1, levels + 1))
+    weaker, stronger = np.triu_indices(levels, 1)
+    krcc = _agreement(np.sign(lists[:, weaker] - lists[:, stronger]), np.ones(len(weaker)))
+    of_kind = np.nonzero(complete)[1]
+    counts, sums = (np.bincount(of_kind, weights, scores.shape[1]) for weights in (None, srcc))
+    by_kind = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    return LTest(float(srcc.mean()), float(krcc.mean()), by_kind, len(lists), complete.size - len(lists))
 
 
 def check_margin(margin: float) -> None:
@@ -206,19 +204,7 @@ def _finite(values: Float[np.ndarray, ...]) -> Float[np.ndarray, " M"]:
     return values[np.isfinite(values)]
 
 
-def _spearman_with_fall(lists_MxL: Float[np.ndarray, "M L"]) -> Float[np.ndarray, " M"]:
-    ranks = require("scipy.stats").rankdata(lists_MxL, axis=-1)
-    ranks = ranks - ranks.mean(-1, keepdims=True)
-    fall = -np.arange(lists_MxL.shape[1], dtype=np.float64)
-    fall -= fall.mean()
-    norms = np.sqrt((ranks**2).sum(-1) * (fall**2).sum())
-    return np.divide(ranks @ fall, norms, out=np.zeros(len(ranks)), where=norms > 0)
-
-
-def _kendall_with_fall(lists_MxL: Float[np.ndarray, "M L"]) -> Float[np.ndarray, " M"]:
-    """Kendall's tau-b."""
-    weaker, stronger = np.triu_indices(lists_MxL.shape[1], 1)
-    signs = np.sign(lists_MxL[:, weaker] - lists_MxL[:, stronger])
-    untied = np.abs(signs).sum(-1)
-    norms = np.sqrt(untied * math.comb(lists_MxL.shape[1], 2))
-    return np.divide(signs.sum(-1), norms, out=np.zeros(len(signs)), where=norms > 0)
+def _agreement(x_MxD: Float[np.ndarray, "M D"], y_D: Float[np.ndarray, " D"]) -> Float[np.ndarray, " M"]:
+    """Cosines of the angles between rows and a vector; 0 for rows of zeros."""
+    norms = np.sqrt((x_MxD**2).sum(-1) * (y_D**2).sum())
+    return np.divide(x_MxD @ y_D, norms, out=np.zeros(len(x_MxD)), where=norms > 0)

@@ -14,10 +14,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from liqe_jax.errors import UsageError
-from liqe_jax.metrics.correlation import check_pair
-
-RESAMPLES = 1000
-CONFIDENCE = 0.95
+from liqe_jax.metrics.correlation import Values, check_pair
 
 # Numbers held at once while resampling, so that memory does not grow with the data set.
 BLOCK = 1 << 22
@@ -26,6 +23,9 @@ BLOCK = 1 << 22
 JACKKNIFE_GROUPS = 200
 
 METHODS = ("percentile", "bca")
+
+# How often each of R resamples holds each image.
+Counts = Int[np.ndarray, "R N"]
 
 
 class Interval(NamedTuple):
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def srcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
+def srcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
     """Confidence interval of Spearman's correlation. Constant resamples count as 0.
 
     Args:
@@ -51,7 +51,7 @@ def srcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N
     return interval_of_counts(lambda counts: srcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 
 
-def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], **options: Any) -> Interval:
+def plcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
     """Confidence interval of Pearson's correlation, as `srcc_interval`.
 
     With predictions mapped by the logistic, this is the interval for a fixed curve.
@@ -61,18 +61,18 @@ def plcc_interval(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N
 
 
 def interval_of_counts(
-    metric: Callable[[Int[np.ndarray, "R N"]], Float[np.ndarray, " R"]],
+    metric: Callable[[Counts], Float[np.ndarray, " R"]],
     count: int,
     *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    method: str = "percentile",
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    method: str = METHODS[0],
     seed: int = 0,
 ) -> tuple[Interval, Float[np.ndarray, " R"]]:
     """Confidence interval of a metric of draw counts, and its values on the resamples.
 
     Args:
-      metric: maps counts [R, N], how often each resample holds each image, to R values.
+      metric: maps counts to R values.
       count: number of images, N.
       resamples: number of resamples.
       confidence: between 0 and 1.
@@ -88,12 +88,12 @@ def interval_of_counts(
     if method == "bca":
         groups = np.arange(count) % min(count, JACKKNIFE_GROUPS)
         without = metric((groups != np.arange(groups.max() + 1)[:, None]).astype(np.int64))
-    whole = metric(np.ones((1, count), np.int64))
-    return _interval(float(whole[0]), drawn, without, confidence), drawn
+    whole = float(metric(np.ones((1, count), np.int64))[0])
+    return Interval(whole, *np.quantile(drawn, _ends(whole, drawn, without, confidence)).tolist()), drawn
 
 
-def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "R N"]]:
-    """Yields, in blocks, how often each resample holds each image; the draws are those of SciPy for the same seed."""
+def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Counts]:
+    """Yields the counts of resamples in blocks; the draws are those of SciPy for the same seed."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, count]))
     rows = max(BLOCK // count, 1)
     for start in range(0, resamples, rows):
@@ -102,16 +102,12 @@ def counts_of_draws(count: int, resamples: int, seed: int) -> Iterator[Int[np.nd
         yield np.bincount(cells.ravel(), minlength=index.size).reshape(len(index), count)
 
 
-def srcc_of_counts(
-    mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], counts_RxN: Int[np.ndarray, "R N"]
-) -> Float[np.ndarray, " R"]:
+def srcc_of_counts(mos: Values, predicted: Values, counts_RxN: Counts) -> Float[np.ndarray, " R"]:
     """Spearman's correlation of resamples given by counts; 0 if either side is constant."""
     return _pearson(_ranks(mos, counts_RxN), _ranks(predicted, counts_RxN), counts_RxN)
 
 
-def plcc_of_counts(
-    mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], counts_RxN: Int[np.ndarray, "R N"]
-) -> Float[np.ndarray, " R"]:
+def plcc_of_counts(mos: Values, predicted: Values, counts_RxN: Counts) -> Float[np.ndarray, " R"]:
     """Pearson's correlation of resamples given by counts; 0 if either side is constant."""
     return _pearson(np.asarray(mos)[None], np.asarray(predicted)[None], counts_RxN)
 
@@ -134,29 +130,28 @@ def _pearson(x: np.ndarray, y: np.ndarray, counts_RxN: np.ndarray) -> Float[np.n
     dx, dy = (values - (values * counts_RxN).sum(1, keepdims=True) / total for values in (x, y))
     spread = np.sqrt((counts_RxN * dx * dx).sum(1) * (counts_RxN * dy * dy).sum(1))
     # With rounding, the spread of a constant side is not exactly zero.
-    constant = np.zeros(len(counts_RxN), bool)
+    varied = spread > 0
     for values in (x, y):
-        low = np.where(present, values, np.inf).min(1)
-        constant |= low == np.where(present, values, -np.inf).max(1)
-    return np.divide((counts_RxN * dx * dy).sum(1), spread, out=np.zeros(len(spread)), where=~constant & (spread > 0))
+        varied &= np.where(present, values, np.inf).min(1) < np.where(present, values, -np.inf).max(1)
+    return np.divide((counts_RxN * dx * dy).sum(1), spread, out=np.zeros(len(spread)), where=varied)
 
 
-def _interval(value: float, drawn: np.ndarray, without: np.ndarray | None, confidence: float) -> Interval:
+def _ends(value: float, drawn: np.ndarray, without: np.ndarray | None, confidence: float) -> np.ndarray:
+    """Quantiles of the drawn values at the ends of the interval; jackknife values, if given, correct them."""
     ends = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
-    if without is not None:
-        # Ties with the value count half. Without the clip, a value beyond all draws gives an infinite correction.
-        below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2
-        bias = stats.norm.ppf(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
-        deviation = without.mean() - without
-        squares = np.sum(deviation**2)
-        acceleration = np.sum(deviation**3) / (6 * squares**1.5) if squares > 0 else 0.0
-        shifted = bias + stats.norm.ppf(ends)
-        ends = stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
-    low, high = np.quantile(drawn, ends)
-    return Interval(value, float(low), float(high))
+    if without is None:
+        return ends
+    # Ties with the value count half. Without the clip, a value beyond all draws gives an infinite correction.
+    below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2
+    bias = stats.norm.ppf(np.clip(below, 1 / (2 * len(drawn)), 1 - 1 / (2 * len(drawn))))
+    deviation = without.mean() - without
+    squares = np.sum(deviation**2)
+    acceleration = np.sum(deviation**3) / (6 * squares**1.5) if squares > 0 else 0.0
+    shifted = bias + stats.norm.ppf(ends)
+    return stats.norm.cdf(bias + shifted / (1 - acceleration * shifted))
 
 
-def check_options(resamples: int, confidence: float, method: str = METHODS[0], seed: int = 0) -> None:
+def check_options(resamples: int, confidence: float, method: str, seed: int) -> None:
     """Checks the options of a bootstrap.
 
     Raises:

@@ -18,6 +18,9 @@ from scipy import optimize, special, stats
 
 from liqe_jax.errors import DataError
 
+# One number per image, such as MOS and predictions.
+Values = Float[np.ndarray, " N"]
+
 # A correlation of fewer images is meaningless: two points always lie on a line.
 FEWEST = 3
 
@@ -36,7 +39,7 @@ class Logistic(NamedTuple):
     slope: float = 0.0
     offset: float = 0.0
 
-    def __call__(self, x: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    def __call__(self, x: Values) -> Values:
         """Maps predictions to the MOS scale."""
         if not self.fitted:
             return self.slope * np.asarray(x) + self.offset
@@ -47,9 +50,7 @@ def _curve(x: np.ndarray, top: float, bottom: float, middle: float, width: float
     return (top - bottom) * special.expit((x - middle) / abs(width)) + bottom
 
 
-def check_pair(
-    mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]
-) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+def check_pair(mos: Values, predicted: Values) -> tuple[Values, Values]:
     """Checks MOS and predictions and converts both to float64.
 
     Raises:
@@ -81,22 +82,22 @@ def _correlation(function: Callable[..., Any], mos: np.ndarray, predicted: np.nd
     return 0.0 if _constant(mos, predicted) else float(function(mos, predicted).statistic)
 
 
-def srcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+def srcc(mos: Values, predicted: Values) -> float:
     """Spearman's rank correlation with average ranks for ties; 0 if either side is constant."""
     return _correlation(stats.spearmanr, mos, predicted)
 
 
-def krcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+def krcc(mos: Values, predicted: Values) -> float:
     """Kendall's tau-b; 0 if either side is constant."""
     return _correlation(stats.kendalltau, mos, predicted)
 
 
-def plcc(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> float:
+def plcc(mos: Values, predicted: Values) -> float:
     """Pearson's correlation of the raw predictions; 0 if either side is constant."""
     return _correlation(stats.pearsonr, mos, predicted)
 
 
-def fit_logistic(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Logistic:
+def fit_logistic(mos: Values, predicted: Values) -> Logistic:
     """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails."""
     mos, predicted = check_pair(mos, predicted)
     if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
@@ -138,7 +139,7 @@ class Metrics(NamedTuple):
     images: int
 
 
-def compute_metrics(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> Metrics:
+def compute_metrics(mos: Values, predicted: Values) -> Metrics:
     """Computes every metric."""
     mos, predicted = check_pair(mos, predicted)
     mapped = fit_logistic(mos, predicted)(predicted)

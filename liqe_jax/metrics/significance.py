@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 from scipy import stats
 
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.metrics.bootstrap import interval_of_counts, plcc_of_counts, srcc_of_counts
-from liqe_jax.metrics.correlation import check_pair, plcc, srcc
+from liqe_jax.metrics.correlation import Values, check_pair, plcc, srcc
 
 # Williams' t has three fewer degrees of freedom than there are images.
 FEWEST = 4
@@ -84,14 +83,7 @@ def williams(r_first: float, r_second: float, r_between: float, count: int) -> W
     return Williams(t, float(2 * stats.t.sf(abs(t), degrees)), degrees)
 
 
-def paired_bootstrap(
-    mos: Float[np.ndarray, " N"],
-    first: Float[np.ndarray, " N"],
-    second: Float[np.ndarray, " N"],
-    *,
-    metric: str = "srcc",
-    **options: Any,
-) -> Difference:
+def paired_bootstrap(mos: Values, first: Values, second: Values, *, metric: str = "srcc", **options: Any) -> Difference:
     """Difference of a metric between two models, both on the same resamples.
 
     p is twice the smaller share of resamples on either side of zero, at most 1. One resample is added to each
@@ -118,14 +110,7 @@ def paired_bootstrap(
     return Difference(*interval, float(min(2 * (side + 1) / (len(drawn) + 1), 1.0)))
 
 
-def compare_models(
-    mos: Float[np.ndarray, " N"],
-    first: Float[np.ndarray, " N"],
-    second: Float[np.ndarray, " N"],
-    *,
-    metric: str = "srcc",
-    **options: Any,
-) -> Comparison:
+def compare_models(mos: Values, first: Values, second: Values, *, metric: str = "srcc", **options: Any) -> Comparison:
     """Compares two models on the same images; for SRCC, Williams' test uses rank correlations.
 
     Args:

@@ -178,11 +178,14 @@ def compete(
       DataError: fewer than two images have both scores.
     """
     check_settings(levels, tolerances, seed)
-    scores = np.stack([_as_scores(values, len(names)) for values in (first_N, second_N)])
+    for values in (first_N, second_N):
+        if np.shape(values) != (len(names),):
+            raise UsageError(f"Expected {len(names)} scores, one per name; got an array of shape {np.shape(values)}.")
+    scores: Float[np.ndarray, "2 N"] = np.array([first_N, second_N], np.float64)
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise UsageError(f"Image names must be unique; {twice!r} occurs more than once.")
-    usable = np.isfinite(scores).all(0)
+    usable: np.ndarray = np.isfinite(scores).all(axis=0)
     left_out = tuple(name for name, kept in zip(names, usable, strict=True) if not kept)
     if usable.sum() < 2:
         raise DataError(
@@ -206,10 +209,3 @@ def compete(
             side = bool(sides[defender, number])
             pairs.append(Pair(pair_id, defender, attacker, number + 1, level_set, *chosen, side))
     return Competition(tuple(names), scores, tuple(pairs), left_out, without_pair)
-
-
-def _as_scores(values: Float[np.ndarray, " N"], count: int) -> Float[np.ndarray, " N"]:
-    scores = np.asarray(values, np.float64)
-    if scores.shape != (count,):
-        raise UsageError(f"Expected {count} scores, one per image name; got an array of shape {scores.shape}.")
-    return scores

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from liqe_jax.compare.realign import HIGH, LOW
+from liqe_jax.compare.realign import HIGH, LOW, Values
 from liqe_jax.errors import UsageError
 from liqe_jax.extras import require
 from liqe_jax.markup import markdown_table
+
+# Numbers of the images of each set, by its name.
+Sets = Mapping[str, Values]
 
 BINS = 16  # a quarter of a quality level each
 BLOCK = 1 << 22  # pairs that are compared at once; bounds memory
@@ -33,13 +35,13 @@ class PairOverlap:
     """
 
     sets: tuple[str, str]
-    overlap: tuple[float, float]
-    wasserstein: tuple[float, float]
-    contradicted: tuple[float, float]
+    overlap: Sequence[float]
+    wasserstein: Sequence[float]
+    contradicted: Sequence[float]
     order_changed: float
 
 
-def overlap_coefficient(a_N: Float[np.ndarray, " N"], b_M: Float[np.ndarray, " M"], bins: int = BINS) -> float:
+def overlap_coefficient(a_N: Values, b_M: Values, bins: int = BINS) -> float:
     """Common area of two histograms over 1..5 with area 1: 0 (disjoint) to 1 (identical).
 
     Values outside the scale are counted in the outermost bins. Bins are closed on the left, the last
@@ -50,12 +52,7 @@ def overlap_coefficient(a_N: Float[np.ndarray, " N"], b_M: Float[np.ndarray, " M
     return float(np.minimum(*shares).sum())
 
 
-def opposite_share(
-    x_N: Float[np.ndarray, " N"],
-    y_N: Float[np.ndarray, " N"],
-    x_M: Float[np.ndarray, " M"],
-    y_M: Float[np.ndarray, " M"],
-) -> float:
+def opposite_share(x_N: Values, y_N: Values, x_M: Values, y_M: Values) -> float:
     """Share of the N x M pairs that x and y order oppositely; equal values have no order.
 
     Raises:
@@ -75,58 +72,41 @@ def opposite_share(
     return opposite / (len(x_N) * len(x_M))
 
 
-def compare_sets(
-    before: Mapping[str, Float[np.ndarray, " N"]],
-    after: Mapping[str, Float[np.ndarray, " N"]],
-    scores: Mapping[str, Float[np.ndarray, " N"]],
-) -> list[PairOverlap]:
-    """Compares all pairs of sets; arrays by set name, `scores` with NaN for images without a score."""
+def compare_sets(before: Sets, after: Sets, scores: Sets) -> list[PairOverlap]:
+    """Compares all pairs of sets; `scores` has NaN for images without a score."""
     distance = require("scipy.stats").wasserstein_distance
+    both = (before, after)
     results = []
     for a, b in itertools.combinations(before, 2):
         in_a, in_b = np.isfinite(scores[a]), np.isfinite(scores[b])
         contradicted = [float("nan")] * 2
         if in_a.any() and in_b.any():
-            contradicted = [
-                opposite_share(labels[a][in_a], scores[a][in_a], labels[b][in_b], scores[b][in_b])
-                for labels in (before, after)
-            ]
-        results.append(
-            PairOverlap(
-                (a, b),
-                (overlap_coefficient(before[a], before[b]), overlap_coefficient(after[a], after[b])),
-                (float(distance(before[a], before[b])), float(distance(after[a], after[b]))),
-                (contradicted[0], contradicted[1]),
-                opposite_share(before[a], after[a], before[b], after[b]),
-            )
-        )
+            contradicted = [opposite_share(x[a][in_a], scores[a][in_a], x[b][in_b], scores[b][in_b]) for x in both]
+        overlap = [overlap_coefficient(labels[a], labels[b]) for labels in both]
+        wasserstein = [float(distance(labels[a], labels[b])) for labels in both]
+        changed = opposite_share(before[a], after[a], before[b], after[b])
+        results.append(PairOverlap((a, b), overlap, wasserstein, contradicted, changed))
     return results
 
 
-def srcc_and_rmse(label_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"]) -> dict[str, float]:
+def srcc_and_rmse(label_N: Values, score_N: Values) -> dict[str, float]:
     """SRCC and RMSE between labels and scores, over images with a score; SRCC is NaN if either is constant."""
     label_N, score_N = np.asarray(label_N, np.float64), np.asarray(score_N, np.float64)
     scored = np.isfinite(score_N)
     labels, scores = label_N[scored], score_N[scored]
-    if not labels.size:
-        return {"srcc": float("nan"), "rmse": float("nan")}
-    rmse = float(np.sqrt(np.mean((labels - scores) ** 2)))
-    if not (np.ptp(labels) and np.ptp(scores)):
-        return {"srcc": float("nan"), "rmse": rmse}
-    return {"srcc": float(require("scipy.stats").spearmanr(labels, scores).statistic), "rmse": rmse}
+    srcc = rmse = float("nan")
+    if labels.size:
+        rmse = float(np.sqrt(np.mean((labels - scores) ** 2)))
+        if np.ptp(labels) and np.ptp(scores):
+            srcc = float(require("scipy.stats").spearmanr(labels, scores).statistic)
+    return {"srcc": srcc, "rmse": rmse}
 
 
-def report_of(
-    mos: Mapping[str, Float[np.ndarray, " N"]],
-    before: Mapping[str, Float[np.ndarray, " N"]],
-    after: Mapping[str, Float[np.ndarray, " N"]],
-    scores: Mapping[str, Float[np.ndarray, " N"]],
-    scorer: str,
-) -> dict[str, Any]:
+def report_of(mos: Sets, before: Sets, after: Sets, scores: Sets, scorer: str) -> dict[str, Any]:
     """A JSON-ready object with metrics of each set (`sets`), of all together (`pooled`) and of `pairs` of sets.
 
     Args:
-      mos: set name -> original labels.
+      mos: original labels.
       before: labels rescaled linearly to 1..5.
       after: realigned labels.
       scores: scores of the model, NaN for images without a score.

@@ -11,7 +11,7 @@ shrinks the set's labels towards their mean.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,9 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.extras import require
 
 LOW, HIGH = 1.0, 5.0  # LIQE's scale, bad to perfect
+
+# One number per image of a set.
+Values = Float[np.ndarray, " N"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class MonotoneMap:
     parameters: Mapping[str, Any]
     lower_is_better: bool = False
 
-    def __call__(self, mos_N: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
+    def __call__(self, mos_N: Values) -> Values:
         """Maps MOS to the common scale."""
         mos_N = np.asarray(mos_N, np.float64)
         turned = -mos_N if self.lower_is_better else mos_N
@@ -50,8 +53,7 @@ class MonotoneMap:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready object; the knots of a decreasing map are those of the negative MOS."""
-        values = {key: value if isinstance(value, float) else list(value) for key, value in self.parameters.items()}
-        return {"method": self.method, "parameters": values, "lower_is_better": self.lower_is_better}
+        return {"method": self.method, "parameters": dict(self.parameters), "lower_is_better": self.lower_is_better}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> MonotoneMap:
@@ -65,10 +67,16 @@ class MonotoneMap:
             method, falls = description["method"], description.get("lower_is_better", False)
             arrays = {key: np.asarray(value) for key, value in dict(description["parameters"]).items()}
             dimensions = 1 if method == "isotonic" else 0
-            fits = set(arrays) == expected[method] and isinstance(falls, bool)
-            for array in arrays.values():  # numbers in quotes are strings, which `to_dict` never writes
-                fits = fits and array.dtype.kind in "iuf" and array.ndim == dimensions and np.isfinite(array).all()
-            fits = fits and _increases(method, arrays)
+            fits = (
+                set(arrays) == expected[method]
+                and isinstance(falls, bool)
+                and all(
+                    # Numbers in quotes are strings, which `to_dict` never writes.
+                    array.dtype.kind in "iuf" and array.ndim == dimensions and np.isfinite(array).all()
+                    for array in arrays.values()
+                )
+                and _increases(method, arrays)
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"Not the description of a monotone map ({error!r}). Expected a file written by `liqe realign`."
@@ -91,9 +99,7 @@ def _increases(method: str, arrays: Mapping[str, np.ndarray]) -> bool:
     )
 
 
-def fit_isotonic(
-    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
-) -> MonotoneMap:
+def fit_isotonic(mos_N: Values, score_N: Values, *, lower_is_better: bool = False) -> MonotoneMap:
     """Fits centered isotonic regression (Oron & Flournoy, Statistics in Biopharmaceutical Research 2017).
 
     Plain isotonic regression is a step function, which makes many labels equal. Joining the centers of its
@@ -120,9 +126,7 @@ def fit_isotonic(
     return MonotoneMap("isotonic", MappingProxyType(knots), lower_is_better)
 
 
-def fit_monotone_logistic(
-    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], *, lower_is_better: bool = False
-) -> MonotoneMap:
+def fit_monotone_logistic(mos_N: Values, score_N: Values, *, lower_is_better: bool = False) -> MonotoneMap:
     """Fits an increasing logistic with free asymptotes by least squares; it is smooth and strictly monotone.
 
     Arguments and errors are those of `fit_isotonic`.
@@ -149,14 +153,13 @@ def fit_monotone_logistic(
     ends = _logistic(np.array([x.min(), x.max()]), low, low + gap, center, width)
     if ends[1] - ends[0] < 1e-6:
         raise DataError(_flat(mos, scores))
-    values = {
-        "low": floor + reach * low,
-        "high": floor + reach * (low + gap),
-        "center": middle + spread * center,
-        "width": spread * width,
+    parameters = {
+        "low": float(floor + reach * low),
+        "high": float(floor + reach * (low + gap)),
+        "center": float(middle + spread * center),
+        "width": float(spread * width),
     }
-    parameters = MappingProxyType({key: float(value) for key, value in values.items()})
-    return MonotoneMap("logistic", parameters, lower_is_better)
+    return MonotoneMap("logistic", MappingProxyType(parameters), lower_is_better)
 
 
 METHODS: Mapping[str, Callable[..., MonotoneMap]] = MappingProxyType(
@@ -164,9 +167,7 @@ METHODS: Mapping[str, Callable[..., MonotoneMap]] = MappingProxyType(
 )
 
 
-def stretch(
-    mos_N: Float[np.ndarray, " N"], mos_range: tuple[float, float] | None = None, *, lower_is_better: bool = False
-) -> Float[np.ndarray, " N"]:
+def stretch(mos_N: Values, mos_range: Sequence[float] | None = None, *, lower_is_better: bool = False) -> Values:
     """Rescales MOS linearly to 1..5, the labels before realignment.
 
     Args:
@@ -194,9 +195,7 @@ def stretch(
     return LOW + (HIGH - LOW) * (1 - share if lower_is_better else share)
 
 
-def _prepared(
-    mos_N: Float[np.ndarray, " N"], score_N: Float[np.ndarray, " N"], lower_is_better: bool
-) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+def _prepared(mos_N: Values, score_N: Values, lower_is_better: bool) -> tuple[Values, Values]:
     mos_N = mos = np.asarray(mos_N, np.float64)
     scores = np.asarray(score_N, np.float64)
     if mos.shape != scores.shape or mos.ndim != 1:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float
 
-from liqe_jax.compare.overlap import BINS
+from liqe_jax.compare.overlap import BINS, Sets
 from liqe_jax.compare.realign import HIGH, LOW
 from liqe_jax.extras import require
 
@@ -19,20 +17,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 LINES = ("-", "--", ":", "-.")
 
 
-def draw(
-    path: str | os.PathLike,
-    before: Mapping[str, Float[np.ndarray, " N"]],
-    after: Mapping[str, Float[np.ndarray, " N"]],
-    scores: Mapping[str, Float[np.ndarray, " N"]],
-    scorer: str = "the model",
-) -> None:
+def draw(path: str | os.PathLike, before: Sets, after: Sets, scores: Sets, scorer: str = "the model") -> None:
     """Writes the figure, PNG, PDF or SVG by the suffix: maps on the left, distributions on the right.
 
     Args:
       path: file to write.
-      before: set name -> labels rescaled linearly to 1..5.
-      after: set name -> realigned labels.
-      scores: set name -> scores of the model, NaN for images without a score.
+      before: labels rescaled linearly to 1..5.
+      after: realigned labels.
+      scores: scores of the model, NaN for images without a score.
       scorer: name of the model.
 
     Raises:

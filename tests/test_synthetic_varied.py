@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.synthetic import KINDS, distort, reencode
+from liqe_jax.synthetic import KINDS, augment, distort
+from liqe_jax.synthetic.augment import other_tones
 from liqe_jax.synthetic.matching import distance
-from liqe_jax.synthetic.tones import other_tones
 from liqe_jax.synthetic.varied import PRISTINE, Copy, copies_of, make_copy
 
 from .conftest import photograph
@@ -27,18 +27,16 @@ def test_reencoding_changes_less_than_the_mildest_distortion(picture):
     jpeg, noise = (distance(distort(floating(picture), kind, 1, 0), floating(picture)) for kind in (10, 11))
     moved = []
     for seed in range(150):
-        after = reencode.reencoded(picture, np.random.default_rng(seed))
+        after = augment.reencoded(picture, np.random.default_rng(seed))
         assert after.shape == picture.shape
         assert after.dtype == np.uint8
         moved.append(distance(floating(after), floating(picture)))
     moved = np.array(moved)
-    assert (moved > 0).mean() == pytest.approx(reencode.SHARE, abs=0.1)
+    assert (moved > 0).mean() == pytest.approx(augment.SHARE, abs=0.1)
     assert moved.max() < min(jpeg, noise)
 
 
-@pytest.mark.parametrize(
-    "way", [reencode.as_jpeg, reencode._twice, reencode._webp, reencode._noisy, reencode._noisy_jpeg]
-)
+@pytest.mark.parametrize("way", [augment.as_jpeg, augment._twice, augment._webp, augment._noisy, augment._noisy_jpeg])
 def test_every_way_changes_a_picture_and_is_repeatable(way, picture):
     one, again, other = (way(picture, np.random.default_rng(seed)) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one, again)
@@ -48,9 +46,9 @@ def test_every_way_changes_a_picture_and_is_repeatable(way, picture):
 
 def test_the_first_of_two_jpegs_has_its_blocks_elsewhere(picture, monkeypatch):
     sizes: list[tuple[int, ...]] = []
-    monkeypatch.setattr(reencode, "as_jpeg", lambda pixels, rng, qualities: sizes.append(pixels.shape) or pixels)
+    monkeypatch.setattr(augment, "as_jpeg", lambda pixels, rng, qualities: sizes.append(pixels.shape) or pixels)
     for seed in range(200):
-        np.testing.assert_array_equal(reencode._twice(picture, np.random.default_rng(seed)), picture)
+        np.testing.assert_array_equal(augment._twice(picture, np.random.default_rng(seed)), picture)
     height, width = picture.shape[:2]
     assert {h - height for h, _, _ in sizes[::2]} == {w - width for _, w, _ in sizes[::2]} == set(range(8))
     assert set(sizes[1::2]) == {picture.shape}

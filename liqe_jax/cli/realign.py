@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, load_model, make_folder, score_into, without_nan, write_report
-from liqe_jax.data.label_tables import (
-    TOGETHER,
-    LabelFile,
-    read_labels,
-    write_labels,
-)
-from liqe_jax.data.score_tables import matched, numbers
+from liqe_jax.data.score_tables import TOGETHER, LabelFile, matched, numbers, read_labels, write_labels
 from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.messages import printable, quoted
 

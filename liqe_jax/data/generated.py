@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageFilter
 
 from liqe_jax.data.labelled import LabelledSet
@@ -38,7 +37,7 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
     splits = np.choose(picture % 6, ["train", "train", "val", "train", "test", "train"])
 
     def read(indices: Sequence[int]) -> list[bytes]:
-        return [_encode(_picture(seed + int(picture[i]), int(kind[i]), int(level[i]))) for i in indices]
+        return [_png(seed + int(picture[i]), int(kind[i]), int(level[i])) for i in indices]
 
     names = [f"{p:03d}_{kinds[k].replace(' ', '_')}_{v + 1}.png" for p, k, v in zip(picture, kind, level, strict=True)]
     scenes = np.zeros((count, len(SCENE.labels)), bool)
@@ -57,20 +56,18 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
     )
 
 
-def _picture(seed: int, kind: int, level: int) -> UInt8[np.ndarray, "H W 3"]:
+def _png(seed: int, kind: int, level: int) -> bytes:
     rng = np.random.default_rng(seed)
     total = np.zeros((HEIGHT, WIDTH, 3))
     for size in (3, 9, 27, 81):
         coarse = Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8))
         total += np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)) / size**0.5
     total = 255 * (total - total.min()) / np.ptp(total)
+    if kind == 1:
+        total = np.clip(total + rng.normal(0, 12 * level + 1e-9, total.shape), 0, 255)
+    picture = Image.fromarray(total.astype(np.uint8))
     if kind == 0:
-        blurred = Image.fromarray(total.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5 * level))
-        return np.asarray(blurred)
-    return np.clip(total + rng.normal(0, 12 * level + 1e-9, total.shape), 0, 255).astype(np.uint8)
-
-
-def _encode(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:
+        picture = picture.filter(ImageFilter.GaussianBlur(1.5 * level))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+    picture.save(buffer, "png", compress_level=1)
     return buffer.getvalue()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liqe_jax.data.generated import GENERATED, generated_set
 from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.prepared import FILE
+from liqe_jax.data.reading.prepared import FILE, load_set
 from liqe_jax.errors import DataError
 
 
@@ -43,22 +43,16 @@ def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
     Raises:
       DataError: a set is not prepared, or a prepared set has a reserved name.
     """
-    from liqe_jax.data.reading.prepared import load_set
-
     sets = []
     for name in names:
-        if is_generated(name):
-            _check_unambiguous(name, Path(folder).expanduser())
-            sets.append(generated_set(name))
-        else:
+        if not is_generated(name):
             sets.append(load_set(name, folder))
+            continue
+        # An earlier version allowed such names.
+        if found := [*Path(folder).expanduser().glob(f"*/{name}/*/{FILE}")]:
+            raise DataError(
+                f"{name!r} is reserved for generated sets, but {found[0].parent} is a prepared set of that name. "
+                "Prepare it under another name (liqe data prepare ... --name NAME), and remove that one."
+            )
+        sets.append(generated_set(name))
     return sets
-
-
-def _check_unambiguous(name: str, folder: Path) -> None:
-    """Raises if a set with a reserved name was prepared by an earlier version, which allowed it."""
-    if found := [*folder.glob(f"*/{name}/*/{FILE}")]:
-        raise DataError(
-            f"{name!r} is reserved for generated sets, but {found[0].parent} is a prepared set of that name. "
-            "Prepare it under another name (liqe data prepare ... --name NAME), and remove that one."
-        )

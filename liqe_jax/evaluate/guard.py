@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,31 +20,8 @@ from liqe_jax.weights.provenance import TrainingSet
 
 TEST, SEEN, UNKNOWN = "test", "seen", "not stated"
 
-# Other names of data sets that differ by more than case and punctuation.
-_ALIASES = MappingProxyType(
-    {
-        "kadid": "kadid10k",
-        "kadid10": "kadid10k",
-        "koniq": "koniq10k",
-        "koniq10": "koniq10k",
-        "livechallenge": "clive",
-        "livec": "clive",
-        "liveinthewild": "clive",
-        "liveitw": "clive",
-        "livewild": "clive",
-        "challengedb": "clive",
-        "challengedbrelease": "clive",
-        "agiqa": "agiqa3k",
-        "tid": "tid2013",
-        "paq2piq": "flive",
-        "varied": "synthetic",  # that of configs/liqe_nano.py
-    }
-)
-
 # Different sets that share pristine originals (docs/datasets).
-_SHARED_ORIGINALS = MappingProxyType(
-    {frozenset(("tid2013", "live")): "LIVE and TID2013 share most of their originals, the Kodak photographs"}
-)
+_SHARED_ORIGINALS = (({"tid2013", "live"}, "LIVE and TID2013 share most of their originals, the Kodak photographs"),)
 
 
 class SeenCheck(NamedTuple):
@@ -65,7 +41,7 @@ class SeenCheck(NamedTuple):
 def slug(dataset: str) -> str:
     """Normalizes the name of a data set: "KADID-10k" and "kadid" give the same slug."""
     plain = re.sub(r"[^a-z0-9]", "", dataset.lower())
-    return _ALIASES.get(plain, plain)
+    return next((spec.slug for spec in specs().values() if plain in spec.aliases), plain)
 
 
 def session_key(description: str) -> str | None:
@@ -124,7 +100,7 @@ def check_seen(
     if entries:
         return SeenCheck(TEST, f"held out from {', '.join(entry.split for entry in entries)}")
     others = {slug(entry.dataset) for entry in trained_on}
-    shared = [text for pair, text in _SHARED_ORIGINALS.items() if slug(dataset) in pair and pair & others]
+    shared = [text for pair, text in _SHARED_ORIGINALS if slug(dataset) in pair and pair & others]
     return SeenCheck(TEST, "; ".join(["not trained on this set", *shared]))
 
 

@@ -17,11 +17,11 @@ from PIL import Image as Pictures
 from PIL import ImageFilter
 from scipy.interpolate import PchipInterpolator
 
+from liqe_jax.synthetic import other_codecs as codecs
 from liqe_jax.synthetic.blur import Image
-from liqe_jax.synthetic.compression import by_opencv, by_pillow, to_bytes
+from liqe_jax.synthetic.compression import to_bytes
 from liqe_jax.synthetic.distort import distort
 from liqe_jax.synthetic.matching import Implementation, distance, match_strength
-from liqe_jax.synthetic.wavelet import joined, split
 
 # KADID-10k's contrast change is the identity at amount -0.2, which is level 3.5.
 _CONTRAST_UNCHANGED = 3.5
@@ -98,37 +98,6 @@ def _grain(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return image + np.float32(0.8 * strength) * grain / grain.std()
 
 
-def _pillow_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return by_pillow(image, "jpeg", quality=round(96 - 95 * strength**0.5), subsampling=int(rng.integers(3)))
-
-
-def _pillow_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG 2000 by a target PSNR, with the reversible or the irreversible transform."""
-    settings = {"quality_mode": "dB", "quality_layers": [46 - 28 * strength], "irreversible": bool(rng.integers(2))}
-    return by_pillow(image, "JPEG2000", no_jp2=True, **settings)
-
-
-def _opencv_jpeg2000(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG 2000 by OpenCV's encoder, whose unit is a thousandth of the size."""
-    size = max(1, round(150 * (1 - strength) ** 3))
-    return by_opencv(image, ".jp2", [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, size])
-
-
-def _web(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """WebP."""
-    return by_pillow(image, "webp", quality=round(90 * (1 - strength)), method=0)
-
-
-def _own_tables_jpeg(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """JPEG with quantization tables of random steepness."""
-    steepness = float(rng.uniform(0, 1.5))
-    frequency = np.add.outer(np.arange(8), np.arange(8))
-    table = (1 + steepness * frequency) * (1 + 250 * strength**1.5) / (1 + 2 * steepness)
-    # Pillow expects tables in row-major order.
-    rows = np.clip(np.rint(table), 1, 255).astype(int).ravel().tolist()
-    return by_pillow(image, "jpeg", qtables=[rows, rows], subsampling=int(rng.integers(3)))
-
-
 def _power(exponent: Callable[[float], float]) -> Implementation:
     """All values to a power that depends on the strength."""
     return lambda image, strength, rng: image ** np.float32(exponent(strength))
@@ -144,18 +113,14 @@ def _odds(slope: float) -> Implementation:
     return change
 
 
-def _stretched(centre: Callable[[Image], Any], slope: float) -> Implementation:
-    """The difference to the centre, times 1 + slope * strength."""
+def _stretched(centre: float | Callable[[Image], Any], slope: float) -> Implementation:
+    """The difference to the centre, a value or a function of the image, times 1 + slope * strength."""
 
     def stretch(image: Image, strength: float, rng: np.random.Generator) -> Image:
-        middle = centre(image)
+        middle = centre(image) if callable(centre) else np.float32(centre)
         return middle + np.float32(1 + slope * strength) * (image - middle)
 
     return stretch
-
-
-def _black(image: Image) -> np.float32:
-    return np.float32(0)
 
 
 def _gray(image: Image) -> Image:
@@ -238,28 +203,6 @@ def _guided(image: Image, strength: float, rng: np.random.Generator) -> Image:
     return cv2.blur(share, side) * noisy + cv2.blur((1 - share) * mean, side)
 
 
-def _wavelet(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Quantized coefficients of LeGall's 5/3 wavelet, the reversible one of JPEG 2000."""
-    step = np.float32(0.004 + 0.8 * strength)
-    depth = int(rng.integers(3, 6))
-    tile = 2**depth
-    height, width = image.shape[:2]
-    ycc = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
-    ycc = np.pad(ycc, ((0, -height % tile), (0, -width % tile), (0, 0)), mode="edge")
-    details = []
-    for _ in range(depth):
-        ycc, *sides = split(ycc)
-        details.append([np.trunc(part / step) * step for part in sides])
-    for sides in reversed(details):
-        ycc = joined(ycc, *sides)
-    return cv2.cvtColor(np.ascontiguousarray(ycc[:height, :width]), cv2.COLOR_YCrCb2RGB)
-
-
-def _veiled(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Veiling glare: adds light to the whole image."""
-    return 1 - (1 - image) * np.float32(1 - 0.95 * strength)
-
-
 def _crushed(image: Image, strength: float, rng: np.random.Generator) -> Image:
     """Crushed shadows: values below a threshold become black."""
     threshold = np.float32(0.95 * strength)
@@ -292,6 +235,9 @@ def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
+# Veiling glare adds light to the whole image: values move towards white.
+_VEILED = _stretched(1, -0.95)
+
 # KADID-10k's number of the kind -> other implementations.
 IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
     {
@@ -303,15 +249,15 @@ IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
         6: (_palette,),
         7: (_stretched(_gray, -1.4),),
         8: (_stretched(_gray, 12),),
-        9: (_pillow_jpeg2000, _opencv_jpeg2000, _wavelet),
-        10: (_pillow_jpeg, _own_tables_jpeg, _web),
+        9: (codecs.pillow_jpeg2000, codecs.opencv_jpeg2000, codecs.wavelet),
+        10: (codecs.pillow_jpeg, codecs.own_tables_jpeg, codecs.webp),
         11: (_gray_noise, _shot_noise, _grain),
         12: (_shot_noise, _grain),
         13: (_specks,),
         14: (_shot_noise,),
         15: (_smeared, _guided),
-        16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(_black, 3), _odds(5), _veiled, _curve_up),
-        17: (_power(lambda s: 1 + 5 * s), _stretched(_black, -0.98), _odds(-5), _crushed, _curve_down),
+        16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(0, 3), _odds(5), _VEILED, _curve_up),
+        17: (_power(lambda s: 1 + 5 * s), _stretched(0, -0.98), _odds(-5), _crushed, _curve_down),
         18: (_offset_lightness,),
         21: (_nearest,),
         22: (_posterised,),

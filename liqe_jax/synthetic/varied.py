@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from liqe_jax.synthetic.augment import other_tones, reencoded
 from liqe_jax.synthetic.distort import distort
 from liqe_jax.synthetic.implementations import distort_otherwise
 from liqe_jax.synthetic.kinds import KINDS, LEVELS
-from liqe_jax.synthetic.reencode import reencoded
-from liqe_jax.synthetic.tones import other_tones
 
 # What KADID-10k's observers gave to images that a type leaves as they are (18 at level 3, 1 at level 1).
 PRISTINE_MOS = 4.61

@@ -102,12 +102,8 @@ def gather(
 
     Args:
       spec: the data set.
-      manual_dir: folder with the files of the set.
       cache_dir: folder that keeps finished images for the next run.
-      options: settings of this data set; those absent have their defaults.
-      allow_missing: exclude missing and unreadable images instead of raising.
-      workers: number of threads; None uses one per core.
-      quiet: whether to hide the progress bar.
+      manual_dir, options, allow_missing, workers, quiet: as in `run.prepare`.
 
     Raises:
       DataError: label files are missing or malformed, or images are missing or unreadable and `allow_missing` is

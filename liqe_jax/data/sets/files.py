@@ -6,6 +6,7 @@ Missing and ambiguous files are a `DataError`, which shows the expected and the 
 from __future__ import annotations
 
 import os
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -51,13 +52,9 @@ class FileIndex:
     def all(self, end: str) -> list[Path]:
         """Files whose path ends with `end`: equal case first, then those closest to the root."""
         wanted = PurePosixPath(end).parts
-        lower = tuple(part.lower() for part in wanted)
-        size = len(wanted)
-        found = [
-            path
-            for path in self._by_name.get(lower[-1], ())
-            if tuple(part.lower() for part in path.parts[-size:]) == lower
-        ]
+        size, lower = len(wanted), [part.lower() for part in wanted]
+        same_file = self._by_name.get(lower[-1], ())
+        found = [path for path in same_file if [part.lower() for part in path.parts[-size:]] == lower]
         return sorted(found, key=lambda path: (path.parts[-size:] != wanted, len(path.parts), path))
 
     def find(self, ends: Iterable[str]) -> Path | None:
@@ -105,7 +102,7 @@ class FileIndex:
         return DataError(f"No {what} for {self._title} below {self.root}.{hint}{self._expected()}\n{self.describe()}")
 
     def _expected(self) -> str:
-        return f"\nExpected:\n{_indent(self._tree)}" if self._tree else ""
+        return f"\nExpected:\n{textwrap.indent(self._tree, '  ')}" if self._tree else ""
 
     def describe(self) -> str:
         """Describes the existing files: the upper folders, with the number of files by type."""
@@ -124,11 +121,7 @@ class FileIndex:
             else:
                 lines += sorted(kinds)
         more = [f"... and {len(lines) - SHOWN_ENTRIES} more"] if len(lines) > SHOWN_ENTRIES else []
-        return "Found:\n" + _indent("\n".join(lines[:SHOWN_ENTRIES] + more))
-
-
-def _indent(text: str) -> str:
-    return "\n".join("  " + line for line in text.strip("\n").split("\n"))
+        return "Found:\n" + textwrap.indent("\n".join(lines[:SHOWN_ENTRIES] + more), "  ")
 
 
 def _is_new(folder: Path, walked: set[tuple[int, int]]) -> bool:

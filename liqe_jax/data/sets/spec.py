@@ -97,6 +97,7 @@ class DataSetSpec:
     Attributes:
       name: name in results and provenance, such as "KADID-10k".
       slug: name in commands, folders and LIQE's label files, such as "kadid10k".
+      aliases: other names that differ by more than case and punctuation, without both.
       title: full name and publication.
       count: official number of images; None for the user's own data.
       url: download page.
@@ -121,6 +122,7 @@ class DataSetSpec:
 
     name: str
     slug: str
+    aliases: Sequence[str] = ()
     title: str
     count: int | None = None
     url: str = ""

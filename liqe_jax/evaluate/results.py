@@ -153,8 +153,8 @@ class Summary:
       used: the sessions that are included.
       asked: number of units before exclusions.
       images: mean number of images per unit.
-      mean, median, std: metric -> value; std divides by the number of units, as the reference does,
-        and is NaN for a single unit.
+      statistics: "median", "mean" or "std" -> metric -> value; std divides by the number of units, as the reference
+        does, and is NaN for a single unit.
     """
 
     dataset: str
@@ -162,9 +162,7 @@ class Summary:
     used: tuple[str, ...]
     asked: int
     images: float
-    mean: Mapping[str, float]
-    median: Mapping[str, float]
-    std: Mapping[str, float]
+    statistics: Mapping[str, Mapping[str, float]]
 
 
 def summarise(results: Sequence[Result]) -> list[Summary]:
@@ -176,21 +174,13 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
         status = next(s for s in (TEST, SEEN, UNKNOWN) if s in statuses)
         used = counted(of_set)
         table = np.array([[result.metric(name) for name in METRICS] for result in used])
-        summaries.append(
-            Summary(
-                dataset,
-                status,
-                tuple(result.unit.session for result in used),
-                len(of_set),
-                float(np.mean([result.metrics.images for result in used])),
-                *(dict(zip(METRICS, f(table, axis=0).tolist(), strict=True)) for f in (np.mean, np.median, _std)),
-            )
-        )
+        std = table.std(0) if len(used) > 1 else np.full(len(METRICS), np.nan)
+        values = {"median": np.median(table, axis=0), "mean": table.mean(0), "std": std}
+        statistics = {name: dict(zip(METRICS, of.tolist(), strict=True)) for name, of in values.items()}
+        images = float(np.mean([result.metrics.images for result in used]))
+        sessions = tuple(result.unit.session for result in used)
+        summaries.append(Summary(dataset, status, sessions, len(of_set), images, statistics))
     return summaries
-
-
-def _std(table: np.ndarray, axis: int) -> np.ndarray:
-    return np.std(table, axis=axis) if len(table) > 1 else np.full(table.shape[1], np.nan)
 
 
 def counted(results: Sequence[Result]) -> list[Result]:
@@ -200,5 +190,5 @@ def counted(results: Sequence[Result]) -> list[Result]:
 
 def overall(summaries: Sequence[Summary], statistic: str, metric: str) -> tuple[float, float]:
     """Mean of a metric over data sets: unweighted, and weighted by their numbers of images."""
-    values = [getattr(summary, statistic)[metric] for summary in summaries]
+    values = [summary.statistics[statistic][metric] for summary in summaries]
     return float(np.mean(values)), float(np.average(values, weights=[summary.images for summary in summaries]))

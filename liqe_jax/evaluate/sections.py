@@ -82,7 +82,7 @@ def session_table(summaries: Sequence[Summary], name: str, metric: str) -> Table
     """Methods by data sets, like Table 1 of the paper, with averages over the sets."""
     rows: Rows = []
     for statistic in ("median", "mean", "std"):
-        cells = [Number(getattr(s, statistic)[metric], 3, mark_of(s.status)) for s in summaries]
+        cells = [Number(s.statistics[statistic][metric], 3, mark_of(s.status)) for s in summaries]
         means = [NAN, NAN] if statistic == "std" else overall(summaries, statistic, metric)
         rows.append([f"{name} ({statistic})", "this run", *cells, *(Number(value) for value in means)])
     images = [summary.images for summary in summaries]
@@ -110,7 +110,7 @@ def spread_table(summaries: Sequence[Summary]) -> Table:
     """All metrics of every set: median, mean and standard deviation over sessions."""
     names = {**TITLES, "scene": "scene recall", "distortion": "distortion accuracy"}
     rows: Rows = [
-        [s.dataset, statistic, *(Number(getattr(s, statistic)[metric], 4, mark_of(s.status)) for metric in names)]
+        [s.dataset, statistic, *(Number(s.statistics[statistic][metric], 4, mark_of(s.status)) for metric in names)]
         for s in summaries
         for statistic in ("median", "mean", "std")
     ]
@@ -163,7 +163,7 @@ def leaderboard_table(results: Sequence[Result]) -> Table | None:
         how, value, mark = ABSENT, NAN, ""
         if found:
             (summary,) = summarise(found)
-            value, mark = summary.median["srcc"], mark_of(summary.status)
+            value, mark = summary.statistics["median"]["srcc"], mark_of(summary.status)
             how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
         measured, change = Number(value, 3, mark), Number(value - row.value)
         rows.append([row.label, Number(row.value), measured, change, how, row.training])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float, Float32
+import scipy.fft
+from jaxtyping import Float32
 
 from liqe_jax.synthetic.blur import Image
 
@@ -55,7 +56,4 @@ def dct_threshold(image: Image, threshold: float) -> Image:
 
 def dct_matrix() -> Float32[np.ndarray, "8 8"]:
     """The orthonormal DCT-II, frequencies by rows."""
-    frequency, place = np.mgrid[:SIDE, :SIDE]
-    matrix: Float[np.ndarray, "8 8"] = np.cos(math.pi * frequency * (2 * place + 1) / (2 * SIDE)) * math.sqrt(2 / SIDE)
-    matrix[0] /= math.sqrt(2)
-    return matrix.astype(np.float32)
+    return scipy.fft.dct(np.eye(SIDE), axis=0, norm="ortho").astype(np.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import sys
@@ -144,10 +145,17 @@ def training_batches(
 
     last = np.iinfo(np.int64).max if steps is None else (start_step + steps) * size
     dataset = tf.data.Dataset.range(start_step * size, last)
-    dataset = dataset.map(load, workers or tf.data.AUTOTUNE, deterministic=True).batch(size, drop_remainder=True)
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = True
-    return _labelled(dataset.with_options(options).prefetch(2), source, start_step)
+    dataset = dataset.map(load, workers or tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(size, drop_remainder=True).prefetch(2)
+
+    def labelled() -> Iterator[TrainingBatch]:
+        try:
+            for step, (loaded, index) in enumerate(dataset.as_numpy_iterator(), start_step):
+                yield source.label(loaded, index, step)
+        except (tf.errors.UnknownError, tf.errors.InvalidArgumentError) as error:
+            raise source.failure or DataError(f"The pipeline failed: {error}") from error
+
+    return labelled()
 
 
 def _import_tensorflow() -> Any:
@@ -163,36 +171,19 @@ def _import_tensorflow() -> Any:
     return tensorflow
 
 
-def _labelled(dataset: Any, source: _Source, start_step: int) -> Iterator[TrainingBatch]:
-    import tensorflow as tf
-
-    try:
-        for step, (crops, index) in enumerate(dataset.as_numpy_iterator(), start_step):
-            yield source.label(crops, index, step)
-    except (tf.errors.UnknownError, tf.errors.InvalidArgumentError) as error:
-        raise source.failure or DataError(f"The pipeline failed: {error}") from error
-
-
 class _Source:
     """Loads one image of one step; called by tf.data from several threads."""
 
     def __init__(self, sets: Sequence[LabelledSet], sampler: Sampler, image_size: int, broken: Broken, mine: slice):
         self.sets, self.sampler, self.image_size, self.broken, self.mine = sets, sampler, image_size, broken, mine
         self.failure: DataError | None = None
-        self._samples: dict[int, Any] = {}
-        self._lock = threading.Lock()
-
-    def _sample(self, step: int) -> Any:
-        with self._lock:
-            if step not in self._samples:
-                self._samples = {old: sample for old, sample in self._samples.items() if old > step - 8}
-                self._samples[step] = self.sampler.sample(step)
-            return self._samples[step]
+        # The threads work on a few steps at a time.
+        self.sample = functools.lru_cache(8)(sampler.sample)
 
     def load(self, element: int) -> tuple[np.ndarray, np.int64]:
         """Crops of one image, and the position of the image in its set, which may be a replacement."""
         step, row = divmod(int(element), self.mine.stop - self.mine.start)
-        sample, row = self._sample(step), self.mine.start + row
+        sample, row = self.sample(step), self.mine.start + row
         group, index = int(sample.group[row]), int(sample.index[row])
         dataset = self.sets[group]
         if dataset.ready:
@@ -217,7 +208,7 @@ class _Source:
 
     def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
         """Adds labels and names to crops and positions."""
-        group = self.sampler.sample(step).group[self.mine]
+        group = self.sample(step).group[self.mine]
         pairs = [(self.sets[g], i) for g, i in zip(group.tolist(), index.tolist(), strict=True)]
         return TrainingBatch(
             crops,

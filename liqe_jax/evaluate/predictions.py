@@ -154,7 +154,7 @@ class PredictionFile:
             _write(file, [self.header, *rows])
 
 
-def _write(file: TextIO, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
     file.writelines(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
 
 
@@ -198,8 +198,7 @@ def read_predictions(path: Path) -> SetPredictions:
         scenes = np.zeros((len(rows), len(SCENE.labels)), bool)
         for position, row in enumerate(rows):
             scenes[position, [SCENE.labels.index(scene) for scene in row["scenes"]]] = True
-        codes: dict[str | None, int] = {label: index for index, label in enumerate(DISTORTION.labels)}
-        codes[None] = UNKNOWN
+        codes: dict[str | None, int] = {None: UNKNOWN, **{label: i for i, label in enumerate(DISTORTION.labels)}}
         labels = {name: tuple(of) for name, of in header["labels"].items()}
         return SetPredictions(
             dataset=header["dataset"],

@@ -80,17 +80,23 @@ def tables_from(
         "models": finished.models,
         "skipped": finished.skipped,
         "results": [result.to_dict() for result in results],
-        "differences": [
-            {**vars(results[position].unit), **against.to_dict()} for position, against in differences.items()
-        ],
+        "differences": [{**vars(results[place].unit), **against.to_dict()} for place, against in differences.items()],
     }
-    _write_tables(finished.folder, tables)
-    _write_pictures(finished.folder / "plots", {**scatters, **matrices})
     warnings = _warnings(finished, results)
-    facts = _facts(finished, options)
-    title = f"Evaluation of {finished.name}"
-    _write(finished.folder / "report.html", _page(title, facts, warnings, tables, scatters, matrices, options))
-    _write(finished.folder / "results.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    files = {
+        "report.html": _page(finished, warnings, tables, scatters, matrices, options),
+        "results.json": json.dumps(content, indent=1, ensure_ascii=False) + "\n",
+    }
+    for table in tables:
+        of_table = {"md": table.markdown(), "tex": table.latex(), "csv": table.csv()}
+        files |= {f"tables/{table.name}.{suffix}": text for suffix, text in of_table.items()}
+    for folder in ("tables", "plots"):
+        (finished.folder / folder).mkdir(exist_ok=True)
+    for name, text in files.items():
+        (finished.folder / name).write_text(text, "utf-8")
+    for caption, png in {**scatters, **matrices}.items():
+        plain = "".join(c if c.isalnum() or c in "-." else " " for c in caption)
+        (finished.folder / "plots" / f"{'_'.join(plain.split())}.png").write_bytes(png)
     for warning in warnings:
         say(warning)
     say(f"Wrote {finished.folder / 'report.html'}, tables/, plots/ and results.json")
@@ -131,59 +137,38 @@ def _warnings(finished: FinishedEvaluation, results: Sequence[Result]) -> list[s
 
 
 def _facts(finished: FinishedEvaluation, options: Mapping[str, Any]) -> dict[str, str]:
-    facts = {}
-    for key, model in list(finished.models.items())[:1]:
-        trained = model["provenance"]["trained_on"]
-        stated_sets = ", ".join(f"{entry['dataset']} ({entry['split']})" for entry in trained or ()) or "nothing"
-        facts[key] = f"{model['provenance']['name']} from {model['weights']}, sha256 {model['digest'][:12]}"
-        facts["trained on"] = "not stated" if trained is None else stated_sets
-    if len(finished.models) > 1:
-        others = list(finished.models.values())[1:]
-        facts["further models"] = ", ".join(f"{m['provenance']['name']} ({m['digest'][:8]})" for m in others)
+    (key, first), *others = finished.models.items()
+    trained, bootstrap = first["provenance"]["trained_on"], options["bootstrap"]
+    stated_sets = ", ".join(f"{entry['dataset']} ({entry['split']})" for entry in trained or ()) or "nothing"
+    facts = {
+        key: f"{first['provenance']['name']} from {first['weights']}, sha256 {first['digest'][:12]}",
+        "trained on": "not stated" if trained is None else stated_sets,
+    }
+    if others:
+        facts["further models"] = ", ".join(f"{m['provenance']['name']} ({m['digest'][:8]})" for _, m in others)
     if options["trained_on"]:
         facts["trained on, as stated for this run"] = ", ".join(f"{n} ({s})" for n, s in options["trained_on"])
-    bootstrap = options["bootstrap"]
-    facts["preprocessing"] = (
-        f"{finished.settings['preset'] or 'the preset of each model'}, {next(iter(finished.models.values()))['dtype']}"
-    )
+    facts["preprocessing"] = f"{finished.settings['preset'] or 'the preset of each model'}, {first['dtype']}"
     facts["intervals"] = f"{bootstrap['confidence']:.0%}, {bootstrap['resamples']} resamples, {bootstrap['method']}"
     return facts
 
 
-def _write_tables(folder: Path, tables: Sequence[Table]) -> None:
-    for table in tables:
-        for suffix, text in (("md", table.markdown()), ("tex", table.latex()), ("csv", table.csv())):
-            _write(folder / "tables" / f"{table.name}.{suffix}", text)
-
-
-def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for caption, png in pictures.items():
-        name = "_".join("".join(c if c.isalnum() or c in "-." else " " for c in caption).split())
-        (folder / f"{name}.png").write_bytes(png)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-
-
 def _page(
-    title: str,
-    facts: Mapping[str, str],
+    finished: FinishedEvaluation,
     warnings: Sequence[str],
     tables: Sequence[Table],
     scatters: Mapping[str, bytes],
     matrices: Mapping[str, bytes],
-    settings: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> str:
     """The report as one HTML page; the last table comes after the plots, which are PNGs by caption."""
+    facts = _facts(finished, options)
     links = [(table.name, table.title) for table in tables]
     links += [("scatters", "Scatter plots")] if scatters else []
     links += [("matrices", "Confusion matrices")] if matrices else []
     return fill_page(
         "evaluation.html",
-        title=html.escape(title),
+        title=html.escape(f"Evaluation of {finished.name}"),
         facts="".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in facts.items()),
         warnings="".join(f'<p class="warning">{html.escape(text)}</p>' for text in warnings),
         navigation="".join(f'<a href="#{name}">{html.escape(text)}</a>' for name, text in links),
@@ -191,7 +176,7 @@ def _page(
         scatters=_figures("scatters", "Scatter plots", "pictures", scatters),
         matrices=_figures("matrices", "Confusion matrices", "matrices", matrices),
         last_table=tables[-1].html(),
-        settings=html.escape(json.dumps(settings, indent=2, ensure_ascii=False)),
+        settings=html.escape(json.dumps(options, indent=2, ensure_ascii=False)),
     )
 
 

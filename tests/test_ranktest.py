@@ -12,8 +12,8 @@ from scipy import stats
 from liqe_jax.compare.ranktest import d_test, expected_consistency, l_test, p_test
 from liqe_jax.compare.ranktest_run import (
     LEVELS,
-    Photo,
     Rendering,
+    pixels_of,
     renderings,
     run_rank_tests,
     score_renderings,
@@ -236,10 +236,10 @@ def test_renderings_follow_seed_and_name_only(photos):
 
 
 def test_photographs_are_shrunk_never_enlarged(photos):
-    assert Photo(str(photos / "0.png"), 150).pixels.shape == (115, 150, 3)
-    assert Photo(str(photos / "0.png"), 512).pixels.shape == (230, 300, 3)
-    assert Photo(str(photos / "0.png"), 0).pixels.shape == (230, 300, 3)
-    rendering = Rendering("0.png", 0, 0, Photo(str(photos / "0.png"), 0), darken, 0)
+    assert pixels_of(photos / "0.png", 150).shape == (115, 150, 3)
+    assert pixels_of(photos / "0.png", 512).shape == (230, 300, 3)
+    assert pixels_of(photos / "0.png", 0).shape == (230, 300, 3)
+    rendering = Rendering("0.png", 0, 0, lambda: pixels_of(photos / "0.png", 0), darken, 0)
     np.testing.assert_array_equal(np.asarray(rendering), photograph(230, 300, 0))
 
 

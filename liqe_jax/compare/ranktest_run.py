@@ -14,17 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from liqe_jax.compare.ranktest import (
-    MARGIN,
-    DTest,
-    LTest,
-    PTest,
-    check_margin,
-    d_test,
-    expected_consistency,
-    l_test,
-    p_test,
-)
+from liqe_jax.compare import ranktest
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.scoring.result import Failure
@@ -42,27 +32,20 @@ SIDE = 512
 Distort = Callable[[Float[np.ndarray, "H W 3"], int, int, int], Float[np.ndarray, "H W 3"]]
 # Maps image-like objects (numpy.asarray gives uint8 [H, W, 3]) to scores, one each, in the same order.
 Scorer = Callable[[Iterable["Rendering"]], Iterable[float | Failure]]
+# Maps kind and level to the mean and standard deviation of MOS over images.
+MosOf = Callable[[int, int], tuple[float, float]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Photo:
-    """A photograph; its pixels are decoded on first use and cached."""
+def pixels_of(path: str | os.PathLike, side: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Pixels of a photograph, upright, with no side longer than `side` (0: original size).
 
-    path: str
-    side: int
-
-    @functools.cached_property
-    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Pixels, upright, with no side longer than `side` (0: original size).
-
-        Raises:
-          ImageError: it cannot be decoded.
-        """
-        pixels = decode(self.path, DecodeOptions(apply_exif=True, white_background=True)).pixels
-        picture = Image.fromarray(pixels)
-        if self.side:
-            picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
-        return np.asarray(picture)
+    Raises:
+      ImageError: it cannot be decoded.
+    """
+    picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
+    if side:
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +58,13 @@ class Rendering:
     name: str
     kind: int
     level: int
-    photo: Photo
+    photo: Callable[[], UInt8[np.ndarray, "H W 3"]]
     distort: Distort
     seed: int
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The pixels, uint8 [H, W, 3]."""
-        pixels = self.photo.pixels
+        pixels = self.photo()
         if (self.kind, self.level) != PRISTINE:
             # The noise of a photograph does not depend on the other files in the folder.
             state = np.random.SeedSequence([self.seed, zlib.crc32(self.name.encode("utf-8", "surrogateescape"))])
@@ -121,7 +104,8 @@ def renderings(
     if seed < 0:
         raise UsageError(f"seed must be at least 0; got {seed}.")
     for name in names:
-        photo = Photo(os.path.join(folder, name), side)
+        # Decoded on first use, for all its renderings.
+        photo = functools.cache(functools.partial(pixels_of, os.path.join(folder, name), side))
         yield Rendering(name, *PRISTINE, photo, distort, seed)
         for kind in kinds:
             for level in LEVELS:
@@ -170,17 +154,17 @@ class RankTests:
       l_by_mos: the L-test with the levels of each kind in descending order of MOS. The orders differ for kinds
         whose levels are not degrees of distortion (KADID-10k's mean shift and contrast change go both ways).
       d_by_kind: accuracy of the D-test with the distorted images of one kind, [K].
-      people: `expected_consistency` for the images of the P-test; None if p is None.
+      people: `ranktest.expected_consistency` for the images of the P-test; None if p is None.
       without_p: the reason why there is no P-test; "" if there is one.
       failed: number of images without a score.
     """
 
     photographs: int
     kinds: tuple[int, ...]
-    d: DTest
-    l: LTest  # noqa: E741 - the test's own name
-    p: PTest | None
-    l_by_mos: LTest
+    d: ranktest.DTest
+    l: ranktest.LTest  # noqa: E741 - the test's own name
+    p: ranktest.PTest | None
+    l_by_mos: ranktest.LTest
     d_by_kind: Float[np.ndarray, " K"]
     people: float | None
     without_p: str
@@ -188,20 +172,22 @@ class RankTests:
 
 
 def run_rank_tests(
-    rows: Iterable[Mapping[str, Any]], mos_of: Callable[[int, int], tuple[float, float]], margin: float = MARGIN
+    rows: Iterable[Mapping[str, Any]],
+    mos_of: Callable[[int, int], tuple[float, float]],
+    margin: float = ranktest.MARGIN,
 ) -> RankTests:
     """Runs the three tests on the rows of `score_renderings`.
 
     Args:
       rows: rows in any order.
-      mos_of: maps kind and level to the mean and standard deviation of MOS over images.
+      mos_of: expected MOS, such as `synthetic.mos.mean_mos`.
       margin: margin of the P-test, in MOS units.
 
     Raises:
       DataError: there are too few scores for the D-test or the L-test.
       UsageError: the margin is invalid.
     """
-    check_margin(margin)
+    ranktest.check_margin(margin)
     scores: dict[tuple[str, int, int], float] = {}
     for row in rows:
         scores[row["image"], int(row["kind"]), int(row["level"])] = float(row.get("quality", np.nan))
@@ -218,8 +204,8 @@ def run_rank_tests(
     means, sds = np.broadcast_to(mos, cube.shape), np.broadcast_to(sd, cube.shape)
     p, people, without_p = None, None, ""
     try:
-        p = p_test(cube.ravel(), means.ravel(), margin)
-        people = expected_consistency(means[scored], sds[scored], margin)
+        p = ranktest.p_test(cube.ravel(), means.ravel(), margin)
+        people = ranktest.expected_consistency(means[scored], sds[scored], margin)
     except DataError as error:
         # Kinds of nearly equal MOS have no such pairs; the other two tests do not need them.
         without_p = str(error)
@@ -227,10 +213,10 @@ def run_rank_tests(
     return RankTests(
         photographs=int((scored.any((1, 2)) | np.isfinite(pristine)).sum()),
         kinds=kinds,
-        d=d_test(pristine, cube),
-        l=l_test(cube),
+        d=ranktest.d_test(pristine, cube),
+        l=ranktest.l_test(cube),
         p=p,
-        l_by_mos=l_test(np.take_along_axis(cube, falling[None], axis=2)),
+        l_by_mos=ranktest.l_test(np.take_along_axis(cube, falling[None], axis=2)),
         d_by_kind=np.array([_d_or_nan(pristine, cube[:, index]) for index in range(len(kinds))]),
         people=people,
         without_p=without_p,
@@ -239,4 +225,4 @@ def run_rank_tests(
 
 
 def _d_or_nan(pristine: np.ndarray, distorted: np.ndarray) -> float:
-    return d_test(pristine, distorted).accuracy if np.isfinite(distorted).any() else float("nan")
+    return ranktest.d_test(pristine, distorted).accuracy if np.isfinite(distorted).any() else float("nan")

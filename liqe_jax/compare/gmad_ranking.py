@@ -135,8 +135,8 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
                     "The folder, the scores or the settings have changed: rate the pairs again."
                 )
         better, strength = row.get("better"), row.get("strength")
-        sides = {"left": pair.better_is_left, "right": not pair.better_is_left}
-        sides |= {names["left"]: sides["left"], names["right"]: sides["right"]}
+        left = 1.0 if pair.better_is_left else -1.0
+        signs = {"left": left, "right": -left, names["left"]: left, names["right"]: -left, "same": 0.0}
         try:
             # An empty cell has the default; 0 is a strength.
             strength = 1.0 if strength in (None, "") else float(strength)
@@ -144,12 +144,10 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
             strength = math.nan
         if not 0 <= strength <= 1:
             raise DataError(f"{where} has the strength {row.get('strength')!r}; expected a number from 0 to 1.")
-        attackers = True if better == "same" else _known(better, sides)
-        if attackers is None:
+        sign = _known(better, signs)
+        if sign is None:
             raise DataError(f"{where} says that {better!r} is better; expected left, right, same or one of {names}.")
-        if better == "same":
-            strength = 0.0
-        strengths.setdefault(pair.id, []).append(strength if attackers else -strength)
+        strengths.setdefault(pair.id, []).append(sign * strength)
     return strengths
 
 

@@ -20,12 +20,7 @@ LINES = ("-", "--", ":", "-.")
 def draw(path: str | os.PathLike, before: Sets, after: Sets, scores: Sets, scorer: str = "the model") -> None:
     """Writes the figure, PNG, PDF or SVG by the suffix: maps on the left, distributions on the right.
 
-    Args:
-      path: file to write.
-      before: labels rescaled linearly to 1..5.
-      after: realigned labels.
-      scores: scores of the model, NaN for images without a score.
-      scorer: name of the model.
+    The arguments are those of `overlap.report_of`.
 
     Raises:
       UsageError: matplotlib is not installed.

@@ -53,17 +53,11 @@ def differences_of(
     Each model is compared with the other evaluation's model of the same key ("session-3"), or with its first model
     if it does not have that key.
 
-    Args:
-      finished, results: this evaluation.
-      other: the other evaluation; its settings state the training data of its models if their provenance does not.
-      bootstrap: options of `bootstrap.interval_of_counts`.
-
     Returns:
       Position of a result -> its comparison.
 
     Raises:
       DataError: the two have no unit in common, or have different MOS for the same images.
-      UsageError: an option of the bootstrap is out of its range.
     """
     theirs: dict[tuple[str, ...], Unit] = {}
     for unit in other.units:

@@ -49,14 +49,7 @@ def of_protocol(results: Sequence[Result], protocol: str) -> list[Result]:
 
 
 def all_tables(results: Sequence[Result], name: str, differences: Mapping[int, Against], other: str) -> list[Table]:
-    """All tables that have at least one row.
-
-    Args:
-      results: results of all units.
-      name: name of the measured model.
-      differences: position of a result -> its comparison with another evaluation.
-      other: name of the other evaluation's model.
-    """
+    """All tables that have at least one row; `name` and `other` are the models of this and of the other evaluation."""
     tables: list[Table] = []
     summaries = summarise(of_protocol(results, SESSION_PROTOCOL))
     if summaries:

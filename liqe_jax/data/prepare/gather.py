@@ -27,11 +27,8 @@ class Report:
 
     Attributes:
       name: name of the data set.
-      stored: number of stored images.
-      labelled: number of rows of the label files.
-      expected: official number of rows, or None.
-      missing: names of missing images.
-      unreadable: name -> decoding error.
+      stored, labelled, expected: numbers of stored images, of rows of the label files, and of official rows.
+      missing, unreadable: names of missing images; name -> decoding error.
       anomalies: irregularities of the labels, one sentence each.
       resized, converted, made, reused: numbers of images that were downscaled, re-encoded, created from others,
         reused from an earlier run.

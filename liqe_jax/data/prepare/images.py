@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -36,14 +37,8 @@ LARGEST_KEPT = 50_000_000
 KEPT, RESIZED, CONVERTED, MADE = "kept", "resized", "converted", "made"
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How an image is created from a file.
-
-    Attributes:
-      key: distinguishes the images that are created from the same file.
-      make: returns the pixels.
-    """
+class Recipe(NamedTuple):
+    """How an image is created from a file; the key distinguishes images that are created from the same file."""
 
     key: str
     make: Callable[[], UInt8[np.ndarray, "H W 3"]]
@@ -164,16 +159,11 @@ def prepare_images(
     cache: Cache,
     workers: int | None,
     progress: Callable[[int], None],
-    recipes: Sequence[Recipe | None] | None = None,
+    recipes: Sequence[Recipe | None],
 ) -> list[tuple[PreparedImage, bool] | ImageError]:
     """Runs `prepare_image` for every path in threads; errors are returned in place of results.
 
-    Args:
-      paths: files of the originals.
-      cache: earlier results.
-      workers: number of threads; None takes the number of cores.
-      progress: called with 1 when an image is done, from any thread.
-      recipes: for each path, how an image is created from it; None decodes the file itself.
+    `progress` is called with 1 when an image is done, from any thread.
     """
 
     def one(path: Path, recipe: Recipe | None) -> tuple[PreparedImage, bool] | ImageError:
@@ -186,6 +176,6 @@ def prepare_images(
 
     executor = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        return list(executor.map(one, paths, recipes or [None] * len(paths)))
+        return list(executor.map(one, paths, recipes))
     finally:  # after an interruption, do not start the remaining images
         executor.shutdown(cancel_futures=True)

@@ -25,13 +25,7 @@ HELP = "Give the root of a checkout of github.com/zwx8981/LIQE with --labels."
 
 
 def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
-    """Reads all labels of a data set: LIQE's if the set has them and they are available, else the official ones.
-
-    Args:
-      spec: the data set.
-      index: files of the manual directory.
-      options: a value for every option of the set.
-    """
+    """Reads all labels of a data set: LIQE's if the set has them and they are available, else the official ones."""
     labels = spec.read(spec, index, options)
     if not spec.liqe:
         return labels
@@ -52,13 +46,7 @@ def read_set(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels
 
 
 def find_labels(spec: DataSetSpec, checkout: Path | None, index: FileIndex) -> Path | None:
-    """Finds the folder with the sessions of one set, in `checkout` or else below the manual directory.
-
-    Args:
-      spec: the data set.
-      checkout: root of the checkout, its IQA_Database, or the set's folder.
-      index: index of the manual directory, searched if `checkout` is None.
-    """
+    """Finds the folder with the sessions of a set: in a checkout or a part of it if there is one, else in the index."""
     last = f"splits2/1/{spec.slug}_train_clip.txt"
     if checkout is None:
         found = index.find([last])
@@ -113,10 +101,7 @@ def read_file(path: Path) -> list[Row]:
 def join(official: Sequence[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
     """Adds references and sessions of the official rows to LIQE's rows, and reports disagreements.
 
-    Args:
-      official: rows of the official label files; empty if they are not available.
-      liqe: rows of `read_labels`; their MOS, labels and order are kept.
-      tolerance: MOS differences up to this are not reported.
+    MOS, labels and order of LIQE's rows are kept; MOS differences up to `tolerance` are not reported.
     """
     if not official:
         return liqe, ["The official label file was not found: MOS are those of LIQE's label files, unchecked."]

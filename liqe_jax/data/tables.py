@@ -111,35 +111,28 @@ def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> 
       columns: names of columns that the sheet must have.
       sheet: name of the sheet; None takes the first.
     """
-    cells = enumerate(_xls_cells(path) if path.suffix.lower() == ".xls" else _xlsx_cells(path, sheet), start=1)
-    first: list[str] = []
-    header: list[str] = []
-    for position, values in cells:
-        if header:
-            row = dict(zip(header, values, strict=False))
-            if row[columns[0]] not in ("", None):
-                yield f"{path}, row {position}", row
-            continue
-        names = [str(value).strip() for value in values]
-        first = first or names
-        header = names if columns[0] in names else []
-        if header:
-            require_columns(path, header, columns)
-    if not header:
-        require_columns(path, first, columns)
+    cells = _xls_cells(path) if path.suffix.lower() == ".xls" else _xlsx_cells(path, sheet)
+    names = [[str(value).strip() for value in values] for values in cells]
+    place = next((place for place, line in enumerate(names) if columns[0] in line), 0)
+    header = names[place] if names else []
+    require_columns(path, header, columns)
+    for position, values in enumerate(cells[place + 1 :], place + 2):
+        row = dict(zip(header, values, strict=False))
+        if row[columns[0]] not in ("", None):
+            yield f"{path}, row {position}", row
 
 
-def _xlsx_cells(path: Path, sheet: str | None) -> Iterator[tuple[Any, ...]]:
+def _xlsx_cells(path: Path, sheet: str | None) -> list[Sequence[Any]]:
     book = _opened(path, "openpyxl", lambda openpyxl: openpyxl.load_workbook(path, read_only=True, data_only=True))
     try:
         if sheet is not None and sheet not in book.sheetnames:
             raise DataError(f"{path} has no sheet {sheet!r}; it has {printable(', '.join(book.sheetnames))}.")
-        yield from book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
+        return list(book[sheet or book.sheetnames[0]].iter_rows(values_only=True))
     finally:
         book.close()
 
 
-def _xls_cells(path: Path) -> list[list[Any]]:
+def _xls_cells(path: Path) -> list[Sequence[Any]]:
     sheet = _opened(path, "xlrd", lambda xlrd: xlrd.open_workbook(path).sheet_by_index(0))
     return [sheet.row_values(row) for row in range(sheet.nrows)]
 

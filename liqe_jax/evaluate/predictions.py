@@ -35,7 +35,6 @@ class SetPredictions:
 
     Attributes:
       dataset: the set's name.
-      header: the file's first line: model, options, digests.
       names, mos, distortion, scenes, splits: as in `LabelledSet`, for the predicted images.
       quality: expected quality, float32 as predicted.
       probabilities: attribute -> distribution over its labels.
@@ -43,7 +42,6 @@ class SetPredictions:
     """
 
     dataset: str
-    header: Mapping[str, Any]
     names: Sequence[str]
     mos: Float[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
@@ -202,7 +200,6 @@ def read_predictions(path: Path) -> SetPredictions:
         labels = {name: tuple(of) for name, of in header["labels"].items()}
         return SetPredictions(
             dataset=header["dataset"],
-            header=header,
             names=tuple(row["image"] for row in rows),
             mos=np.array([row["mos"] for row in rows], np.float64),
             distortion=np.array([codes[row["distortion"]] for row in rows], np.int64),

@@ -44,16 +44,9 @@ def read(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
         if name in seen:
             raise DataError(f"{where}: {name} is in row {seen[name]} already. Keep one of them.")
         seen[name] = position
-        rows.append(
-            Row(
-                name,
-                number(row["mos"], where),
-                _distortion(row.get("distortion", ""), where),
-                _scenes(row.get("scenes", ""), where),
-                row.get("reference", ""),
-                _splits(row, where),
-            )
-        )
+        mos, reference = number(row["mos"], where), row.get("reference", "")
+        distortion, scenes = _distortion(row.get("distortion", ""), where), _scenes(row.get("scenes", ""), where)
+        rows.append(Row(name, mos, distortion, scenes, reference, _splits(row, where)))
     if not rows:
         raise DataError(f"{path} has no rows below its header. It should have one for each image.")
     scores = [row.mos for row in rows]

@@ -16,8 +16,8 @@ from liqe_jax.errors import ImageError, UsageError
 from liqe_jax.synthetic import KINDS, LEVELS, distort
 from liqe_jax.synthetic.blur import disk_kernel, line_kernel
 from liqe_jax.synthetic.colour import edges
-from liqe_jax.synthetic.denoise import dct_matrix, dct_threshold
 from liqe_jax.synthetic.distort import LARGEST
+from liqe_jax.synthetic.noise import dct_matrix, dct_threshold
 from liqe_jax.synthetic.quantization import least_variance
 from liqe_jax.synthetic.spatial import JITTERS, jitter
 from liqe_jax.taxonomy import DISTORTION

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.compare.overlap import markdown_of, report_of
+    from liqe_jax.compare.overlap import draw, markdown_of, report_of
     from liqe_jax.compare.realign import METHODS, stretch
 
     ranges = _ranges(arguments.range)
@@ -101,8 +101,6 @@ def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
     report["maps"] = {name: found.to_dict() for name, found in maps.items()}
     write_report(output, "realign", without_nan(report), markdown_of(report, arguments.method))
     if not arguments.no_figure:
-        from liqe_jax.compare.realign_figure import draw
-
         draw(output / "realign.png", before, after, scores, scorer)
     if not arguments.quiet:
         print(f"{len(sets)} sets realigned: {output / 'all.csv'}", file=sys.stderr)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from liqe_jax.synthetic import blur, colour, compression, denoise, noise, quantization, spatial, tone
+from liqe_jax.synthetic import blur, colour, compression, noise, quantization, spatial
 from liqe_jax.synthetic.blur import Image
 from liqe_jax.taxonomy import CATEGORY_OF_RAW_DISTORTION
 
@@ -71,17 +71,17 @@ _KINDS = (
     ("white noise in YCbCr", "white with color", "variance", (1e-4, 5e-4, 0.001, 0.002, 0.003), noise.colour_noise),
     ("impulse noise", "impulse", "density", (0.001, 0.005, 0.01, 0.02, 0.03), noise.impulse_noise),
     ("multiplicative noise", "multiplicative", "variance", (0.001, 0.005, 0.01, 0.02, 0.05), noise.multiplicative),
-    ("denoised", "white noise with denoise", "variance", (0.01, 0.03, 0.05, 0.1, 0.15), denoise.denoised),
-    ("brightened", "brighten", "amount", (0.1, 0.2, 0.4, 0.7, 1.1), tone.brighten),
-    ("darkened", "darken", "amount", (0.05, 0.1, 0.2, 0.4, 0.8), tone.darken),
-    ("mean shift", "shifting the mean", "amount", (0.15, 0.08, 0, -0.08, -0.15), tone.mean_shift),
+    ("denoised", "white noise with denoise", "variance", (0.01, 0.03, 0.05, 0.1, 0.15), noise.denoised),
+    ("brightened", "brighten", "amount", (0.1, 0.2, 0.4, 0.7, 1.1), colour.brighten),
+    ("darkened", "darken", "amount", (0.05, 0.1, 0.2, 0.4, 0.8), colour.darken),
+    ("mean shift", "shifting the mean", "amount", (0.15, 0.08, 0, -0.08, -0.15), colour.mean_shift),
     ("jitter", "jitter", "standard deviation, pixels", (0.05, 0.1, 0.2, 0.5, 1), spatial.jitter),
     ("misplaced patches", "noneccentricity patch", "patches", (20, 40, 60, 80, 100), spatial.patches),
     ("pixelated", "pixelate", "strength", (0.01, 0.05, 0.1, 0.2, 0.5), spatial.pixelate),
     ("quantization", "quantization", "thresholds", (20, 16, 13, 10, 7), quantization.quantization),
     ("colour blocks", "color blocking", "blocks", (2, 4, 6, 8, 10), spatial.colour_blocks),
-    ("sharpened", "sharpness", "amount", (1, 2, 3, 6, 12), tone.high_sharpen),
-    ("contrast change", "contrast", "amount", (0.3, 0.15, 0, -0.4, -0.6), tone.contrast),
+    ("sharpened", "sharpness", "amount", (1, 2, 3, 6, 12), colour.high_sharpen),
+    ("contrast change", "contrast", "amount", (0.3, 0.15, 0, -0.4, -0.6), colour.contrast),
 )
 
 KINDS = MappingProxyType({number: Kind(number, *facts) for number, facts in enumerate(_KINDS, 1)})

@@ -27,7 +27,7 @@ from liqe_jax.data.prepare.gather import Gathered, gather
 from liqe_jax.data.prepare.images import PreparedImage
 from liqe_jax.data.reading.prepared import FILE, FORMAT
 from liqe_jax.data.sets import specs
-from liqe_jax.data.sets.spec import DataSetSpec, Options, Row
+from liqe_jax.data.sets.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError
 from liqe_jax.messages import printable
 from liqe_jax.taxonomy import DISTORTION, SCENE
@@ -108,22 +108,30 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
             disable=self._settings["quiet"] or None,
         )
         for position, (row, image) in enumerate(images):
-            yield position * step, {"image": _content_of(image), **_features(self.SPEC, row)}
+            features = {
+                "image": _content_of(image),
+                "name": row.name,
+                "mos": row.mos,
+                "raw_distortion": row.raw_distortion,
+                "distortion": self.SPEC.category(row.raw_distortion) or -1,
+                "scenes": np.array([label in row.scenes for label in SCENE.labels]),
+                "reference": row.reference,
+                "splits": [{"session": session, "split": split} for session, split in row.splits.items()],
+            }
+            yield position * step, features
 
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         super()._download_and_prepare(dl_manager, download_config)
         assert self.gathered is not None
+        own = self.builder_config.name if self.builder_config else UNNAMED
+        name = self.SPEC.name if own == UNNAMED else own
         # Written to the temporary folder, which becomes the data set if everything succeeds.
-        write_labels(Path(self.data_dir), self.SPEC, self._label(), self.gathered, self._options)
+        write_labels(Path(self.data_dir), self.SPEC, name, self.gathered, self._options)
         shutil.rmtree(self.cache_dir, ignore_errors=True)
         for folder in (self.cache_dir.parent, self.cache_dir.parent.parent):
             if folder.name in (CACHE, self.name):
                 with contextlib.suppress(OSError):  # not empty: other sets are being prepared
                     folder.rmdir()
-
-    def _label(self) -> str:
-        own = self.builder_config.name if self.builder_config else UNNAMED
-        return self.SPEC.name if own == UNNAMED else own
 
 
 def write_labels(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered, options: Options) -> None:
@@ -149,19 +157,6 @@ def write_labels(folder: Path, spec: DataSetSpec, name: str, gathered: Gathered,
         "report": dataclasses.asdict(gathered.report),
     }
     (folder / FILE).write_text(json.dumps(content, separators=(",", ":")), "utf-8")
-
-
-def _features(spec: DataSetSpec, row: Row) -> dict[str, Any]:
-    category = spec.category(row.raw_distortion)
-    return {
-        "name": row.name,
-        "mos": row.mos,
-        "raw_distortion": row.raw_distortion,
-        "distortion": category or -1,
-        "scenes": np.array([label in row.scenes for label in SCENE.labels]),
-        "reference": row.reference,
-        "splits": [{"session": session, "split": split} for session, split in row.splits.items()],
-    }
 
 
 def _content_of(image: PreparedImage) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -85,12 +86,11 @@ class Cache:
         self._known: dict[str, PreparedImage] = {}
         if self._journal.exists():
             for line in read_text(self._journal, errors="replace").splitlines():
-                try:
+                # After a truncated line, that image is prepared again.
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
                     entry = parse_json(line)
                     key = entry.pop("key")
                     self._known[key] = PreparedImage(**entry)
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    continue  # a truncated line; that image is prepared again
             # New lines must not be joined to a truncated one.
             with self._journal.open("a", encoding="utf-8") as journal:
                 journal.write("\n")

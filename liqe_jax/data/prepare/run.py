@@ -48,7 +48,6 @@ def prepare(
         the options.
     """
     spec = find_spec(name)
-    complete = spec.complete(options or {})
     manual = Path(manual_dir).expanduser()
     if not manual.is_dir():
         raise DataError(f"No folder {manual}. Give the folder that contains {spec.title}.\nExpected:\n{spec.tree}")
@@ -60,7 +59,7 @@ def prepare(
         from liqe_jax.data.prepare.builders import builder_for
     except ImportError as error:
         raise DataError(f"Preparing data needs {error.name}: pip install 'liqe_jax[data]'") from error
-    settings = {"options": complete, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
+    settings = {"options": options, "allow_missing": allow_missing, "workers": workers, "quiet": quiet}
     with _silent_tfds():
         builder = builder_for(spec, Path(data_dir).expanduser(), own_name, **settings)
     folder = Path(builder.data_dir)

@@ -137,7 +137,6 @@ def _unique(bases: Mapping[str, str]) -> dict[str, str]:
 class LabelFile:
     """The labels of one set; `rows` has all columns of the file."""
 
-    name: str
     path: str
     rows: list[dict[str, Any]]
     images: list[str]
@@ -165,7 +164,7 @@ def read_labels(labels: Sequence[str], column: str | None) -> dict[str, LabelFil
         if Path(path).suffix.lower() != ".csv":
             raise UsageError(f"Labels come as CSV; got {path}.")
         found = numbers(path, column, MOS_COLUMNS, gaps=False)
-        sets[name] = LabelFile(name, path, read_rows(path), list(found), np.array(list(found.values())))
+        sets[name] = LabelFile(path, read_rows(path), list(found), np.array(list(found.values())))
     return sets
 
 

@@ -159,12 +159,7 @@ def _open_sets(
 
 
 def _predict_model(
-    config: ConfigDict,
-    model: Model,
-    key: str,
-    units: Sequence[Unit],
-    sets: Mapping[str, LabelledSet],
-    folder: Path,
+    config: ConfigDict, model: Model, key: str, units: Sequence[Unit], sets: Mapping[str, LabelledSet], folder: Path
 ) -> dict[str, Any]:
     header = {
         "model": model.provenance.to_dict(),
@@ -184,12 +179,7 @@ def _predict_model(
 
 
 def _predict_set(
-    config: ConfigDict,
-    model: Model,
-    dataset: LabelledSet,
-    indices: np.ndarray,
-    path: Path,
-    header: Mapping[str, Any],
+    config: ConfigDict, model: Model, dataset: LabelledSet, indices: np.ndarray, path: Path, header: Mapping[str, Any]
 ) -> None:
     first = jax.process_index() == 0
     file = PredictionFile(path, header) if first else None

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from liqe_jax.data.prepare.images import CONVERTED, MADE, RESIZED, Cache, PreparedImage, Recipe, prepare_images
 from liqe_jax.data.sets.files import FileIndex
 from liqe_jax.data.sets.liqe_labels import read_set
-from liqe_jax.data.sets.spec import DataSetSpec, Row, SetLabels
+from liqe_jax.data.sets.spec import DataSetSpec, Row
 from liqe_jax.errors import DataError, ImageError
 
 # Number of names that a message shows of a long list.
@@ -117,7 +117,7 @@ def gather(
     paths = {row.name: index.find(spec.places(row.name)) for row in labels.rows}
     missing = [name for name, path in paths.items() if path is None]
     if len(missing) == len(paths):
-        raise index.missing(f"image, such as {missing[0]},")
+        raise index.missing(f"image, such as {missing[0]}," if missing else "label of an image")
     present = [(row, path) for row in labels.rows if (path := paths[row.name]) is not None]
     make = spec.maker(options) if spec.maker else None
     recipes = [
@@ -129,7 +129,13 @@ def gather(
     pairs = [(row, result) for (row, _), result in zip(present, results, strict=True)]
     done = [(row, *result) for row, result in pairs if not isinstance(result, ImageError)]
     unreadable = {row.name: str(result) for row, result in pairs if isinstance(result, ImageError)}
-    mos_range = labels.mos_range or spec.mos_range
+    anomalies = list(labels.anomalies)
+    if spec.count not in (None, len(labels.rows)):
+        anomalies.append(f"The label files have {len(labels.rows)} rows; the official number is {spec.count}.")
+    low, high = mos_range = labels.mos_range or spec.mos_range
+    if outside := [row for row in labels.rows if not low <= row.mos <= high]:
+        example = f"{outside[0].mos:g} of {outside[0].name}"
+        anomalies.append(f"{len(outside)} MOS are outside of {low:g} to {high:g}, such as {example}.")
     changes = Counter(image.change for _, image, _ in done)
     report = Report(
         name=spec.name,
@@ -138,7 +144,7 @@ def gather(
         expected=spec.count,
         missing=missing,
         unreadable=unreadable,
-        anomalies=_anomalies(spec, labels, mos_range),
+        anomalies=anomalies,
         resized=changes[RESIZED],
         converted=changes[CONVERTED],
         made=changes[MADE],
@@ -153,16 +159,3 @@ def gather(
             "finished images are kept."
         )
     return Gathered([row for row, *_ in done], [image for _, image, _ in done], mos_range, report)
-
-
-def _anomalies(spec: DataSetSpec, labels: SetLabels, mos_range: Sequence[float]) -> tuple[str, ...]:
-    notes = list(labels.anomalies)
-    if spec.count is not None and len(labels.rows) != spec.count:
-        notes.append(f"The label files have {len(labels.rows)} rows; the official number is {spec.count}.")
-    low, high = mos_range
-    outside = [row for row in labels.rows if not low <= row.mos <= high]
-    if outside:
-        notes.append(
-            f"{len(outside)} MOS are outside of {low:g} to {high:g}, such as {outside[0].mos:g} of {outside[0].name}."
-        )
-    return tuple(notes)

@@ -53,15 +53,14 @@ def sheet(photograph: UInt8[np.ndarray, "H W 3"], *, cell: int = 256, seed: int 
         for line, text in enumerate((f"{kind.number} {kind}", kind.category, kind.parameter)):
             draw.text((MARGIN, top + line * LINE), text, fill=DIM if line else INK, font=font)
         for column, level in enumerate((0, *LEVELS)):
-            shown = small if not level else _shrunk(distort(pixels, kind.number, level, seed), small.size)
+            shown = small
+            if level:
+                distorted = Pictures.fromarray(to_bytes(distort(pixels, kind.number, level, seed)))
+                shown = distorted.resize(small.size, Pictures.Resampling.LANCZOS)
             left = CAPTION + column * width
             page.paste(shown, (left, top))
             draw.text((left, top + small.height), _caption(kind, level), fill=DIM, font=font)
     return np.asarray(page)
-
-
-def _shrunk(pixels: np.ndarray, size: tuple[int, int]) -> Pictures.Image:
-    return Pictures.fromarray(to_bytes(pixels)).resize(size, Pictures.Resampling.LANCZOS)
 
 
 def _caption(kind: Kind, level: int) -> str:

@@ -160,7 +160,7 @@ def leaderboard_table(results: Sequence[Result]) -> Table | None:
             how = f"median of {len(summary.used)}" if len(summary.used) > 1 else describe(found[0].unit)
         measured, change = Number(value, 3, mark), Number(value - row.value)
         rows.append([row.label, Number(row.value), measured, change, how, row.training])
-    if not statuses:
+    if all(how == ABSENT for *_, how, _ in rows):
         return None
     header = ["leaderboard's name", "published", "measured", "difference", "measured as", "published model trained on"]
     notes = ["Without a measured result: not evaluated in this run, or the split is not known."]

@@ -23,12 +23,7 @@ _FAR = math.log(1.1)
 
 
 class Match(NamedTuple):
-    """The image whose distance is closest to the target.
-
-    Attributes:
-      image: the distorted image.
-      off: absolute logarithm of its distance over the target.
-    """
+    """The image whose distance is closest to the target, and the absolute logarithm of its distance over the target."""
 
     image: Image
     off: float

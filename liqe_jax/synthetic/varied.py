@@ -28,24 +28,14 @@ LONGEST_SIDE, SMALLEST_SIDE, LARGEST_SIDE = 512, 420, 700
 
 
 class Copy(NamedTuple):
-    """What a copy shows.
-
-    Attributes:
-      kind: number of the type, 1 to 25; 0: no distortion.
-      level: 1 (weak) to 5 (strong); 0 without a distortion.
-    """
+    """What a copy shows: the number of the type, 0 for none, and the level from 1 (weak) to 5 (strong), 0 for none."""
 
     kind: int
     level: float
 
 
 def copies_of(count: int, seed: np.random.SeedSequence) -> list[Copy]:
-    """The copies of one photograph: types and levels in turn, so that a hundred photographs have all alike.
-
-    Args:
-      count: number of copies.
-      seed: of this photograph.
-    """
+    """`count` copies of one photograph: types and levels in turn, so that a hundred photographs have all alike."""
     rng = np.random.default_rng(seed)
     cells = [(kind, level) for kind in KINDS for level in LEVELS]
     order = rng.permutation(len(cells))
@@ -61,13 +51,7 @@ def copies_of(count: int, seed: np.random.SeedSequence) -> list[Copy]:
 
 
 def make_copy(photo: Image.Image, copy: Copy, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """A copy of a photograph.
-
-    Args:
-      photo: RGB, any size.
-      copy: what it shows.
-      rng: decides on everything else.
-    """
+    """A copy of an RGB photograph of any size; the generator decides on everything that `copy` does not state."""
     side = LONGEST_SIDE
     if rng.random() < SIZES:
         side = round(float(np.exp(rng.uniform(np.log(SMALLEST_SIDE), np.log(LARGEST_SIDE)))))

@@ -23,7 +23,7 @@ import numpy as np
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.encoders.clip import CLIP
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.evaluate.predictions import PredictionFile, row_of
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.scoring.model import Model

@@ -36,7 +36,7 @@ def random_vit(folder: Path) -> None:
     from flax.traverse_util import flatten_dict
 
     from liqe_jax.encoders.clip import CLIP
-    from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.weights.checkpoint import Checkpoint
     from liqe_jax.weights.native import write_native
     from liqe_jax.weights.open import with_text_features

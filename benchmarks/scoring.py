@@ -33,7 +33,7 @@ def liqe_jobs(dtype: str, folder: Path) -> dict[str, Callable[[], float]]:
     import numpy as np
 
     from liqe_jax.encoders.clip import CLIP
-    from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.scoring.model import Model
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.weights.provenance import Provenance

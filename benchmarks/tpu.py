@@ -73,7 +73,7 @@ def encoder_and_prompts(name: str, devices: int) -> tuple[Any, Any]:
     from liqe_jax.encoders.base import Prompts
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.siglip import BASE, SigLIP
-    from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.taxonomy import JOINT
 
     if name == "SigLIP-2-B/16":

@@ -46,7 +46,7 @@ def liqe_step(
     import numpy as np
 
     from liqe_jax.encoders.clip import CLIP
-    from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.train.mapped import Mapped, spread
     from liqe_jax.train.objective import Labels, losses_of
@@ -313,7 +313,7 @@ def sharing(rounds: int) -> None:
 
     from liqe_jax.encoders.clip import CLIP
     from liqe_jax.encoders.clip_prompts import PackedRows, pack_prompts
-    from liqe_jax.encoders.tower import TowerConfig
+    from liqe_jax.encoders.two_towers import TowerConfig
     from liqe_jax.taxonomy import JOINT
     from liqe_jax.text.tokenizer import Tokenizer
 

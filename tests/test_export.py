@@ -17,7 +17,7 @@ import liqe_jax
 from liqe_jax.cli import export as command
 from liqe_jax.cli.main import main
 from liqe_jax.encoders.depthwise import convolution, depthwise
-from liqe_jax.encoders.platforms import one_form
+from liqe_jax.encoders.products import one_form
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.exports.export import FORMATS
 from liqe_jax.exports.program import OUTPUTS, outputs_of, steps

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.text.tokenizer import Tokenizer

@@ -20,7 +20,7 @@ from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, normalise_pixels
 from liqe_jax.encoders.embeddings import PatchEmbedding
 from liqe_jax.encoders.int8 import NARROW, BytePatchEmbedding, byte_kernel, int8_dot, quantise
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.model import Model
 from liqe_jax.taxonomy import JOINT

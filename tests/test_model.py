@@ -16,7 +16,7 @@ from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_prompts import pack_prompts
 from liqe_jax.encoders.clip_towers import normalise_pixels
 from liqe_jax.encoders.layers import dot
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.model.head import mean_over_crops, predict_from_logits
 from liqe_jax.model.predict import predict
 from liqe_jax.tasks import Attribute, TaskSet

@@ -12,7 +12,7 @@ import pytest
 
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.products import einsum, matmul
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.model.head import mean_over_crops
 from liqe_jax.model.predict import predict
 from liqe_jax.taxonomy import JOINT

@@ -10,8 +10,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from liqe_jax.encoders.clip import CLIP
+from liqe_jax.encoders.clip_prompts import PackedRows
 from liqe_jax.encoders.clip_towers import CLIPTowers
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.taxonomy import QUALITY_ONLY
 from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.provenance import Provenance
@@ -78,4 +79,4 @@ def plain_text_features(params, token_ids, encoder: CLIP, dtype=jnp.float32):
     mask = jnp.tril(jnp.ones((1, length, length), bool))
     ends = jnp.argmax(token_ids == encoder.eos_token_id, axis=1)[:, None]
     apply = functools.partial(CLIPTowers(encoder, dtype).apply, method=CLIPTowers.text_features)
-    return jnp.asarray(apply({"params": params}, token_ids, positions, mask, ends))[:, 0]
+    return jnp.asarray(apply({"params": params}, PackedRows(token_ids, positions, mask, ends)))[:, 0]

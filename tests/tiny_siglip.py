@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from liqe_jax.encoders.siglip import SigLIP, SigLIP2
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.two_towers import TowerConfig
 from liqe_jax.taxonomy import JOINT
 from liqe_jax.weights.layouts import Flat, from_flax
 

@@ -16,11 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Prompts
-from liqe_jax.encoders.products import einsum
-from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import BaseTokenizer
+from liqe_jax.encoders.products import AnyArray, einsum
+from liqe_jax.text.tokenizer import BaseTokenizer, fitting_ids
 
 
 class WordRows(NamedTuple):
@@ -38,18 +36,8 @@ class WordRows(NamedTuple):
 def pack_words(
     sentences: Sequence[str], tokenizer: BaseTokenizer, vocab_size: int, context_length: int, devices: int
 ) -> Prompts:
-    """A row for each sentence, and rows of padding so that `devices` divide them.
-
-    Raises:
-      UsageError: a sentence has more than `context_length` tokens.
-      ModelError: the tokenizer does not fit the vocabulary.
-    """
-    ids = tokenizer(sentences, context_length)
-    if ids.max() >= vocab_size:
-        raise ModelError(
-            f"The tokenizer gives ids up to {ids.max()}, and the model's vocabulary has {vocab_size} tokens. Put the "
-            "model's own tokenizer beside its config.json."
-        )
+    """A row for each sentence, and rows of padding so that `devices` divide them; errors as in `fitting_ids`."""
+    ids = fitting_ids(sentences, tokenizer, vocab_size, context_length)
     ends = ids.argmax(1)  # the end-of-text token has the largest id
     length = int(ends.max()) + 1
     mask = (np.arange(length) <= ends[:, None]).astype(np.float32)

@@ -22,13 +22,17 @@ from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.layout import Layout
-from liqe_jax.encoders.products import matmul
+from liqe_jax.encoders.products import AnyArray, matmul
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
 
 Params = dict[str, Any]  # nested; leaves are arrays
+
+# RGB, 0 to 255, uint8 or floating; any leading axes. Normalisation happens inside of an encoder.
+Crops = Num[AnyArray, "*batch H H 3"]
+ImageFeatures = Float[AnyArray, "*batch D"]  # unit vectors where `logits` are cosines
+TextFeatures = Float[AnyArray, "K D"]
 
 
 class Prompts(NamedTuple):
@@ -46,7 +50,8 @@ class Prompts(NamedTuple):
 class Encoder(abc.ABC):
     """An image encoder and a text encoder with a common space.
 
-    Implementations are frozen dataclasses. `examples/own_encoder.py` is a complete one.
+    Implementations are frozen dataclasses. `examples/own_encoder.py` is a complete one. Everywhere, `params` are nested
+    parameters, and `dtype` is the operand type of matrix products, whose sums and outputs are float32.
 
     Attributes:
       name: of the architecture; `model_type` in config.json.
@@ -57,7 +62,7 @@ class Encoder(abc.ABC):
       tokenizer_class: reads and writes the tokenizer's files.
       preprocess: name of the preset that suits it, where a model does not name one.
       frozen: names of parameters that training never changes.
-      has_frozen_part: whether `pool`, `fit` and `project` exist.
+      has_frozen_part: whether `pool`, `is_pooled`, `fit` and `project` exist.
       starts_from: class of the encoder that `from_encoder` takes; None where there is no `from_encoder`.
       head: names, or prefixes of names, of parameters that `logits` uses and that can be trained.
     """
@@ -82,20 +87,9 @@ class Encoder(abc.ABC):
 
     @abc.abstractmethod
     def image_features(
-        self,
-        params: Params,
-        crops: Num[AnyArray, "*batch H H 3"],
-        dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "*batch D"]:
-        """Features of crops; unit vectors where `logits` are cosines.
-
-        Args:
-          params: nested parameters.
-          crops: RGB, 0 to 255, uint8 or floating; any leading axes. Normalisation happens inside.
-          dtype: operand type of the matrix products; sums and outputs are float32.
-          remat: keep little for the backward pass and compute it again.
-        """
+        """Features of crops; `remat` keeps little for the backward pass and computes it again."""
 
     @abc.abstractmethod
     def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
@@ -118,7 +112,7 @@ class Encoder(abc.ABC):
         """Features of rows of `prompts`, or of a part of them."""
 
     def logits(
-        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+        self, params: Params, image_features: ImageFeatures, text_features: TextFeatures
     ) -> Float[Array, "*batch K"]:
         """Cosines of unit features, times the exponential of the parameter `logit_scale`."""
         return jnp.exp(params["logit_scale"]) * matmul(image_features, text_features.T)
@@ -145,9 +139,7 @@ class Encoder(abc.ABC):
         """Whether a parameter decides text features, which are computed again when it changes."""
         return name.startswith("text_")
 
-    def pool(
-        self, params: Params, crops: Num[AnyArray, "*batch H H 3"], dtype: DTypeLike = jnp.float32
-    ) -> Float[Array, "*batch F"]:
+    def pool(self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32) -> Float[Array, "*batch F"]:
         """What the frozen part of the image encoder says of crops: F numbers that training never changes."""
         raise NotImplementedError
 
@@ -164,11 +156,7 @@ class Encoder(abc.ABC):
         raise NotImplementedError
 
     def quantise(self, params: Params) -> Params:
-        """Parameters for `dtype` int8.
-
-        Raises:
-          UsageError: the encoder has no products of int8.
-        """
+        """Parameters for `dtype` int8; UsageError where the encoder has no products of int8."""
         raise UsageError(f"The encoder {self.name} has no int8 form. Choose float32 or bfloat16.")
 
     @abc.abstractmethod
@@ -190,26 +178,17 @@ class Encoder(abc.ABC):
 
     @classmethod
     def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Encoder:
-        """The architecture of a bare weight file, read off the shapes of its arrays.
-
-        Raises:
-          ModelError: shapes do not tell it.
-        """
+        """The architecture of a bare weight file, by the shapes of its arrays; ModelError where they do not tell it."""
         raise ModelError(f"A file of a {cls.name} needs a config.json beside it. Give the whole model folder.")
 
     @classmethod
     def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> Encoder:
-        """The encoder of a random start.
-
-        Args:
-          sizes: `config.architecture` of a training run.
-          tokenizer: its vocabulary sets the size of the token embedding.
-        """
+        """The encoder of a random start: `config.architecture` of a training run, with the tokenizer's vocabulary."""
         return cls.from_config({**sizes, "vocab_size": len(tokenizer.vocab)})
 
     @classmethod
     def from_encoder(cls, encoder: Any, params: Params, key: Array) -> tuple[Encoder, Params]:
-        """This encoder and its parameters, from a model of `starts_from`: where a training run starts.
+        """This encoder and its parameters, where a training run starts from a model of `starts_from`.
 
         Args:
           encoder: an instance of `starts_from`.

@@ -8,19 +8,19 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from liqe_jax.encoders.base import Params, Prompts
-from liqe_jax.encoders.clip_names import LAYOUTS
 from liqe_jax.encoders.clip_prompts import PackedRows, pack_for_devices, pack_prompts
 from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, CLIPTowers
 from liqe_jax.encoders.int8 import byte_kernel, quantise
 from liqe_jax.encoders.layout import Layout, count_blocks
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.two_towers import TwoTowers, sections, tower_from_config, tower_to_config
+from liqe_jax.encoders.two_tower_names import CLIP_LAYOUTS
+from liqe_jax.encoders.two_towers import TowerConfig, TwoTowers, sections
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer
 
@@ -46,9 +46,13 @@ class CLIP(TwoTowers):
     projection_dim: int = 512
 
     name: ClassVar[str] = "clip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
-    stored_layout: ClassVar[str | None] = "hugging_face"
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(CLIP_LAYOUTS)
     module: ClassVar[type[nn.Module]] = CLIPTowers
+    transformers_class: ClassVar[str] = "CLIPModel"
+    default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (
+        TowerConfig(768, 12, 12, 3072),
+        TowerConfig(512, 12, 8, 2048),
+    )
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
@@ -73,40 +77,22 @@ class CLIP(TwoTowers):
         self, params: Params, rows: PackedRows, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "B R D"]:
         """Unit features of the sentences that end in these rows."""
-        return self.apply(params, "text_features", *map(jnp.asarray, rows), dtype=dtype, remat=remat)
+        return self.apply(params, "text_features", jax.tree.map(jnp.asarray, rows), dtype=dtype, remat=remat)
 
     def quantise(self, params: Params) -> Params:
         """Parameters with int8 kernels; normalisation of pixels becomes a part of the patch embedding."""
         kernel = params["vision_model"]["embeddings"]["patch_embedding"]["kernel"]
         quantised = quantise(params)
-        embedding = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
-        quantised["vision_model"]["embeddings"]["patch_embedding"] = embedding
+        quantised["vision_model"]["embeddings"]["patch_embedding"] = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
         return quantised
 
     def to_config(self) -> dict[str, Any]:
         """The `config.json` that transformers' CLIPModel reads."""
-        return {
-            "architectures": ["CLIPModel"],
-            "model_type": self.name,
-            "projection_dim": self.projection_dim,
-            "text_config": {
-                "model_type": "clip_text_model",
-                **tower_to_config(self.text),
-                "projection_dim": self.projection_dim,
-                "vocab_size": self.vocab_size,
-                "max_position_embeddings": self.context_length,
-                "bos_token_id": self.eos_token_id - 1,
-                "eos_token_id": self.eos_token_id,
-            },
-            "vision_config": {
-                "model_type": "clip_vision_model",
-                **tower_to_config(self.vision),
-                "projection_dim": self.projection_dim,
-                "image_size": self.image_size,
-                "patch_size": self.patch_size,
-                "num_channels": 3,
-            },
-        }
+        config = super().to_config()
+        for section in (config, config["text_config"], config["vision_config"]):
+            section["projection_dim"] = self.projection_dim
+        config["text_config"] |= {"bos_token_id": self.eos_token_id - 1, "eos_token_id": self.eos_token_id}
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CLIP:
@@ -116,22 +102,14 @@ class CLIP(TwoTowers):
           ModelError: the file describes something else than a CLIP with a ViT.
         """
         vision, text = sections(config, cls.name)
-        vocab_size = int(text.get("vocab_size", 49408))
-        eos_token_id = text.get("eos_token_id", 49407)
+        sizes = cls.sizes_of(vision, text)
+        eos_token_id = text.get("eos_token_id", cls.eos_token_id)
         # Checkpoints converted before transformers 4.30 say 2 and mean "the highest id", which
         # is where CLIP's vocabulary puts its end-of-text token.
-        if eos_token_id is None or eos_token_id == 2 or eos_token_id >= vocab_size:
-            eos_token_id = vocab_size - 1
-        return cls(
-            vision=tower_from_config(vision, TowerConfig(768, 12, 12, 3072)),
-            text=tower_from_config(text, TowerConfig(512, 12, 8, 2048)),
-            image_size=int(vision.get("image_size", 224)),
-            patch_size=int(vision.get("patch_size", 32)),
-            vocab_size=vocab_size,
-            context_length=int(text.get("max_position_embeddings", 77)),
-            eos_token_id=int(eos_token_id),
-            projection_dim=int(config.get("projection_dim", 512)),
-        )
+        if eos_token_id is None or eos_token_id == 2 or eos_token_id >= sizes["vocab_size"]:
+            eos_token_id = sizes["vocab_size"] - 1
+        projection_dim = int(config.get("projection_dim", cls.projection_dim))
+        return cls(**sizes, eos_token_id=int(eos_token_id), projection_dim=projection_dim)
 
     @classmethod
     def from_weights(cls, flat: Mapping[str, np.ndarray]) -> CLIP:
@@ -161,13 +139,6 @@ class CLIP(TwoTowers):
         )
 
     @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> CLIP:
-        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
-        others = {name: size for name, size in sizes.items() if name not in ("vision", "text")}
-        return cls(
-            vision=TowerConfig(**sizes["vision"]),
-            text=TowerConfig(**sizes["text"]),
-            vocab_size=len(tokenizer.vocab),
-            eos_token_id=max(tokenizer.vocab.values()),
-            **others,
-        )
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> TwoTowers:
+        """The same, with the end-of-text token at the end of the vocabulary."""
+        return super().from_architecture({**sizes, "eos_token_id": max(tokenizer.vocab.values())}, tokenizer)

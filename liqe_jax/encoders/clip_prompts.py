@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Prompts
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 
 # Longer rows repeat fewer prefixes but pay more for attention, which is quadratic in a row.
@@ -29,13 +29,13 @@ class PackedRows(NamedTuple):
     Attributes:
       token_ids, positions: the tokens and their places in their sentences. Padding is token 0
         at position 0. It attends to itself, and no other token attends to it.
-      mask: mask[b, i, j] is true where token i of row b attends to token j.
+      mask: mask[b, i, j] is true where token i of row b attends to token j; one for all rows is enough if all share it.
       ends: indices of the end-of-text tokens of each row, padded with 0.
     """
 
     token_ids: Int[AnyArray, "B L"]
     positions: Int[AnyArray, "B L"]
-    mask: Bool[AnyArray, "B L L"]
+    mask: Bool[AnyArray, "#B L L"]
     ends: Int[AnyArray, "B R"]
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
-from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings
+from liqe_jax.encoders.clip_prompts import PackedRows
+from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings, TowerModule
 from liqe_jax.encoders.int8 import BytePatchEmbedding, is_int8
 from liqe_jax.encoders.layers import Dense, LayerNorm, Transformer
-from liqe_jax.encoders.two_towers import TwoTowers
+from liqe_jax.encoders.products import AnyArray
 
 # CLIP's pixel statistics (openai/CLIP, clip/clip.py:85), RGB in [0, 1].
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -30,11 +29,8 @@ def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     return (jnp.asarray(pixels, jnp.float32) / 255.0 - jnp.asarray(PIXEL_MEAN)) / jnp.asarray(PIXEL_STD)
 
 
-class VisionEmbeddings(nn.Module):
+class VisionEmbeddings(TowerModule):
     """Class token, projected ViT patches and learned positions."""
-
-    config: TwoTowers
-    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
@@ -49,12 +45,8 @@ class VisionEmbeddings(nn.Module):
         return jnp.concatenate([class_tokens, patches], axis=1) + positions.astype(jnp.float32)
 
 
-class VisionTower(nn.Module):
+class VisionTower(TowerModule):
     """Pixels, 0..255, to the class token's output."""
-
-    config: TwoTowers
-    dtype: DTypeLike
-    remat: bool = False
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
@@ -66,44 +58,19 @@ class VisionTower(nn.Module):
         return LayerNorm(eps, name="post_layernorm")(x[:, 0])
 
 
-class TextTower(nn.Module):
-    """Token ids to the outputs of the tokens at `ends`.
-
-    `positions` and `mask` are arguments, since prompts that share a prefix travel packed in
-    one row (see `clip_prompts.py`); the plain form is `arange` and a lower triangle.
-    """
-
-    config: TwoTowers
-    dtype: DTypeLike
-    remat: bool = False
+class TextTower(TowerModule):
+    """Rows of packed prompts to the outputs of the tokens at their `ends`."""
 
     @nn.compact
-    def __call__(
-        self,
-        token_ids: Int[AnyArray, "B L"],
-        positions: Int[AnyArray, "B L"],
-        mask: Bool[AnyArray, "#B L L"],
-        ends: Int[AnyArray, "B R"],
-    ) -> Float[Array, "B R W"]:
-        x = TextEmbeddings(self.config, name="embeddings")(token_ids, positions)
-        x = Transformer(self.config.text, self.dtype, self.remat, name="encoder")(
-            x, jnp.asarray(mask), jnp.asarray(ends)
-        )
+    def __call__(self, rows: PackedRows) -> Float[Array, "B R W"]:
+        x = TextEmbeddings(self.config, name="embeddings")(rows.token_ids, rows.positions)
+        transformer = Transformer(self.config.text, self.dtype, self.remat, name="encoder")
+        x = transformer(x, jnp.asarray(rows.mask), jnp.asarray(rows.ends))
         return LayerNorm(self.config.text.layer_norm_eps, name="final_layer_norm")(x)
 
 
-class CLIPTowers(nn.Module):
-    """Both towers, their projections and the logit scale.
-
-    `dtype` is the type of the operands of matrix products: float32, bfloat16, or int8 (for
-    parameters that have been through `int8.quantise`; not differentiable). Sums, normalisations,
-    softmax and outputs are float32 in any case. `remat` trades time for memory in backward
-    passes and changes no value.
-    """
-
-    config: TwoTowers
-    dtype: DTypeLike = jnp.float32
-    remat: bool = False
+class CLIPTowers(TowerModule):
+    """Both towers, their projections and the logit scale."""
 
     def setup(self) -> None:
         self.vision_model = VisionTower(self.config, self.dtype, self.remat)
@@ -117,21 +84,15 @@ class CLIPTowers(nn.Module):
         """Unit features of crops with RGB values in 0..255."""
         return unit(self.visual_projection(self.vision_model(crops)))
 
-    def text_features(
-        self,
-        token_ids: Int[AnyArray, "B L"],
-        positions: Int[AnyArray, "B L"],
-        mask: Bool[AnyArray, "#B L L"],
-        ends: Int[AnyArray, "B R"],
-    ) -> Float[Array, "B R D"]:
-        """Unit features of the tokens at `ends`."""
-        return unit(self.text_projection(self.text_model(token_ids, positions, mask, ends)))
+    def text_features(self, rows: PackedRows) -> Float[Array, "B R D"]:
+        """Unit features of the tokens at `ends`; a plain row has positions 0, 1, ... and a lower triangle as mask."""
+        return unit(self.text_projection(self.text_model(rows)))
 
     def __call__(self, crops: Num[AnyArray, "B H H 3"], token_ids: Int[AnyArray, "K L"]) -> Array:
         """Touches every parameter; for `init` only."""
         length = token_ids.shape[1]
         positions = jnp.broadcast_to(jnp.arange(length), token_ids.shape)
-        ends = jnp.full((token_ids.shape[0], 1), length - 1)
         mask = jnp.tril(jnp.ones((1, length, length), bool))
-        text = self.text_features(token_ids, positions, mask, ends)[:, 0]
+        ends = jnp.full((token_ids.shape[0], 1), length - 1)
+        text = self.text_features(PackedRows(token_ids, positions, mask, ends))[:, 0]
         return jnp.exp(self.logit_scale) * self.image_features(crops) @ text.T

@@ -6,65 +6,44 @@ backwards (`python benchmarks/depthwise.py`). On accelerators the convolution is
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.platforms import by_platform
+from liqe_jax.encoders.products import AnyArray, by_platform
 
 
 def depthwise(
     x: Float[AnyArray, "B H W C"], kernel: Float[AnyArray, "k k C"], stride: int = 1
 ) -> Float[Array, "B h w C"]:
-    """Every channel with its own kernel, padded as TensorFlow's "same" does: the odd row below, the odd column right.
-
-    Args:
-      x: activations.
-      kernel: k x k for each channel.
-      stride: in both directions.
-    """
-    return by_platform(
-        jnp.asarray(x),
-        jnp.asarray(kernel),
-        cpu=lambda a, k: shifted(a, k, stride),
-        default=lambda a, k: grouped(a, k, stride),
-    )
+    """Every channel with its own kernel, padded as TensorFlow's "same" does: odd rows below, odd columns right."""
+    cpu, default = functools.partial(shifted, stride=stride), functools.partial(grouped, stride=stride)
+    return by_platform(jnp.asarray(x), jnp.asarray(kernel), cpu=cpu, default=default)
 
 
 def grouped(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
     """As one convolution with a group for each channel."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel[:, :, None, :].astype(x.dtype),
-        (stride, stride),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
-    )
+    return _convolve(x, kernel[:, :, None, :].astype(x.dtype), stride, feature_group_count=x.shape[-1])
 
 
 def convolution(
     x: Float[AnyArray, "B H W i"], kernel: Float[AnyArray, "k k i o"], stride: int, dtype: DTypeLike
 ) -> Float[Array, "B h w o"]:
-    """A convolution over all channels with sums in float32, padded as `depthwise`; other runtimes fuse it best.
+    """A convolution over all channels with operands of `dtype` and sums in float32, padded as `depthwise`.
 
-    Args:
-      x: activations.
-      kernel: k x k for each pair of channels.
-      stride: in both directions.
-      dtype: operand type.
+    Other runtimes fuse it best.
     """
-    return jax.lax.conv_general_dilated(
-        jnp.asarray(x, dtype),
-        jnp.asarray(kernel, dtype),
-        (stride, stride),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=jax.lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
-    )
+    exactly = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
+    return _convolve(jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), stride, **exactly)
+
+
+def _convolve(x: Array, kernel: Array, stride: int, **options: Any) -> Array:
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=layout, **options)
 
 
 def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
@@ -73,14 +52,11 @@ def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: i
     (top, bottom), (left, right) = (same_padding(side, size, stride) for side in x.shape[1:3])
     height, width = (-(-side // stride) for side in x.shape[1:3])
     padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    down, across = (height - 1) * stride + 1, (width - 1) * stride + 1
     total = jnp.zeros((), x.dtype)
     for row in range(size):
         for column in range(size):
-            part = padded[
-                :,
-                row : row + (height - 1) * stride + 1 : stride,
-                column : column + (width - 1) * stride + 1 : stride,
-            ]
+            part = padded[:, row : row + down : stride, column : column + across : stride]
             total = total + part * kernel[row, column].astype(x.dtype)
     return total
 

@@ -19,17 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.bag_of_words import WordRows, init_words, pack_words, sum_of_words
-from liqe_jax.encoders.base import Encoder, Params, Prompts
+from liqe_jax.encoders.base import Crops, Encoder, ImageFeatures, Params, Prompts, TextFeatures
 from liqe_jax.encoders.depthwise import convolution, depthwise, same_padding
 from liqe_jax.encoders.efficientnet_names import BLOCKS, LAYOUTS, STEM_WIDTH
 from liqe_jax.encoders.layers import dot
 from liqe_jax.encoders.layout import Layout
-from liqe_jax.encoders.platforms import is_one_form
-from liqe_jax.encoders.products import matmul
+from liqe_jax.encoders.products import AnyArray, is_one_form, matmul
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
 
@@ -66,7 +64,6 @@ class EfficientNetLite(Encoder):
     layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
     preprocess: ClassVar[str] = "whole"
     frozen: ClassVar[tuple[str, ...]] = ("image_model/network", "image_model/statistics", "image_model/projection")
-
     has_frozen_part: ClassVar[bool] = True
 
     @property
@@ -93,8 +90,8 @@ class EfficientNetLite(Encoder):
             if number < max(self.taps):
                 parts["project"] = convolution(block.expanded, block.outputs)
             network["blocks"][str(number)] = parts
-        count = self.statistics
-        hidden = {"kernel": weights(self.components, self.projection_dim), "bias": jnp.zeros(self.projection_dim)}
+        count, width = self.statistics, self.projection_dim
+        hidden = {"kernel": weights(self.components, width), "bias": jnp.zeros(width)}
         image: Params = {
             "network": network,
             "statistics": {"mean": jnp.zeros(count), "std": jnp.ones(count)},
@@ -103,9 +100,7 @@ class EfficientNetLite(Encoder):
         }
         return {"image_model": image, "text_model": init_words(next(keys), self.vocab_size, self.projection_dim)}
 
-    def pool(
-        self, params: Params, crops: Num[AnyArray, "*batch H H 3"], dtype: DTypeLike = jnp.float32
-    ) -> Float[Array, "*batch F"]:
+    def pool(self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32) -> Float[Array, "*batch F"]:
         """Means and standard deviations of the taps' channels: all that the frozen network says of a picture."""
         network = params["image_model"]["network"]
         x = (jnp.asarray(crops, jnp.float32).reshape(-1, *crops.shape[-3:]) - PIXEL_MEAN) / PIXEL_STD
@@ -138,7 +133,7 @@ class EfficientNetLite(Encoder):
     def image_features(
         self,
         params: Params,
-        crops: Num[AnyArray, "*batch H H 3"] | Float[AnyArray, "*batch r"],
+        crops: Crops | Float[AnyArray, "*batch r"],
         dtype: DTypeLike = jnp.float32,
         remat: bool = False,
     ) -> Float[Array, "*batch D"]:
@@ -154,14 +149,9 @@ class EfficientNetLite(Encoder):
         return name.startswith("image_model/network/")
 
     def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
-        """Parameters whose statistics and principal components are those of pictures, before training.
+        """Parameters whose `statistics` and `projection` are those of pictures; all sets of `pooled` count alike.
 
-        Args:
-          params: nested.
-          pooled: of the pictures of each training set, from `pool`. Sets count alike in the statistics.
-
-        Returns:
-          The same with new `statistics` and `projection`; the mean variance of a component is 1.
+        The mean variance of a principal component is 1.
         """
         mean = np.mean([one.mean(0) for one in pooled], 0)
         std = np.sqrt(np.mean([one.var(0) for one in pooled], 0)) + 1e-3
@@ -177,7 +167,7 @@ class EfficientNetLite(Encoder):
         return {**params, "image_model": image}
 
     def logits(
-        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+        self, params: Params, image_features: ImageFeatures, text_features: TextFeatures
     ) -> Float[Array, "*batch K"]:
         """Products of features; nothing is normalised."""
         return matmul(image_features, text_features.T)
@@ -247,14 +237,10 @@ def _stem(x: Float[Array, "B H H 3"], parts: Params, dtype: DTypeLike) -> Float[
 def principal_components(
     standard: Float[np.ndarray, "N F"], count: int
 ) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, "F r"]]:
-    """The largest eigenvalues of `standard.T @ standard`, falling, and their vectors, float64.
+    """The `count` largest eigenvalues of `standard.T @ standard`, falling, and their vectors; float64, padded with 0.
 
     By subspace iteration (Halko et al., SIAM Review 53(2), 2011): a decomposition of thousands of pictures takes
     minutes. The mean is not subtracted, since standardised statistics are about centred.
-
-    Args:
-      standard: float32.
-      count: r; zeros fill up where there are fewer pictures.
     """
     rng, room = np.random.default_rng(0), min(count + 32, *standard.shape)
     basis = standard.T @ rng.standard_normal((len(standard), room), np.float32)

@@ -1,4 +1,4 @@
-"""Embeddings of ViT patches and of tokens, which CLIP and SigLIP share."""
+"""What the Flax modules of CLIP and SigLIP share: their settings, and embeddings of ViT patches and of tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.int8 import float_dtype
 from liqe_jax.encoders.layers import dot
-from liqe_jax.encoders.products import flat_patches
+from liqe_jax.encoders.products import AnyArray, flat_patches
 from liqe_jax.encoders.two_towers import TwoTowers
+
+
+class TowerModule(nn.Module):
+    """A tower, both of them, or a part of one.
+
+    Attributes:
+      config: the sizes.
+      dtype: type of the operands of matrix products: float32, bfloat16, or int8 (for parameters that have been through
+        `int8.quantise`; not differentiable). Sums, normalisations, softmax and outputs are float32 in any case.
+      remat: trades time for memory in backward passes and changes no value.
+    """
+
+    config: TwoTowers
+    dtype: DTypeLike = jnp.float32
+    remat: bool = False
 
 
 class PatchEmbedding(nn.Module):
@@ -33,10 +47,8 @@ class PatchEmbedding(nn.Module):
         return y
 
 
-class TextEmbeddings(nn.Module):
+class TextEmbeddings(TowerModule):
     """Token and position embeddings; float32."""
-
-    config: TwoTowers
 
     @nn.compact
     def __call__(self, token_ids: Int[AnyArray, "B L"], positions: Int[AnyArray, "#B L"]) -> Float[Array, "B L W"]:

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.base import Encoder, Params, Prompts
+from liqe_jax.encoders.base import Crops, Encoder, ImageFeatures, Params, Prompts, TextFeatures
 from liqe_jax.errors import UsageError
 from liqe_jax.text.tokenizer import BaseTokenizer
 
@@ -51,11 +50,7 @@ class ExportedModel(Encoder):
         return {}
 
     def image_features(
-        self,
-        params: Params,
-        crops: Num[AnyArray, "*batch H H 3"],
-        dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "*batch D"]:
         """Logarithms of the joint distribution of each crop.
 
@@ -74,7 +69,7 @@ class ExportedModel(Encoder):
         return jnp.log(jnp.maximum(joint, _SMALLEST)).reshape(*crops.shape[:-3], self.projection_dim)
 
     def logits(
-        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+        self, params: Params, image_features: ImageFeatures, text_features: TextFeatures
     ) -> Float[Array, "*batch K"]:
         """The features."""
         return jnp.asarray(image_features)

@@ -22,11 +22,7 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
 
 
 def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
-    """The class that is meant: itself, a name in `ENCODERS`, or `module:Class`.
-
-    Raises:
-      UsageError: there is no such class, or it is not an encoder.
-    """
+    """The class that is meant: itself, a name in `ENCODERS`, or `module:Class`; UsageError if it is not an encoder."""
     found = encoder
     if isinstance(encoder, str):
         if encoder not in ENCODERS and ":" not in encoder:
@@ -69,9 +65,7 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
 def recognise(names: Iterable[str], model_type: str | None = None) -> tuple[type[Encoder], str] | None:
     """The encoder and the layout that have arrays of these names, or None.
 
-    Args:
-      names: of the arrays.
-      model_type: of the config.json beside them; it decides among encoders that share all names.
+    The `model_type` of the config.json beside them decides among encoders that share all names.
     """
     names = set(names)
     for encoder in map(encoder_class, sorted(ENCODERS, key=lambda name: name != model_type)):

@@ -17,8 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8, Num
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.products import flat_patches
+from liqe_jax.encoders.products import AnyArray, flat_patches
 from liqe_jax.errors import UsageError
 
 _LARGEST = 127  # -128 is left out, so that a number and its negative are rounded alike
@@ -46,11 +45,7 @@ def float_dtype(dtype: DTypeLike) -> DTypeLike:
 
 
 def check_floating(kernel: AnyArray) -> None:
-    """Refuses a kernel of integers where a product floats: without its scales it says something else.
-
-    Raises:
-      UsageError: it is what `quantise` leaves.
-    """
+    """Refuses a kernel of integers where a product floats (UsageError): without its scales it says something else."""
     if jnp.issubdtype(kernel.dtype, jnp.integer):
         raise UsageError(
             f"These parameters are rounded to {kernel.dtype}, and the product is to be floating. Pass dtype=jnp.int8, "
@@ -97,11 +92,7 @@ def _integer_dot(x: Int8[Array, "*batch i"], kernel: Int8[AnyArray, "i o"]) -> N
 def quantised_kernel(
     module: nn.Module, shape: tuple[int, ...]
 ) -> tuple[Int8[AnyArray, "*kernel"], Float[AnyArray, " o"]]:
-    """The kernel and its scales as `quantise` leaves them among a module's parameters.
-
-    Raises:
-      UsageError: the parameters have not been through `quantise`.
-    """
+    """The kernel and its scales as `quantise` leaves them among a module's parameters; UsageError where it has not."""
     kernel = module.param("kernel", nn.initializers.zeros, shape, jnp.int8)
     if kernel.dtype != jnp.int8:
         raise UsageError(
@@ -132,8 +123,7 @@ class BytePatchEmbedding(nn.Module):
 def quantise(params: dict[str, Any]) -> dict[str, Any]:
     """Parameters with int8 kernels, NumPy arrays; a quarter of the size.
 
-    Args:
-      params: floating. Narrow products and everything that is not a kernel of a matrix product stay floating.
+    Narrow products and everything that is not a kernel of a matrix product stay floating.
     """
     if "kernel" in params and np.ndim(params["kernel"]) == 2 and not is_narrow(*params["kernel"].shape):
         return {**params, **_rounded(np.asarray(params["kernel"], np.float32))}
@@ -150,13 +140,9 @@ def _rounded(kernel: Float[np.ndarray, "*i o"]) -> dict[str, np.ndarray]:
 def byte_kernel(
     kernel: Float[AnyArray, "S S 3 W"], pixel_mean: Sequence[float], pixel_std: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """A patch embedding's parameters for `BytePatchEmbedding`, with the normalisation of pixels in them.
+    """A patch embedding's parameters for `BytePatchEmbedding`, with the normalisation of RGB in [0, 1] in them.
 
     ((p / 255 - mean) / std) k = (p - 128) k / (255 std) + (128 / 255 - mean) k / std, summed over pixels p.
-
-    Args:
-      kernel: of normalised pixels.
-      pixel_mean, pixel_std: of RGB in [0, 1].
     """
     kernel = np.asarray(kernel, np.float32)
     mean, std = np.asarray(pixel_mean)[:, None], np.asarray(pixel_std)[:, None]

@@ -6,17 +6,17 @@ FlaxCLIPModel.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.int8 import check_floating, float_dtype, int8_dot, is_int8, is_narrow, quantised_kernel
-from liqe_jax.encoders.platforms import by_platform
-from liqe_jax.encoders.products import einsum, matmul
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.products import AnyArray, by_platform, einsum, matmul
+from liqe_jax.encoders.two_towers import TowerConfig
 
 
 @jax.custom_vjp
@@ -272,14 +272,12 @@ class Layers(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A level of naming that FlaxCLIPModel's tree has and the arithmetic does not need."""
+    """`Layers`, under a level of naming that FlaxCLIPModel's tree has and the arithmetic does not need."""
 
     config: TowerConfig
     dtype: DTypeLike
     remat: bool = False
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, output_at: Int[Array, "B R"]
-    ) -> Float[Array, "B R W"]:
-        return Layers(self.config, self.dtype, self.remat, name="layers")(x, mask, output_at)
+    def __call__(self, *inputs: Any) -> Float[Array, "B R W"]:
+        return Layers(self.config, self.dtype, self.remat, name="layers")(*inputs)

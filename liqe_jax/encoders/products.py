@@ -1,4 +1,4 @@
-"""Matrix products whose operands are what they seem, on every kind of device.
+"""Operations whose operands are what they seem, on every kind of device.
 
 Left to itself, JAX multiplies float32 on a TPU in bfloat16, and on newer GPUs with ten bits (TF32): with operands
 rounded as a TPU does, a score of 4.39 became 4.34. Who wants that asks for `dtype` bfloat16.
@@ -6,13 +6,20 @@ rounded as a TPU does, a score of 4.39 became 4.34. Who wants that asks for `dty
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
-from liqe_jax.encoders.arrays import AnyArray
+# Functions take NumPy's arrays too; they return JAX's.
+AnyArray = Array | np.ndarray
+
+# Part of the key under which JAX caches what it has traced, so that no program of the other setting is used again.
+_ONE_FORM = jax.make_user_context(False)
 
 
 def _exactly(*operands: AnyArray) -> dict[str, Any]:
@@ -41,3 +48,23 @@ def flat_patches(pixels: Num[AnyArray, "B H H C"], size: int) -> Num[Array, "B T
     used = jnp.asarray(pixels[:, : side * size, : side * size])
     patches = used.reshape(-1, side, size, side, size, colours).swapaxes(2, 3)
     return patches.reshape(-1, side * side, size * size * colours)
+
+
+def by_platform(*operands: Array, cpu: Callable[..., Array], default: Callable[..., Array]) -> Array:
+    """`cpu(*operands)` on CPUs and `default(*operands)` elsewhere, or everywhere within `one_form`.
+
+    The platform is the one that a program is compiled for, which is not always the one that traces it.
+    """
+    if is_one_form():
+        return default(*operands)
+    return jax.lax.platform_dependent(*operands, cpu=cpu, default=default)
+
+
+def is_one_form() -> bool:
+    """Whether what is being traced must not depend on the platform."""
+    return bool(_ONE_FORM.value)
+
+
+def one_form() -> AbstractContextManager[None]:
+    """What is traced in this context has one form for all platforms; converters to ONNX know no platforms."""
+    return _ONE_FORM(True)

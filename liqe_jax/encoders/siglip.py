@@ -15,14 +15,13 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.base import Params, Prompts
+from liqe_jax.encoders.base import ImageFeatures, Params, Prompts, TextFeatures
 from liqe_jax.encoders.int8 import quantise
 from liqe_jax.encoders.layout import Layout
-from liqe_jax.encoders.siglip_names import OWN, SIGLIP, SIGLIP2
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.encoders.siglip_towers import SigLIPTowers
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.two_towers import TwoTowers, sections, tower_from_config, tower_to_config
+from liqe_jax.encoders.two_tower_names import SIGLIP2_LAYOUTS, SIGLIP_LAYOUTS
+from liqe_jax.encoders.two_towers import TowerConfig, TwoTowers, sections
 from liqe_jax.errors import ModelError
 from liqe_jax.text.siglip import SigLIPTokenizer
 from liqe_jax.text.tokenizer import BaseTokenizer, Tokenizer
@@ -51,9 +50,10 @@ class SigLIP(TwoTowers):
     projection_dim: int = 768
 
     name: ClassVar[str] = "siglip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP, "flax": OWN})
-    stored_layout: ClassVar[str | None] = "hugging_face"
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP_LAYOUTS)
     module: ClassVar[type[nn.Module]] = SigLIPTowers
+    transformers_class: ClassVar[str] = "SiglipModel"
+    default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (BASE, BASE)
     tokenizer_class: ClassVar[type[BaseTokenizer]] = SigLIPTokenizer
     # The softmax over prompts does not depend on the bias, so nothing but weight decay would move it.
     frozen: ClassVar[tuple[str, ...]] = ("logit_scale", "logit_bias")
@@ -85,17 +85,13 @@ class SigLIP(TwoTowers):
         return Prompts(rows, np.arange(len(token_ids), dtype=np.int32))
 
     def text_features(
-        self,
-        params: Params,
-        rows: Int[AnyArray, "B L"],
-        dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        self, params: Params, rows: Int[AnyArray, "B L"], dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "B R D"]:
         """Unit features of the sentences in these rows, R = 1 in each."""
         return self.apply(params, "text_features", rows, dtype=dtype, remat=remat)[:, None]
 
     def logits(
-        self, params: Params, image_features: Float[AnyArray, "*batch D"], text_features: Float[AnyArray, "K D"]
+        self, params: Params, image_features: ImageFeatures, text_features: TextFeatures
     ) -> Float[Array, "*batch K"]:
         """Cosines of unit features, scaled and shifted; a sigmoid of one is the probability of a pair in training."""
         return super().logits(params, image_features, text_features) + params["logit_bias"]
@@ -106,24 +102,9 @@ class SigLIP(TwoTowers):
 
     def to_config(self) -> dict[str, Any]:
         """The `config.json` that transformers' SiglipModel or Siglip2Model reads."""
-        return {
-            "architectures": [f"{self.name.capitalize()}Model"],
-            "model_type": self.name,
-            "text_config": {
-                "model_type": f"{self.name}_text_model",
-                **tower_to_config(self.text),
-                "vocab_size": self.vocab_size,
-                "max_position_embeddings": self.context_length,
-                "projection_size": self.projection_dim,
-            },
-            "vision_config": {
-                "model_type": f"{self.name}_vision_model",
-                **tower_to_config(self.vision),
-                **self._input_to_config(),
-                "patch_size": self.patch_size,
-                "num_channels": 3,
-            },
-        }
+        config = super().to_config()
+        config["text_config"]["projection_size"] = self.projection_dim
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SigLIP:
@@ -138,31 +119,9 @@ class SigLIP(TwoTowers):
                 "config.json says vision_use_head false; expected the attention pooling head, which makes the image "
                 "features. Give the folder of a complete checkpoint."
             )
-
-        text_tower, patch_size = tower_from_config(text, BASE), int(vision.get("patch_size", 16))
+        sizes = cls.sizes_of(vision, text)
         projection_size = text.get("projection_size")
-        return cls(
-            vision=tower_from_config(vision, BASE),
-            text=text_tower,
-            image_size=cls._image_size_from_config(vision, patch_size),
-            patch_size=patch_size,
-            vocab_size=int(text.get("vocab_size", 32000)),
-            context_length=int(text.get("max_position_embeddings", 64)),
-            projection_dim=text_tower.width if projection_size is None else int(projection_size),
-        )
-
-    def _input_to_config(self) -> dict[str, int]:
-        return {"image_size": self.image_size}
-
-    @classmethod
-    def _image_size_from_config(cls, vision: Mapping[str, Any], patch_size: int) -> int:
-        return int(vision.get("image_size", 224))
-
-    @classmethod
-    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> SigLIP:
-        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
-        towers = {name: TowerConfig(**{**vars(BASE), **sizes[name]}) for name in ("vision", "text")}
-        return cls(**{**sizes, **towers, "vocab_size": len(tokenizer.vocab)})
+        return cls(**sizes, projection_dim=int(sizes["text"].width if projection_size is None else projection_size))
 
     @classmethod
     def tokenizer_from(cls, folder: Path) -> BaseTokenizer | None:
@@ -179,15 +138,20 @@ class SigLIP2(SigLIP):
     """
 
     name: ClassVar[str] = "siglip2"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({"hugging_face": SIGLIP2, "flax": OWN})
+    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP2_LAYOUTS)
+    transformers_class: ClassVar[str] = "Siglip2Model"
 
-    def _input_to_config(self) -> dict[str, int]:
-        return {"num_patches": self.vision_tokens}
+    def to_config(self) -> dict[str, Any]:
+        config = super().to_config()
+        del config["vision_config"]["image_size"]
+        config["vision_config"]["num_patches"] = self.vision_tokens
+        return config
 
     @classmethod
-    def _image_size_from_config(cls, vision: Mapping[str, Any], patch_size: int) -> int:
+    def sizes_of(cls, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
         patches = int(vision.get("num_patches", 256))
         side = math.isqrt(patches)
         if side * side != patches:
             raise ModelError(f"num_patches must be a square number; config.json says {patches}.")
-        return side * patch_size
+        sizes = super().sizes_of(vision, text)
+        return {**sizes, "image_size": side * sizes["patch_size"]}

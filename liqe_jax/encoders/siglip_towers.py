@@ -14,12 +14,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import unit
-from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings
+from liqe_jax.encoders.embeddings import PatchEmbedding, TextEmbeddings, TowerModule
 from liqe_jax.encoders.layers import MLP, Attention, Dense, LayerNorm, Transformer
-from liqe_jax.encoders.tower import TowerConfig
-from liqe_jax.encoders.two_towers import TwoTowers
+from liqe_jax.encoders.products import AnyArray
+from liqe_jax.encoders.two_towers import TowerConfig
 
 # big_vision's value_range(-1, 1); image_mean and image_std of the published preprocessor_config.json.
 PIXEL_MEAN, PIXEL_STD = 0.5, 0.5
@@ -30,11 +29,8 @@ def normalise_pixels(pixels: Num[AnyArray, "... 3"]) -> Float[Array, "... 3"]:
     return (jnp.asarray(pixels, jnp.float32) / 255.0 - PIXEL_MEAN) / PIXEL_STD
 
 
-class VisionEmbeddings(nn.Module):
+class VisionEmbeddings(TowerModule):
     """Projected ViT patches and learned positions; there is no class token."""
-
-    config: TwoTowers
-    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B T W"]:
@@ -60,12 +56,8 @@ class AttentionPooling(nn.Module):
         return (pooled + MLP(self.config, self.dtype, name="mlp")(normed))[:, 0]
 
 
-class VisionTower(nn.Module):
+class VisionTower(TowerModule):
     """Pixels, 0..255, to one vector for each crop."""
-
-    config: TwoTowers
-    dtype: DTypeLike
-    remat: bool = False
 
     @nn.compact
     def __call__(self, pixels: Num[AnyArray, "B H H 3"]) -> Float[Array, "B W"]:
@@ -77,17 +69,13 @@ class VisionTower(nn.Module):
         return AttentionPooling(tower, self.dtype, name="head")(x)
 
 
-class TextTower(nn.Module):
+class TextTower(TowerModule):
     """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
 
     Every token attends to all tokens, padding included. The models are trained this way (google-research/big_vision,
     models/proj/image_text/text_transformer.py has no mask), and SiglipModel does the same with what the published
     SigLIP tokenizers return, which is not an attention mask (`model_input_names` in tokenizer_config.json).
     """
-
-    config: TwoTowers
-    dtype: DTypeLike
-    remat: bool = False
 
     @nn.compact
     def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:
@@ -98,17 +86,8 @@ class TextTower(nn.Module):
         return Dense(self.config.projection_dim, self.dtype, name="head")(x)
 
 
-class SigLIPTowers(nn.Module):
-    """Both towers, the logit scale and the logit bias.
-
-    `dtype` is the type of the operands of matrix products: float32, bfloat16, or int8 (for parameters that have been
-    through `int8.quantise`; not differentiable). Sums, normalisations, softmax and outputs are float32 in any case.
-    `remat` trades time for memory in backward passes and changes no value.
-    """
-
-    config: TwoTowers
-    dtype: DTypeLike = jnp.float32
-    remat: bool = False
+class SigLIPTowers(TowerModule):
+    """Both towers, the logit scale and the logit bias."""
 
     def setup(self) -> None:
         self.vision_model = VisionTower(self.config, self.dtype, self.remat)

@@ -13,13 +13,56 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.base import Encoder, Params
-from liqe_jax.encoders.tower import TowerConfig
+from liqe_jax.encoders.base import Crops, Encoder, Params
 from liqe_jax.errors import ModelError
-from liqe_jax.text.tokenizer import BaseTokenizer
+from liqe_jax.text.tokenizer import BaseTokenizer, fitting_ids
+
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
+
+# Fields of `TowerConfig`, by transformers' names in `config.json`.
+_TOWER_KEYS: Mapping[str, str] = {
+    "hidden_size": "width",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads",
+    "intermediate_size": "mlp_width",
+    "hidden_act": "activation",
+    "layer_norm_eps": "layer_norm_eps",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TowerConfig:
+    """One transformer. `layer_norm_eps` is 1e-5 in CLIP (Flax's own default is 1e-6)."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    activation: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ModelError(
+                f"A tower's width must be a multiple of its number of heads; got width {self.width}, heads "
+                f"{self.heads}. Correct hidden_size or num_attention_heads in the model's config.json."
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ModelError(
+                f"hidden_act must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}. "
+                "Other activations are not part of any published CLIP or SigLIP."
+            )
+
+    def to_config(self) -> dict[str, Any]:
+        """The sizes by transformers' names."""
+        return {theirs: getattr(self, ours) for theirs, ours in _TOWER_KEYS.items()}
+
+    def with_config(self, section: Mapping[str, Any]) -> TowerConfig:
+        """The tower that a section of `config.json` describes; absent keys take the sizes of this one."""
+        found = {ours: section.get(theirs, getattr(self, ours)) for theirs, ours in _TOWER_KEYS.items()}
+        return TowerConfig(**{ours: type(getattr(self, ours))(value) for ours, value in found.items()})
 
 
 class TwoTowers(Encoder):
@@ -27,13 +70,18 @@ class TwoTowers(Encoder):
 
     Attributes:
       module: Flax module of (encoder, dtype, remat), with methods `image_features` and `text_features`.
+      transformers_class: the class of transformers that reads its `config.json`.
+      default_towers: vision and text, whose sizes transformers takes for absent keys of `config.json`.
       vision, text: the two transformers.
       patch_size: side of a ViT patch, which becomes one token, pixels.
       vision_tokens: number of tokens of one crop.
       vocab_size, context_length: of the text tower.
     """
 
+    stored_layout: ClassVar[str | None] = "hugging_face"
     module: ClassVar[type[nn.Module]]
+    transformers_class: ClassVar[str]
+    default_towers: ClassVar[tuple[TowerConfig, TowerConfig]]
 
     vision: TowerConfig
     text: TowerConfig
@@ -50,17 +98,13 @@ class TwoTowers(Encoder):
         token_ids = jnp.zeros((1, self.context_length), jnp.int32)
         return self.module(self).init(key, crop, token_ids)["params"]
 
-    def apply(self, params: Params, method: str, *inputs: AnyArray, dtype: DTypeLike, remat: bool) -> Array:
+    def apply(self, params: Params, method: str, inputs: Any, dtype: DTypeLike, remat: bool) -> Array:
         """Calls a method of `module`."""
         bound = self.module(self, dtype, remat)
-        return jnp.asarray(bound.apply({"params": params}, *inputs, method=method))
+        return jnp.asarray(bound.apply({"params": params}, inputs, method=method))
 
     def image_features(
-        self,
-        params: Params,
-        crops: Num[AnyArray, "*batch H H 3"],
-        dtype: DTypeLike = jnp.float32,
-        remat: bool = False,
+        self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "*batch D"]:
         flat = crops.reshape(-1, *crops.shape[-3:])
         if flat.shape[0] == 0:  # XLA's shapes of nothing are ambiguous
@@ -69,19 +113,8 @@ class TwoTowers(Encoder):
         return features.reshape(*crops.shape[:-3], -1)
 
     def token_ids(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None) -> Int[np.ndarray, "K C"]:
-        """Token ids, padded to `context_length`.
-
-        Raises:
-          UsageError: a sentence has too many tokens.
-          ModelError: the tokenizer's ids do not fit the vocabulary.
-        """
-        token_ids = (tokenizer or self.tokenizer_class.default())(sentences, self.context_length)
-        if token_ids.max() >= self.vocab_size:
-            raise ModelError(
-                f"The tokenizer gives ids up to {token_ids.max()}, and the model's vocabulary has {self.vocab_size} "
-                "tokens. Put the model's own tokenizer files beside its config.json."
-            )
-        return token_ids
+        """Token ids, padded to `context_length`; errors as in `prompts`."""
+        return fitting_ids(sentences, tokenizer or self.tokenizer_class.default(), self.vocab_size, self.context_length)
 
     def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every parameter; refuses sizes below 1 and more blocks than the file has arrays."""
@@ -118,6 +151,47 @@ class TwoTowers(Encoder):
             "embedding": str(self.projection_dim),
         }
 
+    def to_config(self) -> dict[str, Any]:
+        """The `config.json` that transformers reads."""
+        return {
+            "architectures": [self.transformers_class],
+            "model_type": self.name,
+            "text_config": {
+                "model_type": f"{self.name}_text_model",
+                **self.text.to_config(),
+                "vocab_size": self.vocab_size,
+                "max_position_embeddings": self.context_length,
+            },
+            "vision_config": {
+                "model_type": f"{self.name}_vision_model",
+                **self.vision.to_config(),
+                "image_size": self.image_size,
+                "patch_size": self.patch_size,
+                "num_channels": 3,
+            },
+        }
+
+    @classmethod
+    def sizes_of(cls, vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that all encoders of two towers have, from the `sections` of a `config.json`."""
+        return {
+            "vision": cls.default_towers[0].with_config(vision),
+            "text": cls.default_towers[1].with_config(text),
+            "image_size": int(vision.get("image_size", cls.image_size)),
+            "patch_size": int(vision.get("patch_size", cls.patch_size)),
+            "vocab_size": int(text.get("vocab_size", cls.vocab_size)),
+            "context_length": int(text.get("max_position_embeddings", cls.context_length)),
+        }
+
+    @classmethod
+    def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> TwoTowers:
+        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
+        vision, text = (
+            dataclasses.replace(default, **sizes[name])
+            for name, default in zip(("vision", "text"), cls.default_towers, strict=True)
+        )
+        return cls(**{**sizes, "vision": vision, "text": text, "vocab_size": len(tokenizer.vocab)})
+
 
 def sections(config: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The sections of the vision and of the text tower in a `config.json` of `model_type` `name`.
@@ -135,31 +209,3 @@ def sections(config: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], M
     if vision.get("num_channels", 3) != 3:
         raise ModelError(f"num_channels must be 3 (RGB); config.json says {vision['num_channels']}.")
     return vision, text
-
-
-def tower_to_config(tower: TowerConfig) -> dict[str, Any]:
-    """A tower's sizes by transformers' names in `config.json`."""
-    return {
-        "hidden_size": tower.width,
-        "num_hidden_layers": tower.layers,
-        "num_attention_heads": tower.heads,
-        "intermediate_size": tower.mlp_width,
-        "hidden_act": tower.activation,
-        "layer_norm_eps": tower.layer_norm_eps,
-    }
-
-
-def tower_from_config(section: Mapping[str, Any], default: TowerConfig) -> TowerConfig:
-    """The inverse of `tower_to_config`; absent keys take the sizes of `default`.
-
-    Raises:
-      ModelError, TypeError, ValueError: the section describes no tower.
-    """
-    return TowerConfig(
-        width=int(section.get("hidden_size", default.width)),
-        layers=int(section.get("num_hidden_layers", default.layers)),
-        heads=int(section.get("num_attention_heads", default.heads)),
-        mlp_width=int(section.get("intermediate_size", default.mlp_width)),
-        activation=str(section.get("hidden_act", default.activation)),
-        layer_norm_eps=float(section.get("layer_norm_eps", default.layer_norm_eps)),
-    )

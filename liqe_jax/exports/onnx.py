@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from liqe_jax.encoders.platforms import one_form
+from liqe_jax.encoders.products import one_form
 from liqe_jax.errors import UsageError
 from liqe_jax.exports.program import INPUT, Program
 from liqe_jax.extras import require

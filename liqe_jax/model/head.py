@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from liqe_jax.encoders.arrays import AnyArray
-from liqe_jax.encoders.products import einsum, matmul
+from liqe_jax.encoders.products import AnyArray, einsum, matmul
 from liqe_jax.tasks import TaskSet
 
 

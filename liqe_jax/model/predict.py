@@ -12,8 +12,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float, Num
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Encoder, Params
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.model.head import Prediction, mean_over_crops, predict_from_logits
 from liqe_jax.tasks import TaskSet

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Int
 
 from liqe_jax.bounded_io import read_text
-from liqe_jax.errors import ModelError, UsageError
+from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable
-from liqe_jax.text.tokenizer import BaseTokenizer
+from liqe_jax.text.tokenizer import BaseTokenizer, padded_rows
 
 if TYPE_CHECKING:
     import tokenizers
@@ -47,20 +47,12 @@ class SigLIPTokenizer(BaseTokenizer):
 
     @classmethod
     def default(cls) -> SigLIPTokenizer:
-        """Refuses: this package contains no vocabulary of SigLIP's.
-
-        Raises:
-          ModelError: always.
-        """
+        """Refuses (ModelError): this package contains no vocabulary of SigLIP's."""
         raise ModelError(f"A SigLIP needs the {FILE} of its model folder, beside config.json, and there is none.")
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike) -> SigLIPTokenizer | None:
-        """Reads `tokenizer.json`; None where there is none.
-
-        Raises:
-          ModelError: it cannot be read, or is not UTF-8.
-        """
+        """Reads `tokenizer.json`; None where there is none."""
         path = Path(folder) / FILE
         try:
             return cls(read_text(path)) if path.exists() else None
@@ -114,23 +106,11 @@ class SigLIPTokenizer(BaseTokenizer):
         return tokenizers.normalizers.Lowercase().normalize_str(sentence)
 
     def __call__(self, sentences: Sequence[str], context_length: int = 64) -> Int[np.ndarray, "K C"]:
-        """Token ids, int32, each with an end token and padded to `context_length`.
+        """Token ids, each with an end token and padded to `context_length`; ModelError where the file is corrupt.
 
         The start token of Gemma is never there: SigLIP 2 is trained without.
-
-        Raises:
-          UsageError: a sentence has more tokens than `context_length`.
-          ModelError: the file is corrupt or belongs to something else.
         """
         backend = self._backend
         end, padding = (self.vocab[token] for token in _END_AND_PADDING[type(backend.model).__name__])
-        ids = np.full((len(sentences), context_length), padding, np.int32)
         encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)
-        for k, tokens in enumerate([*encoding.ids, end] for encoding in encodings):
-            if len(tokens) > context_length:
-                raise UsageError(
-                    f"The prompt {sentences[k]!r} has {len(tokens)} tokens; the text tower takes {context_length}. "
-                    "Shorten the template or the labels."
-                )
-            ids[k, : len(tokens)] = tokens
-        return ids
+        return padded_rows(sentences, [[*encoding.ids, end] for encoding in encodings], context_length, padding)

@@ -41,9 +41,8 @@ def _byte_characters() -> list[str]:
     Bytes that print as themselves come first; the others are numbered from U+0100 on
     (openai/CLIP, clip/simple_tokenizer.py:17-36).
     """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = 256 - len(printable)
-    return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
+    themselves = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(code) for code in (*themselves, *range(256, 512 - len(themselves)))]
 
 
 class BaseTokenizer(abc.ABC):
@@ -58,20 +57,12 @@ class BaseTokenizer(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def default(cls) -> BaseTokenizer:
-        """The tokenizer of a model whose folder has none.
-
-        Raises:
-          ModelError: this package contains none.
-        """
+        """The tokenizer of a model whose folder has none; ModelError where this package contains none."""
 
     @classmethod
     @abc.abstractmethod
     def from_folder(cls, folder: str | os.PathLike) -> BaseTokenizer | None:
-        """Reads the tokenizer's files; None where there are none.
-
-        Raises:
-          ModelError: the files are there but corrupt.
-        """
+        """Reads the tokenizer's files; None where there are none, ModelError where they are corrupt."""
 
     @abc.abstractmethod
     def save(self, folder: str | os.PathLike) -> None:
@@ -79,11 +70,40 @@ class BaseTokenizer(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, sentences: Sequence[str], context_length: int) -> Int[np.ndarray, "K C"]:
-        """Token ids, int32, padded to `context_length`.
+        """Token ids, int32, padded to `context_length`; UsageError where a sentence has more tokens."""
 
-        Raises:
-          UsageError: a sentence has more tokens than `context_length`.
-        """
+
+def fitting_ids(
+    sentences: Sequence[str], tokenizer: BaseTokenizer, vocab_size: int, context_length: int
+) -> Int[np.ndarray, "K C"]:
+    """Token ids of sentences, padded to `context_length`.
+
+    Raises:
+      UsageError: a sentence has more than `context_length` tokens.
+      ModelError: the tokenizer does not fit the vocabulary.
+    """
+    ids = tokenizer(sentences, context_length)
+    if ids.max() >= vocab_size:
+        raise ModelError(
+            f"The tokenizer gives ids up to {ids.max()}, and the model's vocabulary has {vocab_size} tokens. Put the "
+            "model's own tokenizer files beside its config.json."
+        )
+    return ids
+
+
+def padded_rows(
+    sentences: Sequence[str], tokens: Sequence[list[int]], context_length: int, padding: int
+) -> Int[np.ndarray, "K C"]:
+    """The tokens of each sentence, int32, padded to `context_length`; UsageError where a sentence has more."""
+    ids = np.full((len(tokens), context_length), padding, np.int32)
+    for k, of_sentence in enumerate(tokens):
+        if len(of_sentence) > context_length:
+            raise UsageError(
+                f"The prompt {sentences[k]!r} has {len(of_sentence)} tokens; the text tower takes {context_length}. "
+                "Shorten the template or the labels."
+            )
+        ids[k, : len(of_sentence)] = of_sentence
+    return ids
 
 
 class Tokenizer(BaseTokenizer):
@@ -121,11 +141,7 @@ class Tokenizer(BaseTokenizer):
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike) -> Tokenizer | None:
-        """Reads `vocab.json` and `merges.txt`, or `tokenizer.json`; None where there is neither.
-
-        Raises:
-          ModelError: the files are there but corrupt.
-        """
+        """Reads `vocab.json` and `merges.txt`, or `tokenizer.json`; None where there is neither."""
         folder = Path(folder)
         try:
             if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
@@ -170,17 +186,6 @@ class Tokenizer(BaseTokenizer):
         return backend
 
     def __call__(self, sentences: Sequence[str], context_length: int = 77) -> Int[np.ndarray, "K C"]:
-        """Token ids, int32, with start and end tokens, padded with 0 as OpenAI's code does.
-
-        Raises:
-          UsageError: a sentence has more tokens than `context_length`.
-        """
-        ids = np.zeros((len(sentences), context_length), np.int32)
-        for k, tokens in enumerate(encoding.ids for encoding in self._backend.encode_batch(list(sentences))):
-            if len(tokens) > context_length:
-                raise UsageError(
-                    f"The prompt {sentences[k]!r} has {len(tokens)} tokens; the text tower takes {context_length}. "
-                    "Shorten the template or the labels."
-                )
-            ids[k, : len(tokens)] = tokens
-        return ids
+        """Token ids with start and end tokens, padded with 0 as OpenAI's code does."""
+        tokens = [encoding.ids for encoding in self._backend.encode_batch(list(sentences))]
+        return padded_rows(sentences, tokens, context_length, 0)

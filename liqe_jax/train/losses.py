@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.products import AnyArray
 
 # Under every root, where the derivative would otherwise be infinite (MNL_Loss.py:7).
 EPSILON = 1e-8

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.arrays import AnyArray
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.imports import is_import_path, load_object
 from liqe_jax.model.head import Prediction

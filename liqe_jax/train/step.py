@@ -24,8 +24,8 @@ import optax
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from liqe_jax.encoders.arrays import AnyArray
 from liqe_jax.encoders.base import Params
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.model.predict import predict_from_features
 from liqe_jax.train.objective import Labels

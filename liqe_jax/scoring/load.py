@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
@@ -11,11 +10,9 @@ import jax
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.scoring.model import Model
 from liqe_jax.tasks import TaskSet
-from liqe_jax.taxonomy import find_tasks
-from liqe_jax.weights import text_cache
-from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.embedded import EMBEDDED
-from liqe_jax.weights.open import open_checkpoint, with_text_features
+from liqe_jax.weights.open import open_checkpoint
+from liqe_jax.weights.text_cache import with_cached_features
 
 
 def load(
@@ -47,7 +44,7 @@ def load(
       ModelError: not found, corrupt, or its encoder is unknown.
       UsageError: unknown tasks or dtype, or devices that are none.
     """
-    checkpoint = _with_cached_features(open_checkpoint(name_or_path, encoder), tasks, text_cache_folder)
+    checkpoint = with_cached_features(open_checkpoint(name_or_path, encoder), tasks, text_cache_folder)
     assert checkpoint.tasks is not None
     assert checkpoint.text_features is not None
     return Model(
@@ -60,17 +57,3 @@ def load(
         devices,
         checkpoint.preprocess,
     )
-
-
-def _with_cached_features(
-    checkpoint: Checkpoint, tasks: TaskSet | str | None, folder: str | os.PathLike | None
-) -> Checkpoint:
-    chosen = find_tasks(tasks, checkpoint.tasks)
-    path = None if folder is None else text_cache.entry(folder, checkpoint, chosen)
-    features = None if path is None else text_cache.read(path, chosen, checkpoint)
-    if features is not None:
-        return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
-    checkpoint = with_text_features(checkpoint, chosen)
-    if path is not None and checkpoint.text_features is not None:
-        text_cache.write(path, checkpoint.text_features)
-    return checkpoint

@@ -27,7 +27,7 @@ from liqe_jax.train.plan import Plan
 from liqe_jax.train.tree import Flat
 from liqe_jax.train.weighting import find_weighting
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
-from liqe_jax.weights.checksums import check_stated
+from liqe_jax.weights.files import check_stated
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.provenance import Provenance, TrainingSet

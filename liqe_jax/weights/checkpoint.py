@@ -59,14 +59,14 @@ class Checkpoint:
         """Whether the text tower is the one that `text_features` came with; True where there are none."""
         if self.features_of is None:
             return True
-        before = self.features_of[1]
-        names = [name for name in self.flat.keys() | before.keys() if self.encoder.is_text(name)]
+
+        def of_text(flat: Flat) -> Flat:
+            return {name: array for name, array in flat.items() if self.encoder.is_text(name)}
+
+        before, now = of_text(self.features_of[1]), of_text(self.flat)
         # Arrays are the same objects where nobody tuned them, so that this costs nothing.
-        return all(
-            name in self.flat
-            and name in before
-            and (self.flat[name] is before[name] or np.array_equal(self.flat[name], before[name], equal_nan=True))
-            for name in names
+        return before.keys() == now.keys() and all(
+            now[name] is before[name] or np.array_equal(now[name], before[name], equal_nan=True) for name in now
         )
 
     @property
@@ -81,14 +81,11 @@ class Checkpoint:
 
 
 def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encoder:
-    """Reads a model folder's `config.json`.
+    """Reads a model folder's `config.json`; ModelError where it is corrupt or its encoder is unknown.
 
     Args:
       path: of the file.
       encoder: the class of an encoder that is not part of this package.
-
-    Raises:
-      ModelError: corrupt, or its encoder is unknown.
     """
     content = read_json(path)
     # Early CLIP checkpoints do not name their type.

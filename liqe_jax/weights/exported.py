@@ -33,20 +33,13 @@ PROGRAM, DESCRIPTION = "program.jax_export", "liqe.json"
 # Of the description, which has a few kilobytes, and of the program.
 _MOST_DESCRIPTION, _MOST_PROGRAM = 10_000_000, 20_000_000_000
 
-
 # Functions outside of the program that it may call: checks of free sizes. Mathematics without an operation of its own
 # in StableHLO begins with "mhlo.". Others, such as JAX's callbacks into Python, take addresses that a file could forge.
 _CALLS, _MATHEMATICS = frozenset({"shape_assertion"}), "mhlo."
 
 
 def write_exported(path: Path, program: export.Exported, description: Mapping[str, Any]) -> None:
-    """Writes a program and its description.
-
-    Args:
-      path: of a file that does not exist.
-      program: with one argument, the crops.
-      description: from `exports.description`.
-    """
+    """Writes a new file with a program, whose one argument are the crops, and the description of `exports`."""
     with zipfile.ZipFile(path, "x", zipfile.ZIP_STORED) as archive:
         archive.writestr(DESCRIPTION, json_text(description, indent=2))
         archive.writestr(PROGRAM, bytes(program.serialize()))

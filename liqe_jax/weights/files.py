@@ -1,11 +1,17 @@
-"""Small readers and writers that every format uses; their errors name the file and the way out."""
+"""Small readers and writers that every format uses, whose errors name the file and the way out; stated checksums.
+
+Safetensors, msgpack and the older `.pt` format have no checksum, so a flipped bit would load as another number. A
+sha256 is stated by a `SHA256SUMS` beside the file, as `sha256sum` writes it, and by the name of the file in the Hugging
+Face hub's cache. Our own folders state theirs in `liqe.json`, which `native` compares.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +21,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from liqe_jax import bounded_io
-from liqe_jax.bounded_io import check_regular, open_regular
+from liqe_jax.bounded_io import check_regular, open_regular, read_text
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
+
+SUMS = "SHA256SUMS"
+
+# "HASH  NAME", or "HASH *NAME" for binary mode.
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+
+# The cache calls a file by its ETag, which is the sha256 of files in the hub's large-file storage.
+_BLOB = re.compile(r"[0-9a-f]{64}")
 
 # Types of the safetensors format that NumPy and ml_dtypes hold as they are.
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:
-    """Hex digest of a file's bytes.
-
-    Raises:
-      ModelError: it cannot be read.
-    """
+    """Hex digest of a file's bytes; ModelError where it cannot be read."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -36,16 +46,42 @@ def sha256_of_file(path: str | os.PathLike) -> str:
         raise ModelError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from error
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a safetensors file.
+def check_stated(path: Path, sha256: str | None = None) -> None:
+    """Compares a file with every sha256 that is stated for it; nothing happens where there is none.
+
+    Args:
+      path: of the file.
+      sha256: its hex digest, if it is known; None computes it where it is needed.
 
     Raises:
-      ModelError: as `read_safetensors_with_metadata`.
+      ModelError: the file or SHA256SUMS cannot be read, or a digest differs.
     """
-    return read_safetensors_with_metadata(path)[0]
+    for stated, where in _stated(path):
+        sha256 = sha256 or sha256_of_file(path)
+        if sha256 != stated:
+            raise ModelError(
+                f"{path} is cut or altered: expected sha256 {stated} ({where}), got {sha256}. Download or copy the "
+                f"file again; if you meant to change it, correct {SUMS} or remove the cached file."
+            )
 
 
-def read_safetensors_with_metadata(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _stated(path: Path) -> Iterator[tuple[str, str]]:
+    """Digests, each with where it is stated."""
+    sums = path.parent / SUMS
+    if sums.exists():
+        try:
+            lines = read_text(sums).splitlines()
+        except (OSError, ValueError) as error:
+            raise ModelError(f"Cannot read {sums} ({printable(error)}). Correct it or remove it.") from error
+        for line in lines:
+            if (match := _LINE.fullmatch(line.strip())) and match[2] == path.name:
+                yield match[1].lower(), f"stated in {sums}"
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and _BLOB.fullmatch(blob.name):
+        yield blob.name, "stated by the hub, as the file's name in its cache"
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays of a safetensors file, and its metadata.
 
     Raises:
@@ -81,11 +117,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: di
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model folder.
-
-    Raises:
-      ModelError: missing, cut or corrupt.
-    """
+    """A JSON object from a model folder; ModelError where it is missing, cut or corrupt."""
     try:
         content = bounded_io.read_json(path)
     except (OSError, ValueError) as error:

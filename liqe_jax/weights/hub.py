@@ -43,29 +43,20 @@ def models_folder() -> Path:
 
 
 def fetch_known(name: str) -> Path:
-    """The file of a known model: put there by hand, cached, or downloaded.
-
-    Raises:
-      ModelError: it is nowhere and cannot be downloaded; the message says what to put where.
-    """
+    """The file of a known model: put there by hand, cached, or downloaded; ModelError says what to put where."""
     known = KNOWN_MODELS[name]
     by_hand = models_folder() / known.file
     if by_hand.exists():
         return by_hand
-    return _download(
-        known.repository,
-        known.file,
+    remedy = (
         f"Download {known.file} from the page huggingface.co/{known.repository} on a machine with a network, and put "
-        f"it at {by_hand}, or give its path as the model.",
-        local_only=not hub_answers(),
+        f"it at {by_hand}, or give its path as the model."
     )
+    return _download(known.repository, known.file, remedy, local_only=not hub_answers())
 
 
 def fetch_repository(name: str) -> Path:
-    """Downloads (or finds in the cache) a CLIP repository's configuration, weights and tokenizer.
-
-    Returns:
-      The local folder.
+    """The local folder of a CLIP repository's configuration, weights and tokenizer, downloaded or from the cache.
 
     Raises:
       ModelError: no such repository, no weights in it, or no network and no cached copy.

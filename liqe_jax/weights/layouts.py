@@ -76,8 +76,7 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
 def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str | None) -> Flat:
     """The inverse of `to_flax`; arrays are contiguous and keep their type.
 
-    Raises:
-      ModelError: kernels are rounded to integers, whose scales no layout has.
+    ModelError where kernels are rounded to integers, whose scales no layout has.
     """
     if rounded := sorted(name for name, array in flat.items() if np.issubdtype(array.dtype, np.integer)):
         raise ModelError(
@@ -94,16 +93,11 @@ def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: st
 
 
 def cast(flat: Mapping[str, np.ndarray], dtype: str) -> Flat:
-    """The arrays in another floating point type.
-
-    Raises:
-      ModelError: a value overflows it.
-    """
+    """The arrays in another floating point type; ModelError where a value overflows it."""
     with np.errstate(over="ignore"):  # reported below, by name
         result = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
-    overflown = [n for n, a in result.items() if a is not flat[n] and not np.isfinite(a).all()]
-    overflown = [name for name in overflown if np.isfinite(flat[name]).all()]
-    if overflown:
+    infinite = [name for name, array in result.items() if array is not flat[name] and not np.isfinite(array).all()]
+    if overflown := [name for name in infinite if np.isfinite(flat[name]).all()]:
         raise ModelError(f"{dtype} cannot hold the values of {_listing(overflown, 4)}. Use bfloat16 or float32.")
     return result
 
@@ -115,11 +109,7 @@ def _listing(names: list[str], most: int = 8) -> str:
 
 
 def check_shapes(flat: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Compares names and shapes with what a configuration demands, and prints both sides.
-
-    Raises:
-      ModelError: anything differs.
-    """
+    """Compares names and shapes with what a configuration demands; ModelError shows both sides where they differ."""
     differences = [
         f"  {name}: expected {expected.get(name, 'nothing')}, got {flat[name].shape if name in flat else 'nothing'}"
         for name in sorted(expected.keys() | flat.keys())

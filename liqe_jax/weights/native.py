@@ -27,11 +27,10 @@ from liqe_jax.errors import LiqeError, ModelError
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
-from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.files import (
+    check_stated,
     read_json,
     read_safetensors,
-    read_safetensors_with_metadata,
     sha256_of_file,
     write_json,
     write_safetensors,
@@ -115,17 +114,12 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
                 "sha256": {entry.name: sha256_of_file(entry) for entry in sorted(partial.iterdir())},
             },
         )
-        os.rename(
-            partial, folder
-        )  # fails where another process has put one meanwhile; shutil.move would nest ours in it
+        # Fails where another process has put one meanwhile; shutil.move would nest ours in it.
+        os.rename(partial, folder)
 
 
 def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
-    """Reads and verifies a folder that `write_native` wrote.
-
-    Args:
-      folder: of the model.
-      encoder: class or import path of an encoder that is not part of this package.
+    """Reads and verifies a folder that `write_native` wrote; `encoder` as in `read_model`.
 
     Raises:
       ModelError: a file is missing, cut or altered; the format or the preset is newer than this
@@ -149,7 +143,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
                     "or convert the model anew if you meant to change it."
                 )
             check_stated(folder / name, got)
-        state = reading.result()
+        state, _ = reading.result()
     try:
         tasks = TaskSet.from_dict(manifest["tasks"])
         provenance = Provenance.from_dict(manifest["provenance"])
@@ -200,7 +194,7 @@ def _manifest(folder: Path) -> dict:
 
 
 def _read_features(folder: Path, weights_sha256: str, tasks: TaskSet) -> np.ndarray:
-    arrays, made_from = read_safetensors_with_metadata(folder / TEXT_FEATURES)
+    arrays, made_from = read_safetensors(folder / TEXT_FEATURES)
     if "text_features" not in arrays:
         raise ModelError(f"{folder / TEXT_FEATURES} has no array text_features. Copy the folder again.")
     if made_from != {"weights_sha256": weights_sha256, "prompts_sha256": _prompts_sha256(tasks)}:

@@ -133,17 +133,7 @@ def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None)
 def text_features(
     params: Params, encoder: Encoder, tasks: TaskSet, tokenizer: BaseTokenizer | None = None
 ) -> Float[np.ndarray, "K D"]:
-    """Unit features of a task set's prompts, float32.
-
-    Args:
-      params, encoder: the model.
-      tasks: whose prompts to encode.
-      tokenizer: that of the model; None stands for the encoder's default.
-
-    Raises:
-      ModelError: the tokenizer's ids do not fit the model's vocabulary.
-      UsageError: a prompt is too long for the text tower.
-    """
+    """Unit features of a task set's prompts, float32; tokenizer and errors as in `Encoder.prompts`."""
     prompts = encoder.prompts(tasks.prompts, tokenizer)
     # Float32 whatever the scorer's dtype: it happens once, and every score depends on it.
     return np.asarray(jax.jit(lambda tree: encoder.encode_prompts(tree, prompts))(params))

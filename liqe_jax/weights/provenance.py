@@ -52,20 +52,11 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Provenance:
-        """The inverse of `to_dict`.
-
-        Raises:
-          ModelError: keys are missing or unknown.
-        """
+        """The inverse of `to_dict`; ModelError where keys are missing or unknown."""
         try:
-            trained_on = description.get("trained_on")
-            return cls(
-                **{
-                    **description,
-                    "trained_on": None if trained_on is None else tuple(TrainingSet(**entry) for entry in trained_on),
-                    "notes": tuple(description.get("notes", ())),
-                }
-            )
+            sets, notes = description.get("trained_on"), tuple(description.get("notes", ()))
+            trained_on = None if sets is None else tuple(TrainingSet(**entry) for entry in sets)
+            return cls(**{**description, "trained_on": trained_on, "notes": notes})
         except TypeError as error:
             raise ModelError(
                 f"Unreadable provenance with the keys {quoted(', '.join(map(str, description)))}: {printable(error)}."

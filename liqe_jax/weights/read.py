@@ -20,21 +20,15 @@ from liqe_jax.encoders.find import encoder_class, recognise, signatures
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
-from liqe_jax.weights.checksums import check_stated
 from liqe_jax.weights.exported import SUFFIX, read_exported
-from liqe_jax.weights.files import read_json, read_safetensors, sha256_of_file
+from liqe_jax.weights.files import check_stated, read_json, read_safetensors, sha256_of_file
 from liqe_jax.weights.layouts import to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
 from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.torch_reader import read_torch
 
 # A Hugging Face folder's weights, best first: safetensors cannot be ambiguous.
-HUGGING_FACE_WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "flax_model.msgpack",
-    "pytorch_model.bin",
-)
+HUGGING_FACE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "flax_model.msgpack", "pytorch_model.bin")
 
 # Where training code puts the state dict: the reference's checkpoints, pyiqa, common habit.
 _WRAPPERS = ("model_state_dict", "params", "state_dict")
@@ -99,12 +93,10 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
     kind, layout = (encoder_class(own), None) if own is not None else _recognised(state, path)
     stated = _config_beside(path, in_model_folder, kind)
     flat = to_flax(state, kind, layout, str(path))
-    encoder = stated
-    if encoder is None:
-        try:
-            encoder = kind.from_weights(flat)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise ModelError(f"{path} has arrays of shapes or names that no {kind.name} has ({error!r}).") from error
+    try:
+        encoder = stated or kind.from_weights(flat)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} has arrays of shapes or names that no {kind.name} has ({error!r}).") from error
     check_against_encoder(flat, encoder, str(path))
     provenance = Provenance(name, path.name, digest.result() if digest else "", notes=notes)
     tokenizer = kind.tokenizer_from(path.parent) if stated else None
@@ -125,18 +117,14 @@ def _recognised(state: Mapping[str, np.ndarray], path: Path) -> tuple[type[Encod
 
 
 def read_arrays(path: Path) -> Mapping[str, Any]:
-    """Names and arrays of a weight file in any format, as they are.
-
-    Raises:
-      ModelError: the file cannot be read, or is not a dictionary of arrays.
-    """
+    """Names and arrays of a weight file in any format, as they are; ModelError where it cannot be read."""
     if path.name.endswith(".index.json"):
         shards = shard_names(path)
         for shard in shards:
             check_stated(path.parent / shard)
         return {name: array for shard in shards for name, array in read_arrays(path.parent / shard).items()}
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        return read_safetensors(path)[0]
     if path.suffix == ".msgpack":
         return _read_msgpack(path)
     content = read_torch(path)
@@ -146,11 +134,7 @@ def read_arrays(path: Path) -> Mapping[str, Any]:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files beside an index that hold its arrays.
-
-    Raises:
-      ModelError: corrupt, or it names files elsewhere.
-    """
+    """The files beside an index that hold its arrays; ModelError where it is corrupt or names files elsewhere."""
     places = read_json(index).get("weight_map")
     names = list(places.values()) if isinstance(places, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
@@ -173,29 +157,23 @@ def _read_msgpack(path: Path) -> dict[str, np.ndarray]:
 
 def _config_beside(path: Path, in_model_folder: bool, kind: type[Encoder]) -> Encoder | None:
     """What `config.json` beside a weight file says; beside a single file it may describe anything, and is ignored."""
-    config = path.parent / "config.json"
-    if not config.exists() or not (in_model_folder or _describes(config, kind)):
-        return None
-    return read_config(config, kind)
+    config, content = path.parent / "config.json", _readable_config(path.parent)
+    unnamed = {"vision_config", "text_config"} <= content.keys()  # early CLIP checkpoints do not name their type
+    describes = content.get("model_type", kind.name if unnamed else None) == kind.name
+    return read_config(config, kind) if config.exists() and (in_model_folder or describes) else None
 
 
 def stated_type(path: Path) -> str | None:
     """What `config.json` in a model folder, or beside a weight file, calls its model, if it is there and readable."""
-    folder = path if path.is_dir() else path.parent
-    try:
-        return read_json(folder / "config.json").get("model_type")
-    except ModelError:
-        return None
+    return _readable_config(path if path.is_dir() else path.parent).get("model_type")
 
 
-def _describes(config: Path, kind: type[Encoder]) -> bool:
+def _readable_config(folder: Path) -> dict[str, Any]:
+    """What `config.json` says; nothing where it cannot be read."""
     try:
-        content = read_json(config)
+        return read_json(folder / "config.json")
     except ModelError:
-        return False
-    if "model_type" in content:
-        return content["model_type"] == kind.name
-    return {"vision_config", "text_config"} <= content.keys()
+        return {}
 
 
 def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -104,16 +104,6 @@ def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, 
     return Tensor(storage, offset, shape, stride)
 
 
-def _rebuild_parameter(tensor: Tensor, *_: object) -> Tensor:
-    return tensor
-
-
-def _number_from_bytes(dtype: np.dtype, raw: bytes) -> object:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or len(raw) != dtype.itemsize:
-        raise ModelError("The checkpoint holds a NumPy number that is corrupt or no number.")
-    return np.frombuffer(raw, dtype)[0].item()
-
-
 class _Dtype:
     """Builds a NumPy dtype from its letter code, without NumPy's own unpickling."""
 
@@ -140,7 +130,9 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _scalar(dtype: _Dtype, raw: bytes) -> object:
-    return _number_from_bytes(np.dtype(dtype.code) if isinstance(dtype, _Dtype) else dtype, raw)
+    if not isinstance(dtype, _Dtype) or len(raw) != np.dtype(dtype.code).itemsize:
+        raise ModelError("The checkpoint holds a NumPy number that is corrupt or no number.")
+    return np.frombuffer(raw, dtype.code)[0].item()
 
 
 def _ordered_dict(*arguments: Any) -> collections.OrderedDict:
@@ -154,7 +146,7 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
     ("torch", "Size"): tuple,
     ("torch", "device"): lambda *_: None,
     ("_codecs", "encode"): _latin1,
@@ -164,11 +156,17 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
     """Python's own unpickler, with names from the list above and nothing set on what they built.
 
-    Its faster twin in C lets a pickle set attributes of any object, a checked tensor's shape
-    for one, and reserves memory for as many memoised objects as a corrupt byte says.
+    A pickle that is corrupt raises all sorts of things; one that asks for anything else than to build data, ModelError.
+    The faster twin in C lets a pickle set attributes of any object, a checked tensor's shape for one, and reserves
+    memory for as many memoised objects as a corrupt byte says.
+
+    Args:
+      file: at the beginning of a pickle.
+      load_storage: from a reference to the storage; None refuses references.
+      path: for messages.
     """
 
     stack: list[Any]
@@ -229,18 +227,8 @@ class _Unpickler(pickle._Unpickler):
 
     # Extensions are whatever the process has registered; a bytearray reserves the memory that it is told to; sets hash
     # what is in them; and Python does not print integers of the size that LONG4 is for.
-    _REFUSED = b"".join(
-        (
-            pickle.EXT1,
-            pickle.EXT2,
-            pickle.EXT4,
-            pickle.BYTEARRAY8,
-            pickle.EMPTY_SET,
-            pickle.ADDITEMS,
-            pickle.FROZENSET,
-            pickle.LONG4,
-        )
-    )
+    _EXTENSIONS, _SETS = pickle.EXT1 + pickle.EXT2 + pickle.EXT4, pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
+    _REFUSED = _EXTENSIONS + _SETS + pickle.BYTEARRAY8 + pickle.LONG4
     dispatch: ClassVar[dict] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: load_build,
@@ -249,28 +237,6 @@ class _Unpickler(pickle._Unpickler):
         pickle.DICT[0]: load_dict,
         **dict.fromkeys(_REFUSED, load_refused),
     }
-
-
-def unpickle(file: BinaryIO, load_storage: Callable[[tuple], Storage] | None, path: str) -> Any:
-    """What one pickle holds, with a `Tensor` for every tensor.
-
-    Args:
-      file: at the beginning of the pickle.
-      load_storage: from a reference to the storage; None refuses references.
-      path: for messages.
-
-    Raises:
-      ModelError: the pickle is corrupt, or asks for anything else than to build data.
-    """
-    try:
-        return _Unpickler(file, load_storage, path).load()
-    except ModelError:
-        raise
-    except Exception as error:  # corrupt pickles raise all sorts of things
-        reason = printable(error) or "it ends too early"
-        raise ModelError(
-            f"{path} is not a readable PyTorch checkpoint: {printable(reason)}. Download it again."
-        ) from error
 
 
 def storage_dtype(kind: Any) -> np.dtype:

@@ -10,7 +10,7 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from liqe_jax.bounded_io import open_regular
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
-from liqe_jax.weights.torch_pickle import Repeats, Storage, Tensor, checked_key, storage_dtype, unpickle
+from liqe_jax.weights.torch_pickle import Repeats, Storage, Tensor, Unpickler, checked_key, storage_dtype
 
 # torch.serialization: the first pickle of a file in the older format (torch/serialization.py,
 # MAGIC_NUMBER and PROTOCOL_VERSION).
@@ -41,11 +41,9 @@ class _Resolver:
         self._done: dict[int, tuple[Any, int] | None] = {}
 
     def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
-        """The replacement, and how many values it holds.
+        """The replacement of a value within `depth` containers, and how many values it holds.
 
-        Args:
-          value: from `unpickle`; stays alive meanwhile, so that its parts' ids are theirs.
-          depth: containers around it.
+        The value stays alive meanwhile, so that its parts' ids are theirs.
         """
         if isinstance(value, Tensor):
             if id(value) not in self._done:
@@ -101,15 +99,16 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
             storages[key] = Storage(dtype, int(length), repeats, data)
         return storages[key]
 
-    return _Resolver()(unpickle(io.BytesIO(content(pickles[0])), load_storage, path))[0]
+    return _Resolver()(Unpickler(io.BytesIO(content(pickles[0])), load_storage, path).load())[0]
 
 
 def _read_legacy(file: BinaryIO, path: str) -> Any:
-    magic = unpickle(file, None, path)
-    protocol = unpickle(file, None, path)
-    if magic != _LEGACY_MAGIC or protocol != _LEGACY_PROTOCOL:
+    def unpickle(load_storage: Callable[[tuple], Storage] | None = None) -> Any:
+        return Unpickler(file, load_storage, path).load()
+
+    if unpickle() != _LEGACY_MAGIC or unpickle() != _LEGACY_PROTOCOL:
         raise ModelError(f"{path} is a pickle but no PyTorch checkpoint. Expected a file written by torch.save.")
-    system = unpickle(file, None, path)
+    system = unpickle()
     order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, Storage] = {}
     repeats = Repeats()
@@ -120,8 +119,8 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
             raise ModelError(f"{path} holds storage views of a very old torch; save it again with torch 1.6 or newer.")
         return storages.setdefault(checked_key(key), Storage(storage_dtype(kind), int(length), repeats))
 
-    content = unpickle(file, load_storage, path)
-    for key in unpickle(file, None, path):
+    content = unpickle(load_storage)
+    for key in unpickle():
         if checked_key(key) not in storages:
             raise ModelError(f"{path} lists a storage {quoted(key)} that no tensor uses. It is corrupt.")
         storage = storages[key]
@@ -168,6 +167,5 @@ def read_torch(path: str | os.PathLike) -> Any:
     except ModelError:
         raise
     except Exception as error:  # corrupt files raise all sorts of things
-        raise ModelError(
-            f"{name} is not a readable PyTorch checkpoint: {printable(repr(error))}. Download it again."
-        ) from error
+        reason = "it ends too early" if isinstance(error, EOFError) else printable(repr(error))
+        raise ModelError(f"{name} is not a readable PyTorch checkpoint: {reason}. Download it again.") from error

@@ -68,8 +68,7 @@ class _Writer:
             raise ModelError(f"Cannot write {array.dtype} to a PyTorch file; convert it to float32 first.")
         strides = tuple(int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim))
         self.name("torch._utils", "_rebuild_tensor_v2")
-        self.opcodes += pickle.MARK
-        self.opcodes += pickle.MARK
+        self.opcodes += pickle.MARK + pickle.MARK
         self.value("storage")
         self.name("torch", _STORAGE_NAMES[array.dtype])
         for value in (str(len(self.storages)), "cpu", array.size):

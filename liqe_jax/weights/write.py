@@ -20,7 +20,7 @@ from liqe_jax.weights.checkpoint import Checkpoint
 from liqe_jax.weights.files import write_json, write_safetensors
 from liqe_jax.weights.layouts import Flat, cast, from_flax
 from liqe_jax.weights.native import write_native
-from liqe_jax.weights.torch_writer import write_torch
+from liqe_jax.weights.torch_writer import StateDict, write_torch
 
 DTYPES = MappingProxyType(
     {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
@@ -28,12 +28,7 @@ DTYPES = MappingProxyType(
 
 
 def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
-    """Float32 arrays that hold what survives storage as `dtype`.
-
-    Raises:
-      UsageError: an unknown type.
-      ModelError: a value overflows it.
-    """
+    """Float32 arrays of what survives storage as `dtype`; UsageError if unknown, ModelError if a value overflows."""
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     return cast(cast(checkpoint_flat, dtype), "float32")
@@ -59,16 +54,9 @@ def _flax(path: Path, state: Flat) -> None:
     path.write_bytes(msgpack_serialize(unflatten_dict(state, sep="/")))
 
 
-def _openai_pt(path: Path, state: Flat, _: Checkpoint) -> None:
-    write_torch(path, state)
-
-
-def _pyiqa_pt(path: Path, state: Flat, _: Checkpoint) -> None:
-    write_torch(path, {"params": {f"clip_model.{name}": array for name, array in state.items()}})
-
-
-def _checkpoint_pt(path: Path, state: Flat, _: Checkpoint) -> None:
-    write_torch(path, {"model_state_dict": state})
+def _torch(wrapped: Callable[[Flat], StateDict]) -> Callable[[Path, Flat, Checkpoint], None]:
+    """A writer of what training code puts around a state dict."""
+    return lambda path, state, _: write_torch(path, wrapped(state))
 
 
 class Format(NamedTuple):
@@ -91,21 +79,17 @@ OTHERS: Mapping[str, Format] = MappingProxyType(
         "hf-safetensors": Format("hugging_face", _folder_with("model.safetensors", _safetensors), True),
         "hf-pytorch": Format("hugging_face", _folder_with("pytorch_model.bin", write_torch), True),
         "hf-flax": Format("flax", _folder_with("flax_model.msgpack", _flax), True),
-        "openai-pt": Format("openai", _openai_pt),
+        "openai-pt": Format("openai", _torch(lambda flat: flat)),
         "openai-safetensors": Format("openai", _safetensors),
-        "pyiqa-pt": Format("openai", _pyiqa_pt),
-        "checkpoint-pt": Format("openai", _checkpoint_pt),
+        "pyiqa-pt": Format("openai", _torch(lambda flat: {"params": {f"clip_model.{k}": v for k, v in flat.items()}})),
+        "checkpoint-pt": Format("openai", _torch(lambda flat: {"model_state_dict": flat})),
     }
 )
 FORMATS = ("liqe", *OTHERS)
 
 
 def default_format(path: str | os.PathLike) -> str:
-    """The format that a destination's suffix suggests.
-
-    Raises:
-      UsageError: the suffix is that of a file that only lies within a folder.
-    """
+    """The format that a destination's suffix suggests; UsageError for that of a file which only lies in a folder."""
     suffix = Path(path).suffix
     if suffix in (".msgpack", ".bin"):
         form = "hf-flax" if suffix == ".msgpack" else "hf-pytorch"

@@ -16,11 +16,7 @@ _EXTENSION, _IMAGE, _COMMENT = 0x21, 0x2C, 0xFE
 
 
 def check_cost(encoded: bytes) -> None:
-    """Refuses what would keep a decoder busy.
-
-    Raises:
-      ImageError: a JPEG of too many scans, or a GIF with too much of a comment.
-    """
+    """Refuses (ImageError) what keeps a decoder busy: a JPEG of too many scans, a GIF with too much of a comment."""
     if encoded.startswith(b"\xff\xd8") and (scans := encoded.count(_START_OF_SCAN)) > MOST_SCANS:
         raise ImageError(f"The JPEG has {scans} scans; at most {MOST_SCANS} are read. Re-save it.")
     if encoded.startswith(b"GIF8") and (length := _comments(encoded)) > MOST_COMMENT:

@@ -3,8 +3,6 @@
 Files are recognised by content, never by name. The bytes that come out equal those of
 `PIL.Image.open(...).convert("RGB")`, which is what the reference uses, except where that
 would be wrong: 16-bit greys are scaled instead of clipped.
-
-The file has more than 300 lines because the steps from a file to RGB share their options and notes.
 """
 
 from __future__ import annotations
@@ -13,16 +11,17 @@ import contextlib
 import dataclasses
 import io
 import os
+from collections.abc import Iterator
 from typing import Union
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import ImageError
+from liqe_jax.images.colour import to_rgb
 from liqe_jax.images.costly import check_cost
-from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
 from liqe_jax.images.unread import ADVICE, RAW, is_raw, kind_of, open_heic, preview_of, reads_heic
 from liqe_jax.messages import printable
 
@@ -40,22 +39,6 @@ MAX_PIXELS = 178_956_970
 CUT_ADVICE = "Pass allow_truncated (--allow-truncated) to score what is there."
 
 RAW_ADVICE = "Export it as JPEG, or pass --raw-previews to score the preview inside."
-
-# What undoes each EXIF orientation.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-_BITS_PER_SAMPLE = 258  # TIFF 6.0
-
-# Rows that are copied or compared at a time, so that large images need no second copy.
-STRIP = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +69,18 @@ class DecodeOptions:
     max_pixels: int = MAX_PIXELS
 
 
+@contextlib.contextmanager
+def memory_errors_are_of_the_image() -> Iterator[None]:
+    """Turns a `MemoryError` into an `ImageError`, so that the other images go on; also a decorator."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ImageError(
+            "The memory does not suffice to decode and prepare this image. Shrink it, or score with more memory or "
+            "fewer workers."
+        ) from error
+
+
 @memory_errors_are_of_the_image()
 def decode(source: ImageSource, options: DecodeOptions | None = None) -> DecodedImage:
     """Decodes a path, encoded bytes, a PIL image or an array.
@@ -114,14 +109,11 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     if 0 in image.size:
         raise ImageError(f"The image has no pixels: its size is {image.width}x{image.height}.")
     try:
-        rgb, colour_notes = _to_rgb(image, options)
-        pixels = _to_array(rgb)
+        pixels, colour_notes = to_rgb(image, options.apply_exif, options.white_background)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # a PIL image that is read only now, or a mode that Pillow cannot convert
         raise ImageError(f"The image (mode {image.mode}) cannot be turned into RGB: {printable(error)}.") from error
-    if _is_grey(pixels):
-        colour_notes.append("grey image: LIQE was trained on colour photographs and tends to score grey ones low")
     return DecodedImage(pixels, (*notes, *colour_notes))
 
 
@@ -181,19 +173,15 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
     except MemoryError:
         raise
     except Exception as error:  # parsers of untrusted bytes raise all sorts of things
-        if not kind:
+        if kind is None:
             raise ImageError(
                 f"Not an image that can be read ({len(encoded)} bytes, beginning {encoded[:8]!r}): "
                 f"{printable(error, 400)}. Readable formats: {', '.join(FORMATS)}."
             ) from error
-        if kind == "HEIC":
-            found = f"corrupt: {printable(error, 400)}" if reads_heic() else "not read"
-            remedy = (
-                "" if reads_heic() else " Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG."
-            )
-            raise ImageError(f"The file is HEIC, which is {found}.{remedy}") from error
+        if kind == "HEIC" and reads_heic():
+            raise ImageError(f"The file is HEIC, which is corrupt: {printable(error, 400)}.") from error
         if kind != RAW:
-            raise ImageError(f"The file is {kind}, which is not read. {ADVICE}") from error
+            raise ImageError(f"The file is {kind}, which is not read. {ADVICE[kind]}") from error
     notes = []
     if kind == RAW:
         preview = preview_of(encoded, options.max_pixels) if options.raw_previews else None
@@ -279,88 +267,3 @@ def _salvage(
     except Exception:
         raise ImageError(f"The {image.format} file is corrupt and nothing of it can be decoded: {reason}.") from error
     return image, f"corrupt file: {reason}; the missing part was scored as it decodes (grey or black)"
-
-
-def _to_rgb(image: Image.Image, options: DecodeOptions) -> tuple[Image.Image, list[str]]:
-    notes = []
-    image.load()  # turns TIFFs upright, after which there is nothing left to turn
-    bits = _bits(image)
-    if options.apply_exif:
-        try:
-            turn = UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        except Exception as error:  # broken EXIF must not cost the image
-            turn = None
-            notes.append(f"unreadable EXIF orientation ignored: {printable(error)}")
-        if turn is not None:
-            image = image.transpose(turn)
-    if image.mode == "La":  # Pillow goes nowhere else from there
-        image = image.convert("LA")
-    alpha = _alpha(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image, note = _scale_deep_grey(image, bits)
-        notes.append(note)
-    elif image.mode == "CMYK":
-        notes.append("CMYK converted without colour management")
-    if "transparency" in image.info:  # Pillow would warn that it gets lost
-        image = image.copy()
-        del image.info["transparency"]
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    if alpha is None:
-        return rgb, notes
-    if not options.white_background:
-        notes.append("alpha channel dropped, as in the reference; 'even' puts transparent pixels on white")
-        return rgb, notes
-    notes.append("transparent pixels were put on white")
-    on_white = Image.new("RGB", rgb.size, "white")
-    on_white.paste(rgb, mask=alpha)
-    return on_white, notes
-
-
-def _alpha(image: Image.Image) -> Image.Image | None:
-    """The opacity of an image that is not opaque everywhere."""
-    if image.mode in ("RGBA", "LA", "PA"):  # CIELAB has an A too, which is a colour
-        alpha = image.getchannel("A")
-    elif image.mode == "RGBa" or "transparency" in image.info:
-        # A copy, since Pillow writes the transparency into the palette of what it converts.
-        alpha = image.copy().convert("RGBA").getchannel("A")
-    else:
-        return None
-    return alpha if any(alpha.histogram()[:255]) else None
-
-
-def _to_array(rgb: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-    # np.asarray(rgb) would hold the pixels twice more while it works.
-    pixels = np.empty((rgb.height, rgb.width, 3), np.uint8)
-    for top in range(0, rgb.height, STRIP):
-        bottom = min(top + STRIP, rgb.height)
-        pixels[top:bottom] = np.asarray(rgb.crop((0, top, rgb.width, bottom)))
-    return pixels
-
-
-def _bits(image: Image.Image) -> int:
-    """Bits of a deep grey: a TIFF may use fewer than the sixteen that Pillow keeps them in."""
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 16)
-    bits = bits[0] if isinstance(bits, tuple) and bits else bits
-    return bits if isinstance(bits, int) and 8 <= bits <= 16 else 16
-
-
-def _scale_deep_grey(image: Image.Image, bits: int) -> tuple[Image.Image, str]:
-    levels = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((levels >> (bits - 8)).astype(np.uint8)), f"{bits}-bit grey reduced to 8 bits"
-    if not np.isfinite(levels).all():
-        raise ImageError(f"The {image.format or 'image'} holds NaN or infinite values. Re-save it as 8-bit RGB.")
-    low, high = float(levels.min()), float(levels.max())
-    # Mode I holds 16-bit PNGs in older Pillows and 32-bit TIFFs; mode F holds float TIFFs.
-    full = 1.0 if image.mode == "F" and low >= 0 and high <= 1 else 255.0 if high <= 255 else 65535.0
-    if low < 0 or high > full:
-        raise ImageError(
-            f"Grey levels from {low:.4g} to {high:.4g} fit neither [0, 1] nor 8 nor 16 bits. Re-save it as 8-bit RGB."
-        )
-    scaled = np.rint(levels * (255.0 / full)).astype(np.uint8)
-    return Image.fromarray(scaled), f"grey levels of mode {image.mode} reduced to 8 bits"
-
-
-def _is_grey(pixels: UInt8[np.ndarray, "H W 3"]) -> bool:
-    strips = (pixels[top : top + STRIP] for top in range(0, len(pixels), STRIP))
-    return all((strip[..., :1] == strip[..., 1:]).all() for strip in strips)

@@ -15,8 +15,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.decode import DecodedImage, DecodeOptions
-from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
+from liqe_jax.images.decode import DecodedImage, DecodeOptions, memory_errors_are_of_the_image
 from liqe_jax.images.grid import CROP_SIZE, FINE_STRIDE, covered_share, cut, even_corners, every_sth, grid
 from liqe_jax.messages import quoted
 
@@ -72,11 +71,7 @@ class Preset:
     def with_crops(self, crops: int | str | None) -> Preset:
         """The same with another number of crops, which its name then states: "paper-30", "even-all".
 
-        Args:
-          crops: at most so many per image, or "all" of the grid; None changes nothing.
-
-        Raises:
-          UsageError: it is not such a number.
+        At most `crops` per image, or "all" of the grid; None changes nothing; UsageError for anything else.
         """
         if crops is None or crops == self.count:
             return self
@@ -88,10 +83,9 @@ class Preset:
         return dataclasses.replace(self, name=f"{self.name}-{crops}", count=crops)
 
     def dense(self, image_size: int) -> Preset:
-        """The same with every crop of a grid, for maps; the reference's stride for crops of 224 pixels.
+        """The same with every crop of a grid, for maps.
 
-        Args:
-          image_size: side of a crop, pixels. Larger crops lie a quarter of their side apart.
+        Crops of more than 224 pixels (`image_size`) lie a quarter of their side apart, others the preset's stride.
         """
         stride = self.stride if image_size <= CROP_SIZE else image_size // 4
         return dataclasses.replace(self, even=False, whole=False, count=None, stride=stride)
@@ -142,11 +136,7 @@ class PreparedImage:
 
     @memory_errors_are_of_the_image()
     def crops(self) -> UInt8[np.ndarray, "P S S 3"]:
-        """The chosen crops, and no others, as a new array.
-
-        Raises:
-          ImageError: the memory does not suffice for them.
-        """
+        """The chosen crops, and no others, as a new array; ImageError where the memory does not suffice."""
         return cut(self.pixels, self.corners, self.crop_size)
 
 
@@ -212,27 +202,15 @@ def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> 
     h, w = pixels.shape[:2]
     if preset.even and preset.count is not None:
         corners = even_corners(h, w, preset.count, crop_size)
-        warnings += _reach_warnings(corners, h, w, crop_size, "; more crops reach more (--crops)")
+        remedy = "; more crops reach more (--crops)"
     else:
         cells = grid(h, w, preset.stride, crop_size)
         corners = cells.corners(every_sth(cells, preset.count or len(cells)))
-        if preset.count is not None:
-            warnings += _coverage_warnings(corners, h, w, preset.count, crop_size)
+        remedy = ", as in the reference; preprocess 'even' spreads them"
+    if preset.count is not None:
+        if len(corners) < preset.count:
+            warnings.append(f"room for only {len(corners)} of {preset.count} crops")
+        for share, side in zip(covered_share(corners, h, w, crop_size), ("height", "width"), strict=True):
+            if share < LEAST_SHARE:
+                warnings.append(f"the crops reach only {share:.0%} of the {side}{remedy}")
     return PreparedImage(pixels, corners, width, height, crop_size, tuple(warnings))
-
-
-def _coverage_warnings(corners: np.ndarray, height: int, width: int, count: int, crop_size: int) -> list[str]:
-    warnings = []
-    if len(corners) < count:
-        warnings.append(f"room for only {len(corners)} of {count} crops")
-    remedy = ", as in the reference; preprocess 'even' spreads them"
-    return warnings + _reach_warnings(corners, height, width, crop_size, remedy)
-
-
-def _reach_warnings(corners: np.ndarray, height: int, width: int, crop_size: int, remedy: str) -> list[str]:
-    down, across = covered_share(corners, height, width, crop_size)
-    return [
-        f"the crops reach only {share:.0%} of the {side}{remedy}"
-        for share, side in ((down, "height"), (across, "width"))
-        if share < LEAST_SHARE
-    ]

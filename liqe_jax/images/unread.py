@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+from types import MappingProxyType
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
@@ -24,7 +25,13 @@ RAW = "a camera's raw file"
 # Raw files have up to five JPEG streams; the limit bounds the time that a hostile file takes.
 _MOST_STREAMS = 32
 _JPEG_START = b"\xff\xd8\xff"
-ADVICE = "Export it as JPEG first."
+# What to do about a kind that is not read.
+ADVICE = MappingProxyType(
+    {
+        "HEIC": "Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG.",
+        "JPEG XL": "Export it as JPEG first.",
+    }
+)
 
 # TIFF 6.0: kind of picture (1: a smaller version of another), and what its numbers stand for; DNG 1.4: the version;
 # and of the numbers, those of the sensor's pixels before and after colours were put together.
@@ -52,12 +59,7 @@ def reads_heic() -> bool:
 
 
 def open_heic(encoded: bytes) -> ImageFile.ImageFile:
-    """The first picture of a HEIC file, upright and with 8 bits per channel; its pixels are decoded later.
-
-    Raises:
-      ImportError: pi_heif is not installed.
-      Exception: the file is corrupt.
-    """
+    """The first picture of a HEIC file, upright and with 8 bits per channel; its pixels are decoded later."""
     from pi_heif.as_plugin import HeifImageFile
 
     return HeifImageFile(io.BytesIO(encoded))

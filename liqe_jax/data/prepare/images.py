@@ -18,8 +18,7 @@ from PIL import Image
 
 from liqe_jax.bounded_io import parse_json, read_bytes, read_text
 from liqe_jax.errors import DataError, ImageError
-from liqe_jax.images.decode import DecodeOptions, decode
-from liqe_jax.images.enough_memory import memory_errors_are_of_the_image
+from liqe_jax.images.decode import DecodeOptions, decode, memory_errors_are_of_the_image
 from liqe_jax.images.preprocess import resize_short_side
 from liqe_jax.messages import printable
 

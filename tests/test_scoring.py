@@ -205,8 +205,6 @@ def test_the_number_of_crops_is_a_choice(model, photo):
     for wrong in (0, -1, "many", 2.5, True):
         with pytest.raises(UsageError, match="crop"):
             model.score(photo, crops=wrong)
-    with pytest.raises(UsageError, match="score has no argument patches: it is now called crops"):
-        model.score(photo, patches=4)
 
 
 def test_degenerate_crops_are_reported(model):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from liqe_jax.encoders.base import Params, Prompts
 from liqe_jax.encoders.clip_prompts import PackedRows, pack_for_devices, pack_prompts
 from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, CLIPTowers
-from liqe_jax.encoders.int8 import byte_kernel, quantise
+from liqe_jax.encoders.int8 import byte_kernel
 from liqe_jax.encoders.layout import Layout, count_blocks
 from liqe_jax.encoders.two_tower_names import CLIP_LAYOUTS
 from liqe_jax.encoders.two_towers import TowerConfig, TwoTowers, sections
@@ -82,7 +82,7 @@ class CLIP(TwoTowers):
     def quantise(self, params: Params) -> Params:
         """Parameters with int8 kernels; normalisation of pixels becomes a part of the patch embedding."""
         kernel = params["vision_model"]["embeddings"]["patch_embedding"]["kernel"]
-        quantised = quantise(params)
+        quantised = super().quantise(params)
         quantised["vision_model"]["embeddings"]["patch_embedding"] = byte_kernel(kernel, PIXEL_MEAN, PIXEL_STD)
         return quantised
 

@@ -95,15 +95,12 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
 
 
 def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> Prompts:
-    """Packs prompts into rows that divide evenly among devices, with the least work for each.
+    """`pack_prompts` into rows that divide evenly among devices, with the least work for each; rows of padding fill up.
 
-    Args:
-      token_ids, eos_token_id: as in `pack_prompts`.
-      devices: the number of rows is a multiple of it; rows of padding fill up.
-      width: of the text tower, which says what attention costs beside the rest.
+    The `width` of the text tower says what attention costs beside the rest.
     """
-    longest = max(map(len, _until_end(token_ids, eos_token_id)))
-    tokens = sum(map(len, set(_until_end(token_ids, eos_token_id))))
+    sentences = set(_until_end(token_ids, eos_token_id))
+    longest, tokens = max(map(len, sentences)), sum(map(len, sentences))
     candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)
 
     def cost(packed: Prompts) -> int:
@@ -113,11 +110,7 @@ def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devic
 
     packed = min((pack_prompts(token_ids, eos_token_id, length) for length in candidates), key=cost)
     rows, length = packed.rows.token_ids.shape
-    missing = -rows % devices
-
-    def pad(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-
-    padded = PackedRows(*map(pad, packed.rows))
+    fill = (0, -rows % devices)
+    padded = PackedRows(*(np.pad(array, (fill, *[(0, 0)] * (array.ndim - 1))) for array in packed.rows))
     padded.mask[rows:] = np.eye(length, dtype=bool)
     return Prompts(padded, packed.order)

@@ -48,20 +48,25 @@ def _convolve(x: Array, kernel: Array, stride: int, **options: Any) -> Array:
 
 def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
     """As a sum of shifted copies of the input, each times one row of the kernel."""
-    size = kernel.shape[0]
-    (top, bottom), (left, right) = (same_padding(side, size, stride) for side in x.shape[1:3])
-    height, width = (-(-side // stride) for side in x.shape[1:3])
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    down, across = (height - 1) * stride + 1, (width - 1) * stride + 1
     total = jnp.zeros((), x.dtype)
-    for row in range(size):
-        for column in range(size):
-            part = padded[:, row : row + down : stride, column : column + across : stride]
-            total = total + part * kernel[row, column].astype(x.dtype)
+    for of_pixel, part in zip(kernel.reshape(-1, x.shape[-1]), shifts(x, kernel.shape[0], stride), strict=True):
+        total = total + part * of_pixel.astype(x.dtype)
     return total
 
 
-def same_padding(side: int, size: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's "same": rows before and after a side, so that it has ceil(side / stride) outputs."""
-    total = max((-(-side // stride) - 1) * stride + size - side, 0)
-    return total // 2, total - total // 2
+def shifts(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Float[Array, "B h w C"]]:
+    """What each pixel of a `size` x `size` kernel meets, in row order."""
+
+    def padding(side: int) -> tuple[int, int]:
+        # So that a side has ceil(side / stride) outputs.
+        total = max((-(-side // stride) - 1) * stride + size - side, 0)
+        return total // 2, total - total // 2
+
+    height, width = x.shape[1:3]
+    down, across = ((-(-side // stride) - 1) * stride + 1 for side in (height, width))
+    padded = jnp.pad(x, ((0, 0), padding(height), padding(width), (0, 0)))
+    return [
+        padded[:, row : row + down : stride, column : column + across : stride]
+        for row in range(size)
+        for column in range(size)
+    ]

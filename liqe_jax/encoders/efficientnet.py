@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from liqe_jax.encoders.bag_of_words import WordRows, init_words, pack_words, sum_of_words
 from liqe_jax.encoders.base import Crops, Encoder, ImageFeatures, Params, Prompts, TextFeatures
-from liqe_jax.encoders.depthwise import convolution, depthwise, same_padding
+from liqe_jax.encoders.depthwise import convolution, depthwise, shifts
 from liqe_jax.encoders.efficientnet_names import BLOCKS, LAYOUTS, STEM_WIDTH
 from liqe_jax.encoders.layers import dot
 from liqe_jax.encoders.layout import Layout
@@ -221,16 +221,7 @@ def _stem(x: Float[Array, "B H H 3"], parts: Params, dtype: DTypeLike) -> Float[
     """3x3 convolution with stride 2, as a product of 27 shifted channels."""
     if is_one_form():
         return _normalised(parts, lambda kernel: convolution(x, kernel, 2, dtype))
-    size, side = parts["kernel"].shape[0], x.shape[1]
-    before, after = same_padding(side, size, 2)
-    half = -(-side // 2)
-    padded = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    shifts = [
-        padded[:, row : row + 2 * half - 1 : 2, column : column + 2 * half - 1 : 2]
-        for row in range(size)
-        for column in range(size)
-    ]
-    columns = jnp.concatenate(shifts, -1)
+    columns = jnp.concatenate(shifts(x, parts["kernel"].shape[0], 2), -1)
     return _normalised(parts, lambda kernel: dot(columns, kernel.reshape(-1, kernel.shape[-1]), dtype))
 
 

@@ -62,15 +62,13 @@ def network_rules() -> list[Rule]:
     root = "image_model/network"
     rules = [convolution("_conv_stem.weight", f"{root}/stem/kernel"), *_batch_norm("_bn0", f"{root}/stem")]
     for number, block in enumerate(BLOCKS):
-        source, target = f"_blocks.{number}", f"{root}/blocks/{number}"
-        norms = iter(("_bn0", "_bn1", "_bn2") if block.expanded != block.inputs else ("_bn1", "_bn2"))
+        parts = [("depthwise", "_bn1", _depthwise), ("project", "_bn2", _pointwise)]
         if block.expanded != block.inputs:
-            rules += [_pointwise(f"{source}._expand_conv.weight", f"{target}/expand/kernel")]
-            rules += _batch_norm(f"{source}.{next(norms)}", f"{target}/expand")
-        rules += [_depthwise(f"{source}._depthwise_conv.weight", f"{target}/depthwise/kernel")]
-        rules += _batch_norm(f"{source}.{next(norms)}", f"{target}/depthwise")
-        rules += [_pointwise(f"{source}._project_conv.weight", f"{target}/project/kernel")]
-        rules += _batch_norm(f"{source}.{next(norms)}", f"{target}/project")
+            parts.insert(0, ("expand", "_bn0", _pointwise))
+        for part, batch_norm, rule in parts:
+            source, target = f"_blocks.{number}", f"{root}/blocks/{number}/{part}"
+            rules.append(rule(f"{source}._{part}_conv.weight", f"{target}/kernel"))
+            rules += _batch_norm(f"{source}.{batch_norm}", target)
     return rules
 
 

@@ -16,7 +16,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.base import ImageFeatures, Params, Prompts, TextFeatures
-from liqe_jax.encoders.int8 import quantise
 from liqe_jax.encoders.layout import Layout
 from liqe_jax.encoders.products import AnyArray
 from liqe_jax.encoders.siglip_towers import SigLIPTowers
@@ -95,10 +94,6 @@ class SigLIP(TwoTowers):
     ) -> Float[Array, "*batch K"]:
         """Cosines of unit features, scaled and shifted; a sigmoid of one is the probability of a pair in training."""
         return super().logits(params, image_features, text_features) + params["logit_bias"]
-
-    def quantise(self, params: Params) -> Params:
-        """Parameters with int8 kernels; the patch embedding stays floating."""
-        return quantise(params)
 
     def to_config(self) -> dict[str, Any]:
         """The `config.json` that transformers' SiglipModel or Siglip2Model reads."""

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from liqe_jax.encoders.base import Crops, Encoder, Params
+from liqe_jax.encoders.int8 import quantise
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer, fitting_ids
 
@@ -111,6 +112,10 @@ class TwoTowers(Encoder):
             return jnp.zeros((*crops.shape[:-3], self.projection_dim), jnp.float32)
         features = self.apply(params, "image_features", flat, dtype=dtype, remat=remat)
         return features.reshape(*crops.shape[:-3], -1)
+
+    def quantise(self, params: Params) -> Params:
+        """Parameters with int8 kernels; the patch embedding stays floating."""
+        return quantise(params)
 
     def token_ids(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None) -> Int[np.ndarray, "K C"]:
         """Token ids, padded to `context_length`; errors as in `prompts`."""

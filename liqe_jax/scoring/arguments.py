@@ -1,11 +1,9 @@
-"""What callers of the scorer may pass, checked and brought into one form."""
+"""What callers of the scorer may pass, brought into one form; UsageError says what is wrong with anything else."""
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -14,16 +12,9 @@ from PIL import Image as Pictures
 from liqe_jax.errors import UsageError
 from liqe_jax.images.preprocess import PRESETS, Preset
 
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
-
 
 def preset_of(preprocess: str | Preset) -> Preset:
-    """A preset, by its name or as it is.
-
-    Raises:
-      UsageError: there is none of that name.
-    """
+    """A preset, by its name or as it is."""
     if isinstance(preprocess, Preset):
         return preprocess
     if not isinstance(preprocess, str) or preprocess not in PRESETS:
@@ -32,11 +23,7 @@ def preset_of(preprocess: str | Preset) -> Preset:
 
 
 def devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.Device, ...]:
-    """One or several devices; for None that of `jax_default_device` where it is set, else all local ones.
-
-    Raises:
-      UsageError: they are not devices.
-    """
+    """One or several devices; for None that of `jax_default_device` where it is set, else all local ones."""
     if devices is None:
         default = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options
         if default is None:
@@ -49,35 +36,15 @@ def devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.D
     return tuple(devices)
 
 
-def patches_are_crops(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Makes the argument `patches`, as `crops` was called before, an error that says so."""
-
-    @functools.wraps(function)
-    def checked(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        if "patches" in kwargs:
-            raise UsageError(f"{function.__name__} has no argument patches: it is now called crops.")
-        return function(*args, **kwargs)
-
-    return checked
-
-
 def at_least_one(name: str, number: int) -> int:
-    """A number that counts something.
-
-    Raises:
-      UsageError: it is none, or below 1.
-    """
+    """A number that counts something."""
     if not isinstance(number, (int, np.integer)) or number < 1:
         raise UsageError(f"{name} must be a whole number and at least 1; got {number!r}.")
     return int(number)
 
 
 def refuse_one_image(images: object) -> None:
-    """Many images are wanted: iterated over, a path would give its letters, and an array its rows as images.
-
-    Raises:
-      UsageError: it is one.
-    """
+    """Many images are wanted: iterated over, a path would give its letters, and an array its rows as images."""
     if isinstance(images, (str, bytes, os.PathLike, Pictures.Image)) or getattr(images, "ndim", 1) in (2, 3):
         raise UsageError(
             f"score_many takes many images, such as a list of paths; got one {type(images).__name__}. Use score, "

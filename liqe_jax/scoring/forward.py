@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from liqe_jax.encoders.base import Encoder, Params
-from liqe_jax.model.head import Prediction
+from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.predict import predict
 from liqe_jax.tasks import TaskSet
 
@@ -158,16 +158,9 @@ class Forward:
         )
 
     def _finish(self, items: list[Item], count: int, started: Prediction | None) -> PredictedBatch[Item]:
-        return PredictedBatch(items, self._empty() if started is None else _rows(started, count))
-
-    def _empty(self) -> Prediction:
-        shape, zeros = self.tasks.shape, functools.partial(jnp.zeros, dtype=jnp.float32)
-        return Prediction(
-            zeros((0, int(np.prod(shape)))),
-            zeros((0, *shape)),
-            {a.name: zeros((0, len(a.labels))) for a in self.tasks.attributes},
-            {a.name: zeros((0,)) for a in self.tasks.attributes if a.values is not None},
-        )
+        if started is None:
+            started = predict_from_logits(np.zeros((0, len(self.tasks.prompts)), np.float32), self.tasks)
+        return PredictedBatch(items, _rows(started, count))
 
 
 def _rows(prediction: Prediction, count: int) -> Any:

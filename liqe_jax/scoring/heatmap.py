@@ -28,22 +28,22 @@ def per_pixel(quality_map: QualityMap) -> Float[np.ndarray, "H W"]:
 
     Pixels beyond the last crop take the value of the nearest covered one.
     """
-    height, width = quality_map.pixels.shape[:2]
-    cells, crop_size = quality_map.grid, quality_map.crop_size
-    ramp = np.minimum(np.arange(crop_size) + 1.0, np.arange(crop_size)[::-1] + 1.0)
+    cells, (height, width) = quality_map.grid, quality_map.pixels.shape[:2]
     # The weight of a crop is a product of two tents, so rows and columns can be spread in turn.
-    down, across = np.zeros((cells.rows, height)), np.zeros((cells.cols, width))
-    for row in range(cells.rows):
-        down[row, row * cells.stride : row * cells.stride + crop_size] = ramp
-    for col in range(cells.cols):
-        across[col, col * cells.stride : col * cells.stride + crop_size] = ramp
-    covered_y, covered_x = (cells.rows - 1) * cells.stride + crop_size, (cells.cols - 1) * cells.stride + crop_size
-    down[:, covered_y:], across[:, covered_x:] = (
-        down[:, covered_y - 1 : covered_y],
-        across[:, covered_x - 1 : covered_x],
-    )
-    down, across = down / down.sum(0), across / across.sum(0)
+    down = _tents(cells.rows, cells.stride, quality_map.crop_size, height)
+    across = _tents(cells.cols, cells.stride, quality_map.crop_size, width)
     return down.T @ quality_map.quality @ across
+
+
+def _tents(crops: int, stride: int, crop_size: int, length: int) -> Float[np.ndarray, "crops length"]:
+    """Weights of crops along an axis, for each of its pixels; they sum to 1."""
+    weights = np.zeros((crops, length))
+    for crop in range(crops):
+        ramp = np.arange(crop_size) + 1.0
+        weights[crop, crop * stride : crop * stride + crop_size] = np.minimum(ramp, ramp[::-1])
+    covered = (crops - 1) * stride + crop_size
+    weights[:, covered:] = weights[:, covered - 1 : covered]
+    return weights / weights.sum(0)
 
 
 def overlay(quality_map: QualityMap, longest_side: int = LONGEST_SIDE) -> Image.Image:

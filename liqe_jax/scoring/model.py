@@ -28,7 +28,7 @@ from liqe_jax.images.grid import grid
 from liqe_jax.images.preprocess import PreparedImage, Preset, prepare
 from liqe_jax.images.stream import map_ahead
 from liqe_jax.model.head import predict_from_logits
-from liqe_jax.scoring.arguments import at_least_one, devices_of, patches_are_crops, preset_of, refuse_one_image
+from liqe_jax.scoring.arguments import at_least_one, devices_of, preset_of, refuse_one_image
 from liqe_jax.scoring.forward import Forward, with_kernels_of
 from liqe_jax.scoring.result import Failure, QualityMap, Score
 from liqe_jax.tasks import TaskSet
@@ -119,7 +119,6 @@ class Model:
             found.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
         return found.hexdigest()
 
-    @patches_are_crops
     def score(
         self,
         image: ImageSource,
@@ -151,7 +150,6 @@ class Model:
             raise ModelError(result.error)
         return result
 
-    @patches_are_crops
     def score_many(
         self,
         images: Iterable[ImageSource | tuple[str, ImageSource]],

@@ -6,7 +6,7 @@ Letters: B images of a batch, L labels of an attribute.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -78,26 +78,19 @@ def predict_set(
         workers=workers,
     )
     for batch in forward.stream(weights, images, lambda item: item[1], batch_size=batch_size, crops=preset.count):
-        arrays = {f"p {name}": np.asarray(rows) for name, rows in batch.prediction.marginals.items()}
-        arrays |= {
-            "index": np.asarray([i for i, _ in batch.items]),
-            "quality": np.asarray(batch.prediction.values["quality"]),
-        }
-        yield _checked(_of_all_hosts(arrays), dataset, name)
+        positions = np.asarray([position for position, _ in batch.items])
+        prediction: Any = batch.prediction  # with NumPy's arrays
+        found = _of_all_hosts(Predicted(positions, prediction.values["quality"], prediction.marginals))
+        if not np.isfinite(found.quality).all():
+            bad = dataset.names[int(found.indices[np.flatnonzero(~np.isfinite(found.quality))[0]])]
+            raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are corrupt.")
+        yield found
 
 
-def _of_all_hosts(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _of_all_hosts(found: Predicted) -> Predicted:
     if jax.process_count() > 1:
-        arrays = multihost_utils.process_allgather(arrays)
-        arrays = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in arrays.items()}
-    order = np.argsort(arrays["index"], kind="stable")
-    order = order[arrays["index"][order] != PADDING]
-    return {name: value[order] for name, value in arrays.items()}
-
-
-def _checked(arrays: dict[str, np.ndarray], dataset: LabelledSet, name: str) -> Predicted:
-    index, quality = arrays.pop("index"), arrays.pop("quality")
-    if not np.isfinite(quality).all():
-        bad = dataset.names[int(index[np.flatnonzero(~np.isfinite(quality))[0]])]
-        raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are corrupt.")
-    return Predicted(index, quality, {key.removeprefix("p "): rows for key, rows in arrays.items()})
+        gathered = multihost_utils.process_allgather(found)
+        found = jax.tree.map(lambda rows: np.asarray(rows).reshape(-1, *rows.shape[2:]), gathered)
+    order = np.argsort(found.indices, kind="stable")
+    order = order[found.indices[order] != PADDING]
+    return jax.tree.map(lambda rows: rows[order], found)

@@ -17,7 +17,7 @@ from liqe_jax.errors import ModelError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.files import read_json
-from liqe_jax.weights.layouts import Flat, check_shapes
+from liqe_jax.weights.layouts import Flat
 from liqe_jax.weights.provenance import Provenance
 
 
@@ -106,4 +106,14 @@ def check_against_encoder(flat: Flat, encoder: Encoder, where: str) -> None:
         shapes = encoder.param_shapes(len(flat))
     except (ModelError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: {error or repr(error)}") from error
-    check_shapes(flat, shapes, where)
+    differences = [
+        f"  {name}: expected {shapes.get(name, 'nothing')}, got {flat[name].shape if name in flat else 'nothing'}"
+        for name in sorted(shapes.keys() | flat.keys())
+        if name not in flat or name not in shapes or tuple(flat[name].shape) != tuple(shapes[name])
+    ]
+    if differences:
+        shown = "\n".join(differences[:12]) + ("\n  ..." if len(differences) > 12 else "")
+        raise ModelError(
+            f"The weights in {where} do not fit their configuration ({len(differences)} differences):\n{shown}\n"
+            "Give the config.json that belongs to these weights."
+        )

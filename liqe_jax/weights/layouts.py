@@ -48,9 +48,9 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
     if missing or superfluous or no_floats:
         raise ModelError(
             f"{where} is not a complete {encoder.name} in the layout {layout or 'of liqe_jax'!r}.\n"
-            f"  missing ({len(missing)}): {_listing(missing)}\n"
-            f"  superfluous ({len(superfluous)}): {_listing(superfluous)}\n"
-            f"  not floating point ({len(no_floats)}): {_listing(no_floats)}\n"
+            f"  missing ({len(missing)}): {listing(missing)}\n"
+            f"  superfluous ({len(superfluous)}): {listing(superfluous)}\n"
+            f"  not floating point ({len(no_floats)}): {listing(no_floats)}\n"
             "Give a checkpoint of the whole model, both towers."
         )
 
@@ -80,7 +80,7 @@ def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: st
     """
     if rounded := sorted(name for name, array in flat.items() if np.issubdtype(array.dtype, np.integer)):
         raise ModelError(
-            f"Parameters rounded to integers cannot be written ({_listing(rounded, 3)}). Load the model as float32."
+            f"Parameters rounded to integers cannot be written ({listing(rounded, 3)}). Load the model as float32."
         )
     form = _layout(encoder, layout, flat)
     state: Flat = {}
@@ -98,26 +98,12 @@ def cast(flat: Mapping[str, np.ndarray], dtype: str) -> Flat:
         result = {name: array.astype(dtype, copy=False) for name, array in flat.items()}
     infinite = [name for name, array in result.items() if array is not flat[name] and not np.isfinite(array).all()]
     if overflown := [name for name in infinite if np.isfinite(flat[name]).all()]:
-        raise ModelError(f"{dtype} cannot hold the values of {_listing(overflown, 4)}. Use bfloat16 or float32.")
+        raise ModelError(f"{dtype} cannot hold the values of {listing(overflown, 4)}. Use bfloat16 or float32.")
     return result
 
 
-def _listing(names: list[str], most: int = 8) -> str:
+def listing(names: list[str], most: int = 8) -> str:
+    """The first names of a list, and how many more there are."""
     if not names:
         return "none"
     return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
-
-
-def check_shapes(flat: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
-    """Compares names and shapes with what a configuration demands; ModelError shows both sides where they differ."""
-    differences = [
-        f"  {name}: expected {expected.get(name, 'nothing')}, got {flat[name].shape if name in flat else 'nothing'}"
-        for name in sorted(expected.keys() | flat.keys())
-        if name not in flat or name not in expected or tuple(flat[name].shape) != tuple(expected[name])
-    ]
-    if differences:
-        shown = "\n".join(differences[:12]) + ("\n  ..." if len(differences) > 12 else "")
-        raise ModelError(
-            f"The weights in {where} do not fit their configuration ({len(differences)} differences):\n{shown}\n"
-            "Give the config.json that belongs to these weights."
-        )

@@ -22,7 +22,7 @@ from liqe_jax.messages import printable, quoted
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder, read_config
 from liqe_jax.weights.exported import SUFFIX, read_exported
 from liqe_jax.weights.files import check_stated, read_json, read_safetensors, sha256_of_file
-from liqe_jax.weights.layouts import to_flax
+from liqe_jax.weights.layouts import listing, to_flax
 from liqe_jax.weights.native import MANIFEST, read_native
 from liqe_jax.weights.provenance import Provenance
 from liqe_jax.weights.torch_reader import read_torch
@@ -64,18 +64,14 @@ def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = No
         for name in HUGGING_FACE_WEIGHTS:
             if (path / name).exists():
                 return _read_file(path / name, path.resolve().name, True, encoder)
+        names = sorted(entry.name for entry in path.iterdir())
         raise ModelError(
             f"{path} holds no weights. Expected {MANIFEST} (a liqe_jax model) or config.json with one of "
-            f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {_contents(path)}."
+            f"{', '.join(HUGGING_FACE_WEIGHTS)}; found {listing(names, 10) if names else 'an empty folder'}."
         )
     if path.suffix == SUFFIX:
         return read_exported(path)
     return _read_file(path, path.resolve().stem, False, encoder)
-
-
-def _contents(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") if names else "an empty folder"
 
 
 def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] | str | None) -> Checkpoint:

@@ -24,7 +24,7 @@ import liqe_jax
 from configs import liqe_nano
 from liqe_jax.cli.main import parser
 from liqe_jax.train.start import starting_checkpoint
-from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
+from liqe_jax.weights.known import EMBEDDED, embedded_folder
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.open import with_text_features
 from tools import architecture_figure

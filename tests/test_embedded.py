@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 import liqe_jax
 from liqe_jax.cli.main import main
-from liqe_jax.weights.embedded import ABOUT, EMBEDDED, embedded_folder
+from liqe_jax.weights.known import ABOUT, EMBEDDED, embedded_folder
 
 from .conftest import SAMPLES
 

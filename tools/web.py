@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import liqe_jax
-from liqe_jax.weights.embedded import EMBEDDED
+from liqe_jax.weights.known import EMBEDDED
 
 WEB = Path(__file__).parent.parent / "web"
 

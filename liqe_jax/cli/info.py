@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from liqe_jax.cli.settings import MODEL_HELP, add_encoder_option
 from liqe_jax.messages import json_text, printable
-from liqe_jax.weights.embedded import EMBEDDED
+from liqe_jax.weights.known import EMBEDDED
 
 if TYPE_CHECKING:
     from liqe_jax.weights.checkpoint import Checkpoint

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 
 from liqe_jax.errors import UsageError
-from liqe_jax.images.suffixes import SUFFIXES
-from liqe_jax.images.unread import HEIC_SUFFIXES, RAW_SUFFIXES, UNREAD_SUFFIXES, reads_heic
+from liqe_jax.images.unread import HEIC_SUFFIXES, RAW_SUFFIXES, SUFFIXES, UNREAD_SUFFIXES, reads_heic
 from liqe_jax.scoring.result import Failure
 
 

@@ -27,7 +27,7 @@ from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.markup import markdown_table
 from liqe_jax.messages import printable
-from liqe_jax.weights.embedded import EMBEDDED
+from liqe_jax.weights.known import EMBEDDED
 
 if TYPE_CHECKING:
     from liqe_jax.compare.ranktest_run import RankTests, Rendering

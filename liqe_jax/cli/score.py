@@ -211,8 +211,7 @@ def _load(arguments: argparse.Namespace) -> tuple[Model, Preset]:
     # Imported after everything that can be said without it: JAX takes a second.
     from liqe_jax.images.preprocess import PRESETS
     from liqe_jax.scoring.load import load
-    from liqe_jax.weights.embedded import ABOUT, EMBEDDED
-    from liqe_jax.weights.known import KNOWN_MODELS
+    from liqe_jax.weights.known import ABOUT, EMBEDDED, KNOWN_MODELS
 
     use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.

@@ -10,7 +10,7 @@ from pathlib import Path
 from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
 from liqe_jax.tasks import TaskSet
-from liqe_jax.weights.embedded import EMBEDDED
+from liqe_jax.weights.known import EMBEDDED
 
 MODEL_HELP = (
     "a model folder, a file (LIQE.pt, .safetensors, .msgpack, .bin, .stablehlo), liqe_nano (inside the package), "

@@ -1,4 +1,4 @@
-"""Photographs of kinds that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
+"""Suffixes of images, and kinds of photographs that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
 
 A raw file is usually a TIFF whose first picture is a thumbnail. Pillow opens it without an error, and its score would
 be that of the thumbnail.
@@ -13,7 +13,11 @@ from types import MappingProxyType
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
-# As folders name them.
+# Of the files that are read, by which folders and archives are searched, and of the others.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+    | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
+)
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw"}

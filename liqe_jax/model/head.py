@@ -43,23 +43,15 @@ def mean_over_crops(
     return einsum("...pk,...p->...k", values, crop_mask) / crop_mask.sum(-1, keepdims=True)
 
 
-def joint_distribution(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Float[Array, "*batch ..."]:
-    """Softmax over all K prompts at once, folded into one axis per attribute."""
-    return jax.nn.softmax(logits, axis=-1).reshape(*logits.shape[:-1], *tasks.shape)
-
-
-def marginal(joint: Float[AnyArray, "*batch ..."], tasks: TaskSet, attribute: str) -> Float[Array, "*batch N"]:
-    """The joint distribution summed over every attribute but one."""
-    keep = [a.name for a in tasks.attributes].index(attribute)
-    first = joint.ndim - len(tasks.shape)
-    return joint.sum(tuple(first + axis for axis in range(len(tasks.shape)) if axis != keep))
-
-
 def predict_from_logits(logits: Float[AnyArray, "*batch K"], tasks: TaskSet) -> Prediction:
     """Joint distribution, marginals and expectations for logits that are already averaged."""
     logits = jnp.asarray(logits)
-    joint = joint_distribution(logits, tasks)
-    marginals = {a.name: marginal(joint, tasks, a.name) for a in tasks.attributes}
+    joint = jax.nn.softmax(logits, axis=-1).reshape(*logits.shape[:-1], *tasks.shape)
+    axes = range(logits.ndim - 1, joint.ndim)  # one of each attribute
+    marginals = {
+        attribute.name: joint.sum(tuple(other for other in axes if other != axis))
+        for attribute, axis in zip(tasks.attributes, axes, strict=True)
+    }
     values = {
         a.name: matmul(marginals[a.name], jnp.asarray(a.values, jnp.float32))
         for a in tasks.attributes

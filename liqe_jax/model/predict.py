@@ -64,11 +64,8 @@ def predict(
 def check_range(crops: Num[AnyArray, "*batch P H H 3"]) -> None:
     """Checks that floating crops look like values from 0 to 255; traced ones have no values to check.
 
-    Values of an optimizer may leave that range a little. What is refused is another scale: fractions of at most 4,
-    such as values in [0, 1] or normalized ones, and values beyond twice the range.
-
-    Raises:
-      UsageError: they are of another scale, or not finite.
+    Values of an optimizer may leave that range a little. What is refused (UsageError) is another scale: fractions of at
+    most 4, such as values in [0, 1] or normalized ones, and values that are beyond twice the range or not finite.
     """
     if isinstance(crops, jax.core.Tracer) or not jnp.issubdtype(crops.dtype, jnp.floating) or not crops.size:
         return
@@ -90,13 +87,6 @@ def predict_from_features(
     tasks: TaskSet,
     crop_mask: Float[AnyArray, "*batch P"] | None = None,
 ) -> Prediction:
-    """The part of `predict` after the image encoder; the training step differentiates it by itself.
-
-    Args:
-      params: nested parameters; the encoder's rule for logits reads its scale there.
-      image_features: unit features of P crops of each image.
-      text_features: unit features of the K sentences.
-      encoder, tasks, crop_mask: as in `predict`.
-    """
+    """The part of `predict` after the image encoder; the training step differentiates it by itself."""
     logits = encoder.logits(params, image_features, text_features)
     return predict_from_logits(mean_over_crops(logits, crop_mask), tasks)

@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from liqe_jax.bounded_io import most_bytes
 from liqe_jax.errors import UnreadableError, UsageError
 from liqe_jax.images.stream import map_ahead
-from liqe_jax.images.suffixes import SUFFIXES
-from liqe_jax.images.unread import UNREAD_SUFFIXES
+from liqe_jax.images.unread import SUFFIXES, UNREAD_SUFFIXES
 from liqe_jax.messages import printable
 from liqe_jax.scale.files import join, open_shard, read_image, reason_of, too_large
 from liqe_jax.scale.shards import Columns, Shard

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from liqe_jax.errors import UnreadableError, UsageError
-from liqe_jax.images.suffixes import SUFFIXES
+from liqe_jax.images.unread import SUFFIXES
 from liqe_jax.messages import printable
 from liqe_jax.scale.files import find_file_system, is_local, join, name_of, reason_of
 

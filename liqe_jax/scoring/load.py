@@ -10,9 +10,8 @@ import jax
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.scoring.model import Model
 from liqe_jax.tasks import TaskSet
-from liqe_jax.weights.embedded import EMBEDDED
-from liqe_jax.weights.open import open_checkpoint
-from liqe_jax.weights.text_cache import with_cached_features
+from liqe_jax.weights.known import EMBEDDED
+from liqe_jax.weights.open import open_checkpoint, with_cached_features
 
 
 def load(

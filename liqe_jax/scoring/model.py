@@ -14,12 +14,12 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.errors import LiqeError, ModelError, UsageError
@@ -37,16 +37,12 @@ from liqe_jax.weights.provenance import Provenance, seen_in_training
 DTYPES = ("float32", "bfloat16", "int8")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Ready:
-    """A decoded image, reduced to what the device and the result need."""
+class _Ready(NamedTuple):
+    """A decoded image, reduced to what the device needs, and its result but for `joint` and `logits`."""
 
     name: str
     crops: UInt8[np.ndarray, "P S S 3"]
-    corners: Int[np.ndarray, "P 2"]
-    width: int
-    height: int
-    warnings: tuple[str, ...]
+    score: Callable[..., Score]
 
 
 # What compiled functions and the digest depend on.
@@ -239,8 +235,19 @@ class Model:
 
     def _ready(self, image: ImageSource, name: str, preset: Preset, allow_truncated: bool) -> _Ready:
         prepared = self._prepared(image, name, preset, allow_truncated)
+        score = functools.partial(
+            Score,
+            image=name,
+            corners=prepared.corners,
+            width=prepared.width,
+            height=prepared.height,
+            model=self.name,
+            preprocess=preset.name,
+            tasks=self.tasks,
+            warnings=prepared.warnings,
+        )
         # Without the image itself: a queue of photographs would take gigabytes.
-        return _Ready(name, prepared.crops(), prepared.corners, prepared.width, prepared.height, prepared.warnings)
+        return _Ready(name, prepared.crops(), score)
 
     def _prepared(self, image: ImageSource, name: str, preset: Preset, allow_truncated: bool) -> PreparedImage:
         prepared = prepare(decode(image, preset.decode_options(allow_truncated)), preset, self.encoder.image_size)
@@ -256,7 +263,7 @@ class Model:
     def _stream(self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int) -> Iterator[Score | Failure]:
         """Results in the order of the items."""
         if preset.count is None:
-            yield from map(functools.partial(self._score_all_crops, preset=preset), items)
+            yield from map(self._score_all_crops, items)
             return
         batches = self.forward.stream(
             self.weights,
@@ -268,30 +275,18 @@ class Model:
         for batch in batches:
             rows = iter(zip(np.asarray(batch.prediction.joint), np.asarray(batch.prediction.logits), strict=True))
             for item in batch.items:
-                yield item if isinstance(item, Failure) else self._result(item, *next(rows), preset)
+                yield item if isinstance(item, Failure) else self._result(item, *next(rows))
 
-    def _score_all_crops(self, item: _Ready | Failure, preset: Preset) -> Score | Failure:
+    def _score_all_crops(self, item: _Ready | Failure) -> Score | Failure:
         """An image with any number of crops, in calls of one shape."""
         if isinstance(item, Failure):
             return item
         logits = self.forward.by_crop(self.weights, item.crops).logits.mean(0)
-        return self._result(item, np.asarray(predict_from_logits(logits, self.tasks).joint), logits, preset)
+        return self._result(item, np.asarray(predict_from_logits(logits, self.tasks).joint), logits)
 
-    def _result(self, item: _Ready, joint: np.ndarray, logits: np.ndarray, preset: Preset) -> Score | Failure:
-        if not np.isfinite(joint).all():
-            return Failure(item.name, self._damaged())
-        return Score(
-            image=item.name,
-            joint=joint,
-            logits=logits,
-            corners=item.corners,
-            width=item.width,
-            height=item.height,
-            model=self.name,
-            preprocess=preset.name,
-            tasks=self.tasks,
-            warnings=item.warnings,
-        )
+    def _result(self, item: _Ready, joint: np.ndarray, logits: np.ndarray) -> Score | Failure:
+        finite = np.isfinite(joint).all()
+        return item.score(joint=joint, logits=logits) if finite else Failure(item.name, self._damaged())
 
 
 def _name_of(image: ImageSource) -> str:

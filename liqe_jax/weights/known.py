@@ -1,14 +1,24 @@
-"""Models that have a name: where they are, what they predict, what they were trained on."""
+"""Models that have a name: the one inside the package, and those whose files are on the Hugging Face hub."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
+from liqe_jax import assets
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import JOINT, QUALITY_ONLY
 from liqe_jax.weights.provenance import TrainingSet
+
+EMBEDDED = "liqe_nano"
+
+# What a user of the embedded model should know, in a line.
+ABOUT = (
+    "liqe_nano, the small model inside the package: trained on 1,162 photographs with MOS and on synthetic "
+    "distortions. LIQE's own weights are a larger model, trained on six data sets (--model liqe_mix fetches them)."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +71,8 @@ KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType(
         ),
     }
 )
+
+
+def embedded_folder() -> Path:
+    """Where the embedded model lies, in our own format."""
+    return Path(str(assets.__path__[0])) / EMBEDDED

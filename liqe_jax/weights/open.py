@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float
+from safetensors import SafetensorError
 
 from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.errors import ModelError, UsageError
@@ -20,10 +24,9 @@ from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
 from liqe_jax.text.tokenizer import BaseTokenizer
 from liqe_jax.weights.checkpoint import Checkpoint, check_against_encoder
-from liqe_jax.weights.embedded import EMBEDDED, embedded_folder
-from liqe_jax.weights.files import sha256_of_file
+from liqe_jax.weights.files import read_safetensors, sha256_of_file, write_safetensors
 from liqe_jax.weights.hub import fetch_known, fetch_repository, is_repository_name, models_folder
-from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.known import EMBEDDED, KNOWN_MODELS, embedded_folder
 from liqe_jax.weights.native import MANIFEST, write_native
 from liqe_jax.weights.read import read_model
 
@@ -94,6 +97,34 @@ def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = Non
         return checkpoint
     features = text_features(checkpoint.params, checkpoint.encoder, chosen, checkpoint.tokenizer)
     return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+
+
+def with_cached_features(
+    checkpoint: Checkpoint, tasks: TaskSet | str | None, folder: str | os.PathLike | None
+) -> Checkpoint:
+    """`with_text_features`, which keeps the features of a weight file in the cache `folder`; None caches nothing.
+
+    An entry is bound to the file's sha256 and to the sentences; whatever is wrong with one, it is made again.
+    """
+    chosen, source = find_tasks(tasks, checkpoint.tasks), checkpoint.provenance.source_sha256
+    # Of several files, or with a tokenizer of its own, a model cannot be told by one digest.
+    if folder is None or not source or checkpoint.tokenizer is not None:
+        return with_text_features(checkpoint, chosen)
+    key = json.dumps([source, chosen.prompts, checkpoint.encoder.to_config()], sort_keys=True)
+    path = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
+    with contextlib.suppress(ModelError, KeyError):  # there is none, or it is corrupt
+        features = read_safetensors(path)[0]["text_features"]
+        wanted = (len(chosen.prompts), checkpoint.encoder.projection_dim)
+        if features.shape == wanted and np.isfinite(features).all():
+            return dataclasses.replace(checkpoint, tasks=chosen, text_features=features)
+    checkpoint = with_text_features(checkpoint, chosen)
+    # Whole or not at all. A home that is read-only or full costs time, and nothing else.
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with contextlib.suppress(OSError, SafetensorError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(part, {"text_features": np.ascontiguousarray(checkpoint.text_features)}, {})
+        part.replace(path)
+    return checkpoint
 
 
 def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None) -> Checkpoint:

@@ -84,11 +84,7 @@ class _Writer:
 
 
 def write_torch(path: str | os.PathLike, content: StateDict) -> None:
-    """Writes nested dictionaries of arrays as PyTorch's zip format.
-
-    Raises:
-      ModelError: `content` holds something else than dictionaries, arrays, strings and integers.
-    """
+    """Writes nested dictionaries as PyTorch's zip format; ModelError where they hold anything but `StateDict`s."""
     writer = _Writer()
     writer.value(content)
     writer.opcodes += pickle.STOP

@@ -22,12 +22,7 @@ from liqe_jax.text.tokenizer import BaseTokenizer, fitting_ids
 
 
 class WordRows(NamedTuple):
-    """A sentence per row.
-
-    Attributes:
-      token_ids: padded with 0.
-      mask: 1 for the tokens of the sentence, 0 for padding.
-    """
+    """A sentence per row: token ids padded with 0, and a mask of 1 for tokens and 0 for padding."""
 
     token_ids: Int[AnyArray, "B L"]
     mask: Float[AnyArray, "B L"]

@@ -123,13 +123,9 @@ class Encoder(abc.ABC):
         return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
 
     def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter, names joined with slashes.
+        """Name -> shape of every parameter, names joined with slashes; ModelError where sizes describe no such model.
 
-        Args:
-          arrays: how many the file holds; an encoder whose number of blocks is larger can refuse to list them.
-
-        Raises:
-          ModelError: the sizes describe no such model.
+        An encoder with more blocks than the file has `arrays` can refuse to list them.
         """
         del arrays
         shapes = jax.eval_shape(lambda: self.init_params(jax.random.key(0)))  # touches no device
@@ -170,11 +166,7 @@ class Encoder(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def from_config(cls, config: Mapping[str, Any]) -> Encoder:
-        """The inverse of `to_config`.
-
-        Raises:
-          ModelError, TypeError, ValueError: the content describes no such model.
-        """
+        """The inverse of `to_config`; ModelError, TypeError or ValueError where the content describes no such model."""
 
     @classmethod
     def from_weights(cls, flat: Mapping[str, np.ndarray]) -> Encoder:
@@ -188,12 +180,9 @@ class Encoder(abc.ABC):
 
     @classmethod
     def from_encoder(cls, encoder: Any, params: Params, key: Array) -> tuple[Encoder, Params]:
-        """This encoder and its parameters, where a training run starts from a model of `starts_from`.
+        """This encoder and its parameters, where a training run starts from those of an encoder of `starts_from`.
 
-        Args:
-          encoder: an instance of `starts_from`.
-          params: its nested parameters.
-          key: of what is random.
+        The `key` is for what is random.
         """
         raise NotImplementedError
 

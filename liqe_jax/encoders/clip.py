@@ -96,11 +96,7 @@ class CLIP(TwoTowers):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> CLIP:
-        """Reads the `config.json` of a CLIP checkpoint; absent keys take transformers' defaults.
-
-        Raises:
-          ModelError: the file describes something else than a CLIP with a ViT.
-        """
+        """Reads the `config.json` of a CLIP with a ViT, else ModelError; absent keys take transformers' defaults."""
         vision, text = sections(config, cls.name)
         sizes = cls.sizes_of(vision, text)
         eos_token_id = text.get("eos_token_id", cls.eos_token_id)

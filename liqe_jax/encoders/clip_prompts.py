@@ -1,10 +1,9 @@
 """Text features of a prompt set, encoding every distinct prefix once.
 
-A causal tower's output at a token depends on the tokens before it and on nothing else. So
-padding behind the end-of-text token can be cut, and prompts that begin alike can share the
-beginning. The prompts form a trie; runs of its leaves, in depth-first order, are packed into
-rows in which each token attends to its ancestors only. LIQE's 495 sentences of 77 positions
-(38,115) have 8,615 real tokens and 2,203 distinct prefixes, and pack into 9 rows of 251.
+A causal tower's output at a token depends on the tokens before it and on nothing else. So padding behind the
+end-of-text token can be cut, and prompts that begin alike can share the beginning. The prompts form a trie; runs of its
+leaves, in depth-first order, are packed into rows in which each token attends to its ancestors only. LIQE's 495
+sentences of 77 positions (38,115) have 8,615 real tokens and 2,203 distinct prefixes, and pack into 9 rows of 251.
 """
 
 from __future__ import annotations

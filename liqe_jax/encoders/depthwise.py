@@ -33,10 +33,7 @@ def grouped(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: i
 def convolution(
     x: Float[AnyArray, "B H W i"], kernel: Float[AnyArray, "k k i o"], stride: int, dtype: DTypeLike
 ) -> Float[Array, "B h w o"]:
-    """A convolution over all channels with operands of `dtype` and sums in float32, padded as `depthwise`.
-
-    Other runtimes fuse it best.
-    """
+    """A convolution with operands of `dtype` and float32 sums, padded as `depthwise`; other runtimes fuse it best."""
     exactly = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
     return _convolve(jnp.asarray(x, dtype), jnp.asarray(kernel, dtype), stride, **exactly)
 

@@ -52,11 +52,7 @@ class ExportedModel(Encoder):
     def image_features(
         self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32, remat: bool = False
     ) -> Float[Array, "*batch D"]:
-        """Logarithms of the joint distribution of each crop.
-
-        Raises:
-          UsageError: the program computes in another type, or the crops are not uint8.
-        """
+        """Logarithms of the joint distribution of each crop; UsageError for another `dtype`, or crops not of uint8."""
         if jnp.dtype(dtype).name != self.computes_in:
             raise UsageError(
                 f"This exported model computes in {self.computes_in}; got dtype {jnp.dtype(dtype).name}. Load it with "

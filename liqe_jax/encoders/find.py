@@ -37,14 +37,9 @@ def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
 
 
 def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> type[Encoder]:
-    """The class for a model's `model_type`. A file never makes us import anything: its user has to name that.
+    """The class for the `model_type` of config.json; ModelError where there is none, or the user gives another one.
 
-    Args:
-      model_type: of config.json.
-      encoder: class or import path that the user gives.
-
-    Raises:
-      ModelError: it is not an encoder of this package and none is given, or another one is given.
+    A file never makes us import anything: its user has to name that.
     """
     if encoder is not None:
         chosen = encoder_class(encoder)

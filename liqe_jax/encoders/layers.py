@@ -173,10 +173,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        queries: Float[Array, "B R W"],
-        x: Float[Array, "B L W"],
-        mask: Bool[Array, "#B R L"] | None,
+        self, queries: Float[Array, "B R W"], x: Float[Array, "B L W"], mask: Bool[Array, "#B R L"] | None
     ) -> Float[Array, "B R W"]:
         width = x.shape[-1]
         head_width = width // self.heads
@@ -230,10 +227,7 @@ class EncoderLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "B L W"],
-        mask: Bool[Array, "#B L L"] | None,
-        output_at: Int[Array, "B R"] | None = None,
+        self, x: Float[Array, "B L W"], mask: Bool[Array, "#B L L"] | None, output_at: Int[Array, "B R"] | None = None
     ) -> Float[Array, "B _ W"]:
         normed = LayerNorm(self.config.layer_norm_eps, name="layer_norm1")(x)
         queries = normed

@@ -75,10 +75,7 @@ class SigLIP(TwoTowers):
         return (self.image_size // self.patch_size) ** 2
 
     def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
-        """One row of token ids for each sentence.
-
-        Nothing is shared among sentences: in a bidirectional tower every token depends on all others.
-        """
+        """A row of token ids for each sentence; in a bidirectional tower sentences cannot share anything."""
         token_ids = self.token_ids(sentences, tokenizer)
         rows = np.pad(token_ids, ((0, -len(token_ids) % devices), (0, 0)))
         return Prompts(rows, np.arange(len(token_ids), dtype=np.int32))
@@ -103,11 +100,7 @@ class SigLIP(TwoTowers):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SigLIP:
-        """Reads the `config.json` of a SigLIP checkpoint; absent keys take transformers' defaults.
-
-        Raises:
-          ModelError: the file describes something else than a SigLIP with both towers.
-        """
+        """Reads the `config.json` of a SigLIP, else ModelError; absent keys take transformers' defaults."""
         vision, text = sections(config, cls.name)
         if not vision.get("vision_use_head", True):
             raise ModelError(

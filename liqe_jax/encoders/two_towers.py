@@ -199,11 +199,7 @@ class TwoTowers(Encoder):
 
 
 def sections(config: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The sections of the vision and of the text tower in a `config.json` of `model_type` `name`.
-
-    Raises:
-      ModelError: it is of another type, or its input is not RGB.
-    """
+    """The vision and the text section of a `config.json`; ModelError if `model_type` is not `name` or input not RGB."""
     if config.get("model_type", name) != name:
         raise ModelError(
             f"config.json says model_type {config['model_type']!r}; expected {name!r}. Give the folder of a model of "

@@ -244,8 +244,7 @@ def _salvage(
 ) -> tuple[ImageFile.ImageFile, str]:
     """Keeps what was decoded before `error`, if that is wanted and there is anything.
 
-    The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global
-    to the process.
+    The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global to the process.
     """
     reason = printable(error)
     # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.

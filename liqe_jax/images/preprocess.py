@@ -157,8 +157,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
 def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SIZE) -> UInt8[np.ndarray, "h w 3"]:
     """Enlarges (bicubic) an image with a side under `crop_size` so that the short side equals it.
 
-    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or
-    within what it was.
+    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or within what it was.
     """
     height, width = pixels.shape[:2]
     short, long = min(height, width), max(height, width)
@@ -178,15 +177,9 @@ def squeezed(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray,
 
 @memory_errors_are_of_the_image()
 def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> PreparedImage:
-    """Resizes an image and chooses its crops.
+    """Resizes an image that is decoded with `preset.decode_options()`, and chooses its crops.
 
-    Args:
-      image: decoded with `preset.decode_options()`.
-      preset: how to.
-      crop_size: side of a crop in pixels, the model's `image_size`.
-
-    Raises:
-      ImageError: the memory does not suffice for this image.
+    `crop_size` is the model's `image_size`, pixels. ImageError where the memory does not suffice.
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)

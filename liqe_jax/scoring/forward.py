@@ -33,24 +33,14 @@ CHUNK = 16
 
 
 class Weights(NamedTuple):
-    """What a forward pass needs, on the devices that it runs on.
-
-    Attributes:
-      params: nested parameters.
-      text_features: unit features of the sentences.
-    """
+    """Nested parameters and unit features of the sentences, on the devices that a forward pass runs on."""
 
     params: Params
     text_features: Float[Array, "K D"]
 
 
 class PredictedBatch(NamedTuple, Generic[Item]):
-    """Some items of a stream.
-
-    Attributes:
-      items: in their order.
-      prediction: rows, NumPy arrays, of the items that have crops, in their order.
-    """
+    """Some items of a stream, and rows (NumPy arrays) of those that have crops, in their order."""
 
     items: list[Item]
     prediction: Prediction

@@ -26,13 +26,11 @@ def load(
     """Loads a model.
 
     Args:
-      name_or_path: a folder or weight file in any format that `liqe_jax.weights` reads; a
-        known name (`liqe_mix`, `liqe_koniq`); a repository on the Hugging Face hub,
-        "owner/model"; or `liqe_nano`, the small model inside the package, which is the
-        default. What exists as a path is never looked up on the network.
-      tasks: attributes and sentences: a `TaskSet`, or the name of one of LIQE's ("joint",
-        "quality_scene", "quality_distortion", "quality"). Default: the model's own, and
-        "joint" where the file does not say.
+      name_or_path: a folder or weight file in any format that `liqe_jax.weights` reads; a known name (`liqe_mix`,
+        `liqe_koniq`); a repository on the Hugging Face hub, "owner/model"; or `liqe_nano`, the small model inside the
+        package, which is the default. What exists as a path is never looked up on the network.
+      tasks: attributes and sentences: a `TaskSet`, or the name of one of LIQE's ("joint", "quality_scene",
+        "quality_distortion", "quality"). Default: the model's own, and "joint" where the file does not say.
       dtype: operand type of the matrix products, "float32", "bfloat16" or "int8"; sums are float32, or int32.
       devices: where to run, one or several; default `jax_default_device` where it is set, else all local ones.
       encoder: class of an encoder that is not part of this package, or its import path, "module:Class".

@@ -186,11 +186,7 @@ class Model:
         return self._stream(map_ahead(attempt, images, workers, batch_size + 2 * workers), preset, batch_size)
 
     def batch_size(self, wanted: int | None = None) -> int:
-        """`wanted` images per call, or the default, rounded up to fill all devices.
-
-        Raises:
-          UsageError: it is not a number from 1.
-        """
+        """`wanted` images per call (UsageError if below 1), or the default, rounded up to fill all devices."""
         if wanted is None:
             return self.forward.batch_size()
         count = len(self.devices)
@@ -223,11 +219,7 @@ class Model:
     def crops(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> UInt8[np.ndarray, "P S S 3"]:
-        """The crops that `score` would use, RGB: what `liqe_jax.predict` takes, for gradients and the like.
-
-        Raises:
-          ImageError: the image cannot be decoded.
-        """
+        """The crops that `score` would use, RGB: what `liqe_jax.predict` takes, for gradients; ImageError as there."""
         return self._ready(image, _name_of(image), self._chosen(preprocess), allow_truncated).crops
 
     def _chosen(self, preprocess: str | Preset | None) -> Preset:

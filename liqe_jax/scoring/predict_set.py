@@ -21,13 +21,7 @@ from liqe_jax.scoring.forward import Forward, Weights
 
 
 class Predicted(NamedTuple):
-    """Predictions of one batch without its padding, in the order of positions.
-
-    Attributes:
-      indices: positions in the set.
-      quality: expected quality.
-      probabilities: attribute -> distribution over its labels.
-    """
+    """One batch without its padding: positions in the set, which rise, expected quality, and marginals by attribute."""
 
     indices: Int[np.ndarray, " B"]
     quality: Float[np.ndarray, " B"]

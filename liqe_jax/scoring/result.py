@@ -51,10 +51,9 @@ class Score:
         return result
 
     def __getitem__(self, attribute: str) -> float | str:
-        """The expected value of an attribute whose labels have values; else its likeliest label.
+        """The expected value of an attribute whose labels have values, else its likeliest label.
 
-        Raises:
-          UsageError: the model does not predict this attribute.
+        UsageError where the model does not predict it.
         """
         axis = next((a for a in self.tasks.attributes if a.name == attribute), None)
         if axis is None:
@@ -67,11 +66,7 @@ class Score:
 
     @property
     def quality(self) -> float:
-        """Expected quality level, 1 (bad) to 5 (perfect).
-
-        Raises:
-          UsageError: the model predicts no quality, or one whose levels have no values.
-        """
+        """Expected quality level, 1 (bad) to 5 (perfect); UsageError where there is none, or levels have no values."""
         value = self["quality"]
         if isinstance(value, str):
             raise UsageError(

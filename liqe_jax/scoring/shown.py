@@ -22,11 +22,7 @@ def shown_label(row: Mapping[str, Any], attribute: str, attributes: Sequence[Att
 
     It is the likeliest label, except for `distortion`: `NONE_STANDS_OUT` replaces it where the quality is 3.5 or more
     on LIQE's scale, or where the likeliest distortion has less than half of the probability.
-
-    Args:
-      row: a result as `Score.to_dict` returns it.
-      attribute: name of an attribute without values.
-      attributes: all attributes of the model.
+    The `row` is a result as `Score.to_dict` returns it, and `attributes` are all of the model's.
     """
     label = str(row[attribute])
     if attribute != "distortion":

@@ -46,13 +46,9 @@ def _byte_characters() -> list[str]:
 
 
 class BaseTokenizer(abc.ABC):
-    """What an encoder and the formats of models need of a tokenizer.
+    """What an encoder and the formats of models need of a tokenizer."""
 
-    Attributes:
-      vocab: token -> id.
-    """
-
-    vocab: dict[str, int]
+    vocab: dict[str, int]  # token -> id
 
     @classmethod
     @abc.abstractmethod

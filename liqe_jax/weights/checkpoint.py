@@ -81,12 +81,7 @@ class Checkpoint:
 
 
 def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encoder:
-    """Reads a model folder's `config.json`; ModelError where it is corrupt or its encoder is unknown.
-
-    Args:
-      path: of the file.
-      encoder: the class of an encoder that is not part of this package.
-    """
+    """Reads a model folder's `config.json`; ModelError where it is corrupt or its encoder is unknown."""
     content = read_json(path)
     # Early CLIP checkpoints do not name their type.
     found = encoder_of(str(content.get("model_type", "clip")), encoder)
@@ -97,11 +92,7 @@ def read_config(path: Path, encoder: type[Encoder] | str | None = None) -> Encod
 
 
 def check_against_encoder(flat: Flat, encoder: Encoder, where: str) -> None:
-    """Compares the names and shapes of parameters with those of an architecture.
-
-    Raises:
-      ModelError: they differ, and the message shows both sides; or the sizes describe no such model.
-    """
+    """Compares names and shapes of parameters with an architecture's; ModelError shows both sides where they differ."""
     try:
         shapes = encoder.param_shapes(len(flat))
     except (ModelError, ArithmeticError, LookupError, TypeError, ValueError) as error:

@@ -49,12 +49,7 @@ def sha256_of_file(path: str | os.PathLike) -> str:
 def check_stated(path: Path, sha256: str | None = None) -> None:
     """Compares a file with every sha256 that is stated for it; nothing happens where there is none.
 
-    Args:
-      path: of the file.
-      sha256: its hex digest, if it is known; None computes it where it is needed.
-
-    Raises:
-      ModelError: the file or SHA256SUMS cannot be read, or a digest differs.
+    ModelError where the file or SHA256SUMS cannot be read, or a digest differs. None is computed if needed.
     """
     for stated, where in _stated(path):
         sha256 = sha256 or sha256_of_file(path)

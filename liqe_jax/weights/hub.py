@@ -56,10 +56,9 @@ def fetch_known(name: str) -> Path:
 
 
 def fetch_repository(name: str) -> Path:
-    """The local folder of a CLIP repository's configuration, weights and tokenizer, downloaded or from the cache.
+    """The local folder of a repository's configuration, weights and tokenizer, downloaded or from the cache.
 
-    Raises:
-      ModelError: no such repository, no weights in it, or no network and no cached copy.
+    ModelError where there is no such repository, no weights in it, or no network and no cached copy.
     """
     remedy = (
         f"Download config.json and one of {', '.join(HUGGING_FACE_WEIGHTS)} from the page huggingface.co/{name}, put "

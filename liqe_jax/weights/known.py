@@ -25,17 +25,12 @@ ABOUT = (
 class KnownModel:
     """A file on the Hugging Face hub and what is known of it.
 
-    Attributes:
-      repository, file: where it is on the hub.
-      tasks: what it predicts.
-      licence: of the weights, which is not ours.
-      trained_on: as in `Provenance`.
-      notes: sentences for its users.
+    The last three fields are those of `Provenance`.
     """
 
     repository: str
     file: str
-    tasks: TaskSet
+    tasks: TaskSet  # what it predicts
     licence: str
     trained_on: tuple[TrainingSet, ...]
     notes: tuple[str, ...]

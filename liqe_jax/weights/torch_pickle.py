@@ -19,7 +19,8 @@ import numpy as np
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
 
-_STORAGE_DTYPES: Mapping[str, np.dtype] = {
+# Class of a storage in `torch` -> type of its elements.
+STORAGE_DTYPES: Mapping[str, np.dtype] = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
     "HalfStorage": np.dtype(np.float16),
@@ -162,11 +163,7 @@ class Unpickler(pickle._Unpickler):
     A pickle that is corrupt raises all sorts of things; one that asks for anything else than to build data, ModelError.
     The faster twin in C lets a pickle set attributes of any object, a checked tensor's shape for one, and reserves
     memory for as many memoised objects as a corrupt byte says.
-
-    Args:
-      file: at the beginning of a pickle.
-      load_storage: from a reference to the storage; None refuses references.
-      path: for messages.
+    `load_storage` takes a reference to a storage; None refuses references.
     """
 
     stack: list[Any]
@@ -178,8 +175,8 @@ class Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        if module in ("torch", "torch.storage") and name in _STORAGE_DTYPES:
-            return _StorageType(_STORAGE_DTYPES[name])
+        if module in ("torch", "torch.storage") and name in STORAGE_DTYPES:
+            return _StorageType(STORAGE_DTYPES[name])
         asked = printable(f"{module}.{name}")
         if module.startswith("__torch__"):
             raise ModelError(
@@ -242,9 +239,7 @@ class Unpickler(pickle._Unpickler):
 def storage_dtype(kind: Any) -> np.dtype:
     """The type of a storage's elements."""
     if not isinstance(kind, _StorageType):
-        raise ModelError(
-            f"A storage has the unknown type {quoted(kind)}; expected one of {', '.join(_STORAGE_DTYPES)}."
-        )
+        raise ModelError(f"A storage has the unknown type {quoted(kind)}; expected one of {', '.join(STORAGE_DTYPES)}.")
     return kind.dtype
 
 

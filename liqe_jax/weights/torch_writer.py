@@ -1,8 +1,7 @@
 """Writes state dicts that `torch.load(..., weights_only=True)` reads, without PyTorch.
 
-Only what a state dict needs: dictionaries, strings, integers and contiguous tensors. The
-pickle opcodes are written one by one, since Python's pickler insists on importing the
-classes that it names.
+Only what a state dict needs: dictionaries, strings, integers and contiguous tensors. The pickle opcodes are written one
+by one, since Python's pickler insists on importing the classes that it names.
 """
 
 from __future__ import annotations
@@ -14,21 +13,14 @@ import zipfile
 from collections.abc import Mapping
 from typing import Union
 
-import ml_dtypes
 import numpy as np
 
 from liqe_jax.errors import ModelError
+from liqe_jax.weights.torch_pickle import STORAGE_DTYPES
 
 StateDict = Mapping[str, Union[np.ndarray, int, str, "StateDict"]]
 
-_STORAGE_NAMES = {
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float64): "DoubleStorage",
-    np.dtype(np.float16): "HalfStorage",
-    np.dtype(ml_dtypes.bfloat16): "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-    np.dtype(np.int32): "IntStorage",
-}
+_STORAGE_NAMES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 
 
 class _Writer:

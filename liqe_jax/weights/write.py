@@ -34,19 +34,7 @@ def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
     return cast(cast(checkpoint_flat, dtype), "float32")
 
 
-def _folder_with(file: str, write: Callable[[Path, Flat], object]) -> Callable[[Path, Flat, Checkpoint], None]:
-    """A writer of folders with a configuration, weights in `file`, and a tokenizer."""
-
-    def write_folder(path: Path, state: Flat, checkpoint: Checkpoint) -> None:
-        path.mkdir(parents=True)
-        write(path / file, state)
-        write_json(path / "config.json", checkpoint.encoder.to_config())
-        (checkpoint.tokenizer or checkpoint.encoder.tokenizer_class.default()).save(path)
-
-    return write_folder
-
-
-def _safetensors(path: Path, state: Flat, *_: Checkpoint) -> None:
+def _safetensors(path: Path, state: Flat) -> None:
     write_safetensors(path, state, {"format": "pt"})
 
 
@@ -54,31 +42,26 @@ def _flax(path: Path, state: Flat) -> None:
     path.write_bytes(msgpack_serialize(unflatten_dict(state, sep="/")))
 
 
-def _torch(wrapped: Callable[[Flat], StateDict]) -> Callable[[Path, Flat, Checkpoint], None]:
+def _torch(wrapped: Callable[[Flat], StateDict]) -> Callable[[Path, Flat], None]:
     """A writer of what training code puts around a state dict."""
-    return lambda path, state, _: write_torch(path, wrapped(state))
+    return lambda path, state: write_torch(path, wrapped(state))
 
 
 class Format(NamedTuple):
-    """A format of other libraries.
+    """A format of other libraries."""
 
-    Attributes:
-      layout: the table of names that it uses; an encoder without it cannot be written so.
-      write: takes a path, the arrays and the checkpoint.
-      has_config: False where readers infer the architecture from the shapes of the arrays.
-    """
-
-    layout: str
-    write: Callable[[Path, Flat, Checkpoint], None]
-    has_config: bool = False
+    layout: str  # table of names that it uses; an encoder without it cannot be written so
+    write: Callable[[Path, Flat], object]
+    # Of the weights, in a folder with a configuration; without it, readers infer the architecture from the shapes.
+    file: str | None = None
 
 
 # Name on the command line -> format.
 OTHERS: Mapping[str, Format] = MappingProxyType(
     {
-        "hf-safetensors": Format("hugging_face", _folder_with("model.safetensors", _safetensors), True),
-        "hf-pytorch": Format("hugging_face", _folder_with("pytorch_model.bin", write_torch), True),
-        "hf-flax": Format("flax", _folder_with("flax_model.msgpack", _flax), True),
+        "hf-safetensors": Format("hugging_face", _safetensors, "model.safetensors"),
+        "hf-pytorch": Format("hugging_face", write_torch, "pytorch_model.bin"),
+        "hf-flax": Format("flax", _flax, "flax_model.msgpack"),
         "openai-pt": Format("openai", _torch(lambda flat: flat)),
         "openai-safetensors": Format("openai", _safetensors),
         "pyiqa-pt": Format("openai", _torch(lambda flat: {"params": {f"clip_model.{k}": v for k, v in flat.items()}})),
@@ -124,7 +107,7 @@ def write_model(
         raise ModelError(
             f"The format {form} has no place for this model, whose encoder is {encoder.name}. Choose liqe."
         )
-    if other and not other.has_config and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
+    if other and other.file is None and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
         raise ModelError(
             f"The format {form} has no configuration; its readers take heads to be 64 wide and the activation to "
             f"be QuickGELU. This model would come back as {inferred} instead of {encoder}. Choose liqe or "
@@ -134,7 +117,13 @@ def write_model(
         path.parent.mkdir(parents=True, exist_ok=True)
         if other:
             state = from_flax(cast(checkpoint.flat, dtype), type(encoder), other.layout)
-            other.write(path, state, checkpoint)
+            if other.file is None:
+                other.write(path, state)
+            else:
+                path.mkdir()
+                other.write(path / other.file, state)
+                write_json(path / "config.json", encoder.to_config())
+                (checkpoint.tokenizer or encoder.tokenizer_class.default()).save(path)
         else:
             write_native(path, checkpoint, dtype)
     except (OSError, SafetensorError) as error:

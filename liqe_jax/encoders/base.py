@@ -93,16 +93,10 @@ class Encoder(abc.ABC):
 
     @abc.abstractmethod
     def prompts(self, sentences: Sequence[str], tokenizer: BaseTokenizer | None = None, devices: int = 1) -> Prompts:
-        """Sentences, tokenized and packed into rows that divide evenly among `devices`.
+        """K sentences, tokenized and packed into rows, whose number is a multiple of `devices`.
 
-        Args:
-          sentences: K of them.
-          tokenizer: the model's own; None stands for `tokenizer_class.default()`.
-          devices: the number of rows is a multiple of it.
-
-        Raises:
-          UsageError: a sentence has too many tokens.
-          ModelError: the tokenizer does not fit the vocabulary.
+        The tokenizer is the model's own; None stands for `tokenizer_class.default()`. UsageError where a sentence has
+        too many tokens, ModelError where the tokenizer does not fit the vocabulary.
         """
 
     @abc.abstractmethod

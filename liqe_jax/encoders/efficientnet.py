@@ -91,14 +91,13 @@ class EfficientNetLite(Encoder):
                 parts["project"] = convolution(block.expanded, block.outputs)
             network["blocks"][str(number)] = parts
         count, width = self.statistics, self.projection_dim
-        hidden = {"kernel": weights(self.components, width), "bias": jnp.zeros(width)}
         image: Params = {
             "network": network,
+            "hidden": {"kernel": weights(self.components, width), "bias": jnp.zeros(width)},
             "statistics": {"mean": jnp.zeros(count), "std": jnp.ones(count)},
             "projection": {"kernel": weights(count, self.components)},
-            "hidden": hidden,
         }
-        return {"image_model": image, "text_model": init_words(next(keys), self.vocab_size, self.projection_dim)}
+        return {"image_model": image, "text_model": init_words(next(keys), self.vocab_size, width)}
 
     def pool(self, params: Params, crops: Crops, dtype: DTypeLike = jnp.float32) -> Float[Array, "*batch F"]:
         """Means and standard deviations of the taps' channels: all that the frozen network says of a picture."""

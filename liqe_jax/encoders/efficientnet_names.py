@@ -75,8 +75,6 @@ def network_rules() -> list[Rule]:
 LAYOUTS = {
     # Of the image encoder alone: it cannot predict anything before training (`train.start`).
     "network": Layout(
-        network_rules,
-        "_blocks.0._depthwise_conv.weight",
-        ignored=r".*\.num_batches_tracked$|_conv_head\.|_bn1\.|_fc\.",
+        network_rules, "_blocks.0._depthwise_conv.weight", ignored=r".*\.num_batches_tracked$|_conv_head\.|_bn1\.|_fc\."
     ),
 }

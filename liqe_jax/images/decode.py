@@ -22,7 +22,7 @@ from liqe_jax.bounded_io import read_bytes
 from liqe_jax.errors import ImageError
 from liqe_jax.images.colour import to_rgb
 from liqe_jax.images.costly import check_cost
-from liqe_jax.images.unread import ADVICE, RAW, is_raw, kind_of, open_heic, preview_of, reads_heic
+from liqe_jax.images.unread import ADVICE, HEIC_ADVICE, RAW, is_raw, kind_of, open_heic, preview_of, reads_heic
 from liqe_jax.messages import printable
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
@@ -181,7 +181,8 @@ def _from_bytes(encoded: bytes, options: DecodeOptions) -> tuple[Image.Image, li
         if kind == "HEIC" and reads_heic():
             raise ImageError(f"The file is HEIC, which is corrupt: {printable(error, 400)}.") from error
         if kind != RAW:
-            raise ImageError(f"The file is {kind}, which is not read. {ADVICE[kind]}") from error
+            advice = HEIC_ADVICE if kind == "HEIC" else ADVICE
+            raise ImageError(f"The file is {kind}, which is not read. {advice}") from error
     notes = []
     if kind == RAW:
         preview = preview_of(encoded, options.max_pixels) if options.raw_previews else None

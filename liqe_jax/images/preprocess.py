@@ -63,8 +63,11 @@ class Preset:
     raw_previews: bool = False
 
     def __post_init__(self) -> None:
-        if self.count is not None:
-            _check_count(self.count)
+        if self.count is not None and not 1 <= self.count <= MOST_CROPS:
+            raise UsageError(
+                f"An image needs at least one crop and at most {MOST_CROPS}; got count {quoted(self.count)}. For the "
+                'whole grid, which is scored in parts, take "all" (count None).'
+            )
         if self.stride is not None and self.stride < 1:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
@@ -79,8 +82,8 @@ class Preset:
             return dataclasses.replace(self, name=f"{self.name}-all", count=None)
         if not isinstance(crops, int) or isinstance(crops, bool):
             raise UsageError(f'crops must be a number from 1, or "all"; got {quoted(crops)}.')
-        _check_count(crops)
-        return dataclasses.replace(self, name=f"{self.name}-{crops}", count=crops)
+        checked = dataclasses.replace(self, count=crops)  # first, since Python prints no numbers of any length
+        return dataclasses.replace(checked, name=f"{self.name}-{crops}")
 
     def dense(self, image_size: int) -> Preset:
         """The same with every crop of a grid, for maps.
@@ -93,14 +96,6 @@ class Preset:
     def decode_options(self, allow_truncated: bool = False) -> DecodeOptions:
         """What this preset asks of the decoder."""
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
-
-
-def _check_count(count: int) -> None:
-    if not 1 <= count <= MOST_CROPS:
-        raise UsageError(
-            f"An image needs at least one crop and at most {MOST_CROPS}; got count {quoted(count)}. For the whole "
-            'grid, which is scored in parts, take "all" (count None).'
-        )
 
 
 PRESETS = MappingProxyType(
@@ -118,13 +113,9 @@ PRESETS = MappingProxyType(
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """An image after resizing, and the crops chosen from it.
+    """An image after resizing, and the (top, left) corners of the crops chosen from it.
 
-    Attributes:
-      pixels: what the crops are cut from.
-      corners: (top, left) of each crop.
-      width, height: of the image as decoded, before resizing, in pixels.
-      warnings: everything the reader of the score should know.
+    `width` and `height` are those of the image as decoded, in pixels. Warnings are for the reader of the score.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]

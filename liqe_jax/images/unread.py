@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-from types import MappingProxyType
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
@@ -29,13 +28,8 @@ RAW = "a camera's raw file"
 # Raw files have up to five JPEG streams; the limit bounds the time that a hostile file takes.
 _MOST_STREAMS = 32
 _JPEG_START = b"\xff\xd8\xff"
-# What to do about a kind that is not read.
-ADVICE = MappingProxyType(
-    {
-        "HEIC": "Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG.",
-        "JPEG XL": "Export it as JPEG first.",
-    }
-)
+ADVICE = "Export it as JPEG first."
+HEIC_ADVICE = "Install the reader with: pip install 'liqe_jax[heic]'. Or export it as JPEG."
 
 # TIFF 6.0: kind of picture (1: a smaller version of another), and what its numbers stand for; DNG 1.4: the version;
 # and of the numbers, those of the sensor's pixels before and after colours were put together.

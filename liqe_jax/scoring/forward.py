@@ -62,13 +62,7 @@ def with_kernels_of(params: Params, encoder: Encoder, dtype: str) -> Params:
 
 
 class Forward:
-    """`predict` on some devices of this process; images are spread over them.
-
-    Args:
-      encoder, tasks: what to compile for.
-      dtype: operand type of the matrix products.
-      devices: of this process.
-    """
+    """`predict` with operands of `dtype`, compiled for devices of this process; images are spread over them."""
 
     def __init__(self, encoder: Encoder, tasks: TaskSet, dtype: str, devices: Sequence[jax.Device]):
         self.encoder, self.tasks, self.devices = encoder, tasks, tuple(devices)

@@ -72,12 +72,7 @@ class BaseTokenizer(abc.ABC):
 def fitting_ids(
     sentences: Sequence[str], tokenizer: BaseTokenizer, vocab_size: int, context_length: int
 ) -> Int[np.ndarray, "K C"]:
-    """Token ids of sentences, padded to `context_length`.
-
-    Raises:
-      UsageError: a sentence has more than `context_length` tokens.
-      ModelError: the tokenizer does not fit the vocabulary.
-    """
+    """Token ids, padded to `context_length`: UsageError for longer sentences, ModelError for another vocabulary."""
     ids = tokenizer(sentences, context_length)
     if ids.max() >= vocab_size:
         raise ModelError(

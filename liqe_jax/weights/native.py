@@ -174,13 +174,12 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
 def _manifest(folder: Path) -> dict:
     manifest = read_json(folder / MANIFEST)
     try:
-        version = manifest["format"]["version"]
-        if not isinstance(version, int):
-            raise TypeError(f"the version is {version!r}")
+        name, version = manifest["format"].get("name"), manifest["format"]["version"]
+        readable = name == FORMAT["name"] and version <= FORMAT["version"]
         complete = {"tasks", "provenance"} <= manifest.keys() and manifest["sha256"].keys() >= set(FILES)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read ({error}). Copy the folder again.") from error
-    if manifest["format"].get("name") != FORMAT["name"] or version > FORMAT["version"]:
+    if not readable:
         raise ModelError(
             f"{folder / MANIFEST} has format {manifest['format']}; this version reads {FORMAT} and older. "
             "Update liqe_jax, or copy the folder again."

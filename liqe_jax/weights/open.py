@@ -32,15 +32,7 @@ from liqe_jax.weights.read import read_model
 
 
 def open_checkpoint(name_or_path: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
-    """Finds and reads a model by path, known name or repository name.
-
-    Args:
-      name_or_path: as in `liqe_jax.load`.
-      encoder: class or import path of an encoder that is not part of this package.
-
-    Raises:
-      ModelError: not found, corrupt, or its encoder is unknown.
-    """
+    """Finds and reads a model by path, known name or repository name; ModelError as in `liqe_jax.load`."""
     name = os.fspath(name_or_path)
     if os.path.exists(name):
         return read_model(name, encoder)

@@ -15,15 +15,10 @@ from liqe_jax.messages import printable, quoted
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """One data set that a model was trained on.
+    """One data set that a model was trained on."""
 
-    Attributes:
-      dataset: a key of `DATASET_PATHS`, or any other name.
-      split: which part: "session 1" (one of LIQE's ten random splits), "official", "all", "unknown".
-    """
-
-    dataset: str
-    split: str = "unknown"
+    dataset: str  # a key of `DATASET_PATHS`, or any other name
+    split: str = "unknown"  # or "session 1" (one of LIQE's ten random splits), "official", "all"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,10 +81,9 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
         digest = beside.submit(sha256_of_file, path) if one_file else None
         try:
             state, notes = _unwrap(read_arrays(path), path)
-        except ModelError:
-            check_stated(path, digest.result() if digest else None)  # a wrong digest says more than its consequences
-            raise
-        check_stated(path, digest.result() if digest else None)
+        finally:  # after an error too: a wrong digest says more than its consequences
+            sha256 = digest.result() if digest else ""
+            check_stated(path, sha256)
     dtypes = collections.Counter(str(array.dtype) for array in state.values())
     kind, layout = (encoder_class(own), None) if own is not None else _recognised(state, path)
     stated = _config_beside(path, in_model_folder, kind)
@@ -94,7 +93,7 @@ def _read_file(path: Path, name: str, in_model_folder: bool, own: type[Encoder] 
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{path} has arrays of shapes or names that no {kind.name} has ({error!r}).") from error
     check_against_encoder(flat, encoder, str(path))
-    provenance = Provenance(name, path.name, digest.result() if digest else "", notes=notes)
+    provenance = Provenance(name, path.name, sha256, notes=notes)
     tokenizer = kind.tokenizer_from(path.parent) if stated else None
     return Checkpoint(
         flat, encoder, provenance, tokenizer=tokenizer, source_dtypes=dict(dtypes), preprocess=kind.preprocess

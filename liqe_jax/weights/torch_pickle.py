@@ -48,26 +48,25 @@ class _StorageType:
     dtype: np.dtype
 
 
-class Repeats:
-    """How many elements a file may still make out of nothing."""
+class Storages(dict[str, "Storage"]):
+    """Those of a file, by name; `repeats` is how many elements it may still make out of nothing."""
 
-    def __init__(self) -> None:
-        self.left = _MOST_REPEATED
+    repeats = _MOST_REPEATED
 
 
 class Storage:
     """A flat buffer. Older files name a storage before its bytes come, so `data` is set late."""
 
-    def __init__(self, dtype: np.dtype, length: int, repeats: Repeats, data: np.ndarray | None = None):
+    def __init__(self, dtype: np.dtype, length: int, of_file: Storages, data: np.ndarray | None = None):
         self.dtype, self.length, self.data = dtype, length, data
-        self._unused, self._repeats = _MOST_SHARED * length, repeats
+        self._unused, self._of_file = _MOST_SHARED * length, of_file
 
     def use(self, elements: int) -> bool:
         """Takes so many elements for a tensor; False where a file makes too much of little."""
         own = min(elements, max(self._unused, 0))
         self._unused -= own
-        self._repeats.left -= elements - own
-        return self._repeats.left >= 0
+        self._of_file.repeats -= elements - own
+        return self._of_file.repeats >= 0
 
 
 class Tensor:

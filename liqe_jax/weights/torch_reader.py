@@ -18,7 +18,7 @@ import numpy as np
 from liqe_jax.bounded_io import open_regular
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable, quoted
-from liqe_jax.weights.torch_pickle import Repeats, Storage, Tensor, Unpickler, checked_key, storage_dtype
+from liqe_jax.weights.torch_pickle import Storage, Storages, Tensor, Unpickler, checked_key, storage_dtype
 
 # torch.serialization: the first pickle of a file in the older format (torch/serialization.py,
 # MAGIC_NUMBER and PROTOCOL_VERSION).
@@ -84,8 +84,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
 
     prefix = pickles[0][: -len("data.pkl")]
     big_endian = prefix + "byteorder" in names and content(prefix + "byteorder").strip() == b"big"
-    storages: dict[str, Storage] = {}
-    repeats = Repeats()
+    storages = Storages()
 
     def load_storage(reference: tuple) -> Storage:
         _, kind, key, _, length = reference
@@ -96,7 +95,7 @@ def _read_zip(archive: zipfile.ZipFile, path: str) -> Any:
                 raise ModelError(f"{path} lacks {member}: it is cut off. Download it again.")
             stored = dtype.newbyteorder(">") if big_endian else dtype
             data = np.frombuffer(content(member), stored).astype(dtype, copy=False)
-            storages[key] = Storage(dtype, int(length), repeats, data)
+            storages[key] = Storage(dtype, int(length), storages, data)
         return storages[key]
 
     return _Resolver()(Unpickler(io.BytesIO(content(pickles[0])), load_storage, path).load())[0]
@@ -110,14 +109,13 @@ def _read_legacy(file: BinaryIO, path: str) -> Any:
         raise ModelError(f"{path} is a pickle but no PyTorch checkpoint. Expected a file written by torch.save.")
     system = unpickle()
     order: Literal["<", ">"] = "<" if system.get("little_endian", True) else ">"
-    storages: dict[str, Storage] = {}
-    repeats = Repeats()
+    storages = Storages()
 
     def load_storage(reference: tuple) -> Storage:
         _, kind, key, _, length = reference[:5]
         if len(reference) > 5 and reference[5] is not None:
             raise ModelError(f"{path} holds storage views of a very old torch; save it again with torch 1.6 or newer.")
-        return storages.setdefault(checked_key(key), Storage(storage_dtype(kind), int(length), repeats))
+        return storages.setdefault(checked_key(key), Storage(storage_dtype(kind), int(length), storages))
 
     content = unpickle(load_storage)
     for key in unpickle():

@@ -138,7 +138,7 @@ def test_the_limit_can_be_raised(photos, monkeypatch):
         decode(photos / "good.png")
 
 
-@pytest.mark.parametrize("place", ["decode._to_array", "preprocess.resize_short_side", "preprocess.cut"])
+@pytest.mark.parametrize("place", ["decode.to_rgb", "preprocess.resize_short_side", "preprocess.cut"])
 def test_where_the_memory_ends_one_image_fails(place, model, photo, monkeypatch):
     home, _, name = place.partition(".")
     module = sys.modules[f"liqe_jax.images.{home}"]

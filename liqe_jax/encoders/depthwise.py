@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -46,8 +47,8 @@ def _convolve(x: Array, kernel: Array, stride: int, **options: Any) -> Array:
 def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
     """As a sum of shifted copies of the input, each times one row of the kernel."""
     total = jnp.zeros((), x.dtype)
-    for of_pixel, part in zip(kernel.reshape(-1, x.shape[-1]), shifts(x, kernel.shape[0], stride), strict=True):
-        total = total + part * of_pixel.astype(x.dtype)
+    for place, part in zip(np.ndindex(kernel.shape[:2]), shifts(x, kernel.shape[0], stride), strict=True):
+        total = total + part * kernel[place].astype(x.dtype)
     return total
 
 

@@ -74,11 +74,9 @@ def test_queued_images_are_without_their_pixels(model, photo):
     ready = model._ready(photo, "a", Preset("paper"), False)
     held = [ready.crops, *ready.score.keywords.values()]
     assert not any(isinstance(value, PreparedImage) for value in held)
+    crops, corners = (value for value in held if isinstance(value, np.ndarray))
     # Nor do crops and corners keep them, as a view would.
-    assert sum(isinstance(value, np.ndarray) for value in held) == 2
-    assert all(
-        value.base is None or value.base.nbytes <= value.nbytes for value in held if isinstance(value, np.ndarray)
-    )
+    assert all(value.base is None or value.base.nbytes <= value.nbytes for value in (crops, corners))
 
 
 def test_no_images_have_no_scores():

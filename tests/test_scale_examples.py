@@ -66,7 +66,6 @@ print(json.dumps(datasets.load_from_disk(sys.argv[1]).remove_columns("image")[:]
 
 
 def test_a_hugging_face_data_set_is_filtered(score_shards, tmp_path):
-    pytest.importorskip("datasets")
     images = pa.array([{"bytes": encoded(number), "path": None} for number in range(5)])
     (tmp_path / "data").mkdir()
     data, best, filtered = tmp_path / "data" / "*.parquet", tmp_path / "best.parquet", tmp_path / "filtered"

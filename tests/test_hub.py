@@ -25,6 +25,8 @@ from liqe_jax.weights.hub import hub_answers, is_repository_name, models_folder
 from liqe_jax.weights.open import open_checkpoint
 from liqe_jax.weights.write import write_model
 
+from .tiny_siglip import SIGLIP_TINY, save_siglip_folder, unigram_tokenizer
+
 KNOWN = "chaofengc/IQA-PyTorch-Weights"
 
 # huggingface_hub reads its environment when imported, so every look-up runs in a process of its own.
@@ -39,6 +41,8 @@ except ModelError as error:
 else:
     tasks = found.tasks and found.tasks.name
     description = {"provenance": found.provenance.to_dict(), "config": found.encoder.to_config()}
+    if "siglip" in sys.argv[1]:
+        description["tokenizer"] = type(found.tokenizer).__name__
     print(json.dumps(description | {"tasks": tasks, "scale": float(found.flat["logit_scale"])}))
 """
 
@@ -141,6 +145,7 @@ def repositories(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactor
     write_model(folder / "someone" / "clip-flax", scaled(4.0), "hf-flax")
     write_model(folder / "someone" / "clip-pytorch", scaled(5.0), "hf-pytorch")
     write_model(folder / "someone" / "liqe", scaled(6.0), "liqe")
+    save_siglip_folder(folder / "someone" / "siglip", SIGLIP_TINY, unigram_tokenizer(canonical=True))
     (folder / "someone" / "empty").mkdir()
     (folder / "someone" / "no-weights").mkdir()
     (folder / "someone" / "no-weights" / "config.json").write_text(json.dumps(checkpoint.encoder.to_config()))
@@ -211,6 +216,10 @@ def test_repositories_in_our_own_format_are_fetched(client: Client, checkpoint: 
     assert (got["tasks"], got["scale"]) == ("joint", 6.0)
     assert got["provenance"] == json.loads(json.dumps(checkpoint.provenance.to_dict()))
     assert client("someone/liqe", HF_HUB_OFFLINE="1") == got
+
+
+def test_a_siglip_comes_with_its_tokenizer(client: Client) -> None:
+    assert client("someone/siglip")["tokenizer"] == "SigLIPTokenizer"
 
 
 def test_only_one_file_of_weights_is_fetched(client: Client, hub: Hub, repositories: Path) -> None:

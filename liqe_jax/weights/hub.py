@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from liqe_jax.errors import ModelError
 from liqe_jax.messages import printable
 from liqe_jax.weights.known import KNOWN_MODELS
+from liqe_jax.weights.native import MANIFEST, TEXT_FEATURES, TOKENIZER_FILES
 from liqe_jax.weights.read import HUGGING_FACE_WEIGHTS, shard_names
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -66,7 +67,7 @@ def fetch_repository(name: str) -> Path:
     )
     local_only = not hub_answers()
     config = _download(name, "config.json", remedy, local_only)
-    for optional in ("liqe.json", "text_features.safetensors", "vocab.json", "merges.txt"):
+    for optional in (MANIFEST, TEXT_FEATURES, *TOKENIZER_FILES):
         _optional(name, optional, local_only)
     for weights in HUGGING_FACE_WEIGHTS:
         found = _optional(name, weights, local_only)

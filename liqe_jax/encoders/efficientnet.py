@@ -1,10 +1,8 @@
 """EfficientNet-Lite0 beside a bag of words: a small encoder for processors and browsers.
 
-The convolutional network is pretrained (ImageNet) and frozen in training. What LIQE learns from is texture: the means
-and standard deviations of its depthwise activations over the whole picture, through one hidden layer. The logit of a
-sentence is the product of the image's features with the sum of the sentence's word vectors, so each attribute has
-logits of its own. The whole picture is squeezed into one square crop (the preset `whole`).
-
+The network is pretrained (ImageNet) and frozen. LIQE learns from the means and standard deviations of its depthwise
+activations over the whole picture, through one hidden layer; its output times the sum of a sentence's word vectors is
+the sentence's logit. The whole picture is squeezed into one square crop (the preset `whole`).
 Letters beside those of `base.py`: F pooled statistics, r principal components.
 """
 
@@ -43,14 +41,11 @@ LARGEST = 6.0
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLite(Encoder):
-    """EfficientNet-Lite0, pooled statistics, one hidden layer, and a bag of words.
+    """EfficientNet-Lite0, pooled statistics, one hidden layer of width `projection_dim`, and a bag of words.
 
     Attributes:
-      image_size: side of the square picture, pixels.
-      projection_dim: D, width of the hidden layer.
       taps: numbers of the blocks whose depthwise activations are pooled.
       components: r, principal components of the statistics, which the hidden layer takes.
-      vocab_size, context_length: of the tokenizer.
     """
 
     image_size: int = 512

@@ -77,9 +77,8 @@ _COLUMNS = 16  # numbers of a vector register
 def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
     """The mean over the last axis, which stays; on CPUs as a product.
 
-    XLA's CPU compiler computes a sum of two arrays again wherever it is read, if everything that reads it can be
-    fused with it. The sums of a residual stream would thus be computed from all earlier blocks' outputs, in every
-    block, forwards and backwards: a third of the text tower's time in training. A product among the readers keeps them.
+    XLA's CPU compiler would compute the sums of a residual stream again in every block, from all earlier blocks'
+    outputs: a third of the text tower's time in training. A product among the readers of a sum keeps it.
     """
 
     def as_product(x: Array) -> Array:
@@ -125,10 +124,9 @@ def attend(
     v: Float[Array, "B L H w"],
     mask: Bool[Array, "#B R L"] | None,
 ) -> Float[Array, "B R H w"]:
-    """Softmax attention with float32 sums, whose backward pass needs no [R, L] array of the forward pass.
+    """Softmax attention with float32 sums, whose backward pass computes the [R, L] weights again.
 
-    It computes the weights again from the logarithm of their sum, one number a token (Dao et al., FlashAttention,
-    NeurIPS 2022, appendix B). When it does so is the compiler's choice; XLA's for CPUs does it early and keeps them.
+    It does so from the logarithm of their sum (Dao et al., FlashAttention, NeurIPS 2022, appendix B).
     """
     return _attend_forward(q, k, v, mask)[0]
 
@@ -243,10 +241,7 @@ class EncoderLayer(nn.Module):
 
 
 class Layers(nn.Module):
-    """The blocks, named "0", "1", ... in the parameter tree.
-
-    With `remat`, a backward pass keeps only the input of each block and computes the rest again.
-    """
+    """The blocks, named "0", "1", ... in the parameter tree; with `remat`, a backward pass keeps only their inputs."""
 
     config: TowerConfig
     dtype: DTypeLike

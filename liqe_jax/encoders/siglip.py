@@ -33,11 +33,7 @@ BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
 class SigLIP(TwoTowers):
     """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224.
 
-    Attributes:
-      vision, text, patch_size, vocab_size: as in `TwoTowers`.
-      image_size: what does not fill a ViT patch at the right and below is not seen.
-      context_length: sentences are padded to so many tokens.
-      projection_dim: the width of the vision tower, which has no projection.
+    What does not fill a ViT patch at the right and below is not seen. `projection_dim` is the vision tower's width.
     """
 
     vision: TowerConfig
@@ -119,10 +115,9 @@ class SigLIP(TwoTowers):
 
 @dataclasses.dataclass(frozen=True)
 class SigLIP2(SigLIP):
-    """transformers' Siglip2Model at the one resolution that fills its table of positions with square inputs.
+    """transformers' Siglip2Model, for checkpoints of variable resolution (NaFlex), at the one of its position table.
 
-    The published SigLIP 2 checkpoints of fixed resolution are SiglipModels. Those of variable resolution (NaFlex) are
-    Siglip2Models; their configuration gives the number of patches in place of the size of the input.
+    Their configuration gives the number of patches. The SigLIP 2 checkpoints of fixed resolution are SiglipModels.
     """
 
     name: ClassVar[str] = "siglip2"

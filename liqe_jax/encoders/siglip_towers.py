@@ -1,8 +1,7 @@
 """SigLIP's towers in Flax: a ViT with attention pooling and a bidirectional text transformer.
 
-SigLIP (arXiv 2303.15343) and SigLIP 2 at fixed resolution (arXiv 2502.14786) have the same arithmetic. It is that of
-transformers' SiglipModel and Siglip2Model, and so are the names of the parameters. Inputs of the vision tower are RGB
-in 0..255; normalisation happens here, on the device.
+SigLIP (arXiv 2303.15343) and SigLIP 2 at fixed resolution (arXiv 2502.14786) have the same arithmetic. Names of
+parameters are those of transformers' SiglipModel. Pixels are 0 to 255; normalisation happens here, on the device.
 """
 
 from __future__ import annotations
@@ -72,9 +71,8 @@ class VisionTower(TowerModule):
 class TextTower(TowerModule):
     """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
 
-    Every token attends to all tokens, padding included. The models are trained this way (google-research/big_vision,
-    models/proj/image_text/text_transformer.py has no mask), and SiglipModel does the same with what the published
-    SigLIP tokenizers return, which is not an attention mask (`model_input_names` in tokenizer_config.json).
+    Every token attends to all tokens, padding included, as in training (google-research/big_vision,
+    models/proj/image_text/text_transformer.py has no mask).
     """
 
     @nn.compact

@@ -1,8 +1,7 @@
 """From an image to the crops that are scored: presets, resizing, choice of crops.
 
-`paper` is what LIQE was tested with (ImageDataset2.py of the reference), `pyiqa` what
-IQA-PyTorch does instead, `even` what we recommend for photographs that the first two treat
-badly. The first two give the same crops for most landscape images of moderate size.
+`paper` is what LIQE was tested with (ImageDataset2.py of the reference), `pyiqa` what IQA-PyTorch does instead, `even`
+what we recommend for photographs that the first two treat badly, and `whole` the preset of `liqe_nano`.
 """
 
 from __future__ import annotations
@@ -72,10 +71,7 @@ class Preset:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def with_crops(self, crops: int | str | None) -> Preset:
-        """The same with another number of crops, which its name then states: "paper-30", "even-all".
-
-        At most `crops` per image, or "all" of the grid; None changes nothing; UsageError for anything else.
-        """
+        """The same with another number of crops, or "all", in its name too ("paper-30"); None changes nothing."""
         if crops is None or crops == self.count:
             return self
         if crops == "all":
@@ -86,10 +82,7 @@ class Preset:
         return dataclasses.replace(checked, name=f"{self.name}-{crops}")
 
     def dense(self, image_size: int) -> Preset:
-        """The same with every crop of a grid, for maps.
-
-        Crops of more than 224 pixels (`image_size`) lie a quarter of their side apart, others the preset's stride.
-        """
+        """The same with every crop of a grid, for maps; crops of over 224 pixels lie a quarter of their side apart."""
         stride = self.stride if image_size <= CROP_SIZE else image_size // 4
         return dataclasses.replace(self, even=False, whole=False, count=None, stride=stride)
 
@@ -138,7 +131,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
     an integer (torchvision/transforms/functional.py, `_compute_resized_output_size`).
     """
     height, width = pixels.shape[:2]
-    if min(height, width) < short or min(height, width) == short:
+    if min(height, width) <= short:
         return pixels
     long = int(short * max(height, width) / min(height, width))
     size = (short, long) if width <= height else (long, short)

@@ -64,11 +64,7 @@ def open_heic(encoded: bytes) -> ImageFile.ImageFile:
 
 
 def preview_of(encoded: bytes, max_pixels: int) -> ImageFile.ImageFile | None:
-    """The largest JPEG of at most `max_pixels` inside a raw file, or None.
-
-    Raw formats store a full-size or half-size preview as a JPEG stream. JPEG streams that Pillow cannot decode, such
-    as lossless ones with the sensor's values, are passed over.
-    """
+    """The largest JPEG of at most `max_pixels` inside a raw file that Pillow can decode, or None."""
     found: list[ImageFile.ImageFile] = []
     start = -1
     for _ in range(_MOST_STREAMS):

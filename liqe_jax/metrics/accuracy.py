@@ -16,10 +16,7 @@ from liqe_jax.errors import DataError
 def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
     """Marks the scenes of each image that are among its k most probable ones, where k is its number of scenes.
 
-    Among equal probabilities the earlier label ranks higher.
-
-    Raises:
-      DataError: there are no images, or an image has no scene.
+    Among equal probabilities the earlier label ranks higher. DataError for no images, or one without a scene.
     """
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
@@ -46,11 +43,7 @@ def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray
 
 
 def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> float:
-    """Share of images whose most probable label is correct; images with a negative label are ignored.
-
-    Raises:
-      DataError: no label is known, or a label is out of range.
-    """
+    """Share of images whose most probable label is correct, without negative labels; errors of `confusion`."""
     matrix = confusion(p_NxL, label_N)
     return float(np.trace(matrix) / matrix.sum())
 
@@ -62,7 +55,7 @@ def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, 
 
 
 def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Int[np.ndarray, "L L"]:
-    """Confusion matrix in images: rows are true labels, columns the most probable ones."""
+    """Images by true label (rows) and most probable one; DataError where no label is known, or one is out of range."""
     p_NxL, label_N = _checked(p_NxL), np.asarray(label_N)
     if label_N.shape != p_NxL.shape[:1]:
         raise DataError(f"Expected one label for each of {len(p_NxL)} images; got shape {label_N.shape}.")

@@ -1,8 +1,5 @@
 """The forward pass on all local devices: from a stream of decoded images to predictions in the same order.
 
-The scorer, validation during training and the evaluation protocol all use it. It keeps nothing that depends on the
-images it has seen.
-
 Letters: B images of a batch, P crops of an image, S side of a crop, K sentences, D length of a feature.
 """
 

@@ -41,11 +41,8 @@ def predict_set(
 ) -> Iterator[Predicted]:
     """Predicts the images `indices`, batch by batch; every host gets every result.
 
-    A prediction depends on its image only, not on the rest of the batch.
-
     Args:
-      forward, weights: the model, on this process's devices.
-      dataset, indices: the images to predict.
+      forward, weights, dataset, indices: the model, on this process's devices, and the images to predict.
       preset: how crops are chosen; it must have a fixed number of crops.
       images_per_device: images per device and call; 0 uses the scorer's default.
       workers: number of decoding threads; 0 uses one per core.

@@ -133,11 +133,7 @@ class Failure:
 class QualityMap:
     """Per-crop quality on a dense grid.
 
-    Attributes:
-      pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
-      grid: rows, columns and stride of the crops.
-      quality: expected quality of each crop, 1 to 5, [rows, cols].
-      crop_size: side of a crop, pixels.
+    `pixels` is the image after resizing, and `quality` the expected one of each crop, 1 to 5; `crop_size` in pixels.
     """
 
     pixels: UInt8[np.ndarray, "H W 3"]

@@ -23,10 +23,7 @@ ABOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class KnownModel:
-    """A file on the Hugging Face hub and what is known of it.
-
-    The last three fields are those of `Provenance`.
-    """
+    """A file on the Hugging Face hub and what is known of it; the last three fields are those of `Provenance`."""
 
     repository: str
     file: str

@@ -77,11 +77,7 @@ DATASET_PATHS: Mapping[str, str] = MappingProxyType(
 
 
 def seen_in_training(provenance: Provenance, path: str) -> str | None:
-    """A warning if `path` looks like an image of a data set that the model was trained on.
-
-    Names alone do not tell the training part of a data set from its test part, so this says
-    that the image may have been seen, not that it was.
-    """
+    """A warning if `path` looks like an image of a data set that the model was trained on, or None."""
     posix = PurePath(path).as_posix()
     for entry in provenance.trained_on or ():
         pattern = DATASET_PATHS.get(entry.dataset)

@@ -83,12 +83,11 @@ def default_format(path: str | os.PathLike) -> str:
 def write_model(
     path: str | os.PathLike, checkpoint: Checkpoint, form: str | None = None, dtype: str = "float32"
 ) -> None:
-    """Writes `checkpoint` to `path`, which must not exist.
+    """Writes `checkpoint`, already `rounded` to `dtype`, to `path`: a file or folder, as the format wants.
 
     Args:
-      path: file or folder, as the format wants.
-      checkpoint: parameters already rounded to `dtype` (see `rounded`), so that a model's text
-        features, if the format stores them, belong to the weights as stored.
+      path: must not exist.
+      checkpoint: the model.
       form: a key of `FORMATS`; None decides by the suffix of `path`.
       dtype: a key of `DTYPES`.
 

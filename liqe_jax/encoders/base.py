@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -47,7 +46,7 @@ class Prompts(NamedTuple):
 class Encoder(abc.ABC):
     """An image encoder and a text encoder with a common space.
 
-    Implementations are frozen dataclasses, static under `jit` (`examples/own_encoder.py`). `params` are nested parameters;
+    Implementations are frozen dataclasses, static under `jit` (`examples/own_encoder.py`). `params` are nested, and
     `dtype` is the operand type of matrix products, whose sums and outputs are float32.
 
     Attributes:
@@ -65,7 +64,7 @@ class Encoder(abc.ABC):
     """
 
     name: ClassVar[str]
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({})
+    layouts: ClassVar[Mapping[str, Layout]] = {}
     stored_layout: ClassVar[str | None] = None
     tokenizer_class: ClassVar[type[BaseTokenizer]] = Tokenizer
     preprocess: ClassVar[str] = "paper"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -39,7 +38,7 @@ class CLIP(TwoTowers):
     projection_dim: int = 512
 
     name: ClassVar[str] = "clip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(CLIP_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = CLIP_LAYOUTS
     module: ClassVar[type[nn.Module]] = CLIPTowers
     transformers_class: ClassVar[str] = "CLIPModel"
     default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -56,7 +55,7 @@ class EfficientNetLite(Encoder):
     context_length: int = 77
 
     name: ClassVar[str] = "efficientnet_lite"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = LAYOUTS
     preprocess: ClassVar[str] = "whole"
     frozen: ClassVar[tuple[str, ...]] = ("image_model/network", "image_model/statistics", "image_model/projection")
     has_frozen_part: ClassVar[bool] = True

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.imports import load_object
 
 # `model_type` in config.json -> class.
-ENCODERS: Mapping[str, str] = MappingProxyType(
-    {
-        "clip": "liqe_jax.encoders.clip:CLIP",
-        "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
-        "siglip": "liqe_jax.encoders.siglip:SigLIP",
-        "siglip2": "liqe_jax.encoders.siglip:SigLIP2",
-    }
-)
+ENCODERS: Mapping[str, str] = {
+    "clip": "liqe_jax.encoders.clip:CLIP",
+    "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
+    "siglip": "liqe_jax.encoders.siglip:SigLIP",
+    "siglip2": "liqe_jax.encoders.siglip:SigLIP2",
+}
 
 
 def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -45,7 +44,7 @@ class SigLIP(TwoTowers):
     projection_dim: int = 768
 
     name: ClassVar[str] = "siglip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = SIGLIP_LAYOUTS
     module: ClassVar[type[nn.Module]] = SigLIPTowers
     transformers_class: ClassVar[str] = "SiglipModel"
     default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (BASE, BASE)
@@ -121,7 +120,7 @@ class SigLIP2(SigLIP):
     """
 
     name: ClassVar[str] = "siglip2"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP2_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = SIGLIP2_LAYOUTS
     transformers_class: ClassVar[str] = "Siglip2Model"
 
     def to_config(self) -> dict[str, Any]:

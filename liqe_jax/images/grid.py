@@ -83,11 +83,8 @@ def covered_share(
     corners: Int[np.ndarray, "P 2"], height: int, width: int, crop_size: int = CROP_SIZE
 ) -> tuple[float, float]:
     """Shares of the height and of the width that the crops reach, each in (0, 1]."""
-
-    def share(starts: np.ndarray, length: int) -> float:
-        return np.unique(starts[:, None] + np.arange(crop_size)).size / length
-
-    return share(corners[:, 0], height), share(corners[:, 1], width)
+    rows, columns = (np.unique(starts[:, None] + np.arange(crop_size)).size for starts in corners.T)
+    return rows / height, columns / width
 
 
 def cut(image: np.ndarray, corners: Int[np.ndarray, "P 2"], crop_size: int = CROP_SIZE) -> np.ndarray:

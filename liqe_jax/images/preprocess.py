@@ -7,7 +7,7 @@ what we recommend for photographs that the first two treat badly, and `whole` th
 from __future__ import annotations
 
 import dataclasses
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -91,17 +91,12 @@ class Preset:
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
 
 
-PRESETS = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            Preset("paper"),
-            Preset("pyiqa", resize=False, stride=FINE_STRIDE),
-            Preset("even", even=True, apply_exif=True, white_background=True),
-            Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
-        )
-    }
-)
+PRESETS: Mapping[str, Preset] = {
+    "paper": Preset("paper"),
+    "pyiqa": Preset("pyiqa", resize=False, stride=FINE_STRIDE),
+    "even": Preset("even", even=True, apply_exif=True, white_background=True),
+    "whole": Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,11 +162,10 @@ def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> 
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)
-    pixels = image.pixels
     if preset.whole:
         corner = np.zeros((1, 2), np.int64)
-        return PreparedImage(squeezed(pixels, crop_size), corner, width, height, crop_size, tuple(warnings))
-    pixels = resize_short_side(pixels) if preset.resize else pixels
+        return PreparedImage(squeezed(image.pixels, crop_size), corner, width, height, crop_size, tuple(warnings))
+    pixels = resize_short_side(image.pixels) if preset.resize else image.pixels
     if min(pixels.shape[:2]) < crop_size:
         pixels = enlarge_to_crop(pixels, crop_size)
         h, w = pixels.shape[:2]

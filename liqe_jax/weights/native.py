@@ -136,8 +136,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
         tasks = TaskSet.from_dict(manifest["tasks"])
         provenance = Provenance.from_dict(manifest["provenance"])
         preprocess = manifest.get("preprocess", Checkpoint.preprocess)
-        if not isinstance(preprocess, str):
-            raise TypeError(f"the preset is {preprocess!r}.")
+        known_preset = preprocess in PRESETS
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     architecture = read_config(folder / "config.json", encoder)
@@ -150,7 +149,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
     expected_shape = (len(tasks.prompts), architecture.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
-    if preprocess not in PRESETS:
+    if not known_preset:
         raise ModelError(
             f"{folder / MANIFEST} asks for the preset {preprocess!r}; this version has {', '.join(PRESETS)}. Update "
             "liqe_jax."

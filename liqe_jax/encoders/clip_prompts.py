@@ -87,10 +87,7 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
 
 
 def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> Prompts:
-    """`pack_prompts` into rows that divide evenly among devices, with the least work for each; rows of padding fill up.
-
-    The `width` of the text tower says what attention costs beside the rest.
-    """
+    """`pack_prompts`, padded to a multiple of `devices` rows, with the least work for a text tower of this `width`."""
     sentences = set(_until_end(token_ids, eos_token_id))
     longest, tokens = max(map(len, sentences)), sum(map(len, sentences))
     candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)

@@ -131,7 +131,6 @@ class EfficientNetLite(Encoder):
         remat: bool = False,
     ) -> Float[Array, "*batch D"]:
         """Features of crops, or of what `project` made of them."""
-        del remat  # the network is frozen, and the head is small
         ready = crops.shape[-3:] != (self.image_size, self.image_size, 3)
         x = jnp.asarray(crops) if ready else self.project(params, self.pool(params, crops, dtype))
         image = params["image_model"]
@@ -142,10 +141,7 @@ class EfficientNetLite(Encoder):
         return name.startswith("image_model/network/")
 
     def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
-        """Parameters whose `statistics` and `projection` are those of pictures; all sets of `pooled` count alike.
-
-        The mean variance of a principal component is 1.
-        """
+        """Parameters with the statistics of pictures, sets counting alike; components have a mean variance of 1."""
         mean = np.mean([one.mean(0) for one in pooled], 0)
         std = np.sqrt(np.mean([one.var(0) for one in pooled], 0)) + 1e-3
         together = np.concatenate(pooled)

@@ -14,11 +14,7 @@ from liqe_jax.encoders.two_towers import TwoTowers
 
 
 class TowerModule(nn.Module):
-    """A tower, both of them, or a part of one.
-
-    `dtype` is the operand type of matrix products: float32, bfloat16, or int8 (for parameters from `int8.quantise`, and
-    not differentiable); sums and outputs are float32. `remat` trades time for memory in backward passes.
-    """
+    """A tower, both of them, or a part of one; `dtype` as in `Encoder`, and `remat` saves memory in backward passes."""
 
     config: TwoTowers
     dtype: DTypeLike = jnp.float32

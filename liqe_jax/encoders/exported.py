@@ -1,7 +1,6 @@
 """A whole model as one program, behind the protocol of encoders, so that everything that scores can use it.
 
-The feature of a crop is the logarithm of its joint distribution. That is its logits less one number, and neither the
-mean over crops nor the softmax that follows depends on that number.
+The feature of a crop is the logarithm of its joint distribution: its logits but for a constant, which softmax ignores.
 """
 
 from __future__ import annotations

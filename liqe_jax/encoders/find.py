@@ -55,10 +55,7 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
 
 
 def recognise(names: Iterable[str], model_type: str | None = None) -> tuple[type[Encoder], str] | None:
-    """The encoder and the layout that have arrays of these names, or None.
-
-    The `model_type` of the config.json beside them decides among encoders that share all names.
-    """
+    """The encoder and the layout of arrays of these names, or None; `model_type` decides where several fit."""
     names = set(names)
     for encoder in map(encoder_class, sorted(ENCODERS, key=lambda name: name != model_type)):
         for layout, table in encoder.layouts.items():

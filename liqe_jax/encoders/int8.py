@@ -1,8 +1,8 @@
 """Products of eight-bit integers, for scoring on processors that multiply them fast (VNNI, AMX, TPUs).
 
 Kernels are rounded once, every column (output) with a scale of its own; activations when they are met, every token
-with a scale of its own, so that a token's output does not depend on what else is in the batch. Sums are int32, exact
-in any order. Narrow products, normalisations, softmax, activations and the residual stream stay float32.
+with a scale of its own, whatever else is in the batch. Sums are int32, exact in any order. Narrow products,
+normalisations, softmax, activations and the residual stream stay float32.
 """
 
 from __future__ import annotations

@@ -42,10 +42,7 @@ _low_precision_dot.defvjp(_low_precision_dot_forward, _low_precision_dot_backwar
 
 
 def dot(x: Float[AnyArray, "... i"], kernel: Num[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:
-    """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards.
-
-    Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.
-    """
+    """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards."""
     check_floating(kernel)
     if jnp.dtype(dtype) == jnp.float32:
         return matmul(x.astype(jnp.float32), kernel.astype(jnp.float32))
@@ -124,10 +121,8 @@ def attend(
     v: Float[Array, "B L H w"],
     mask: Bool[Array, "#B R L"] | None,
 ) -> Float[Array, "B R H w"]:
-    """Softmax attention with float32 sums, whose backward pass computes the [R, L] weights again.
-
-    It does so from the logarithm of their sum (Dao et al., FlashAttention, NeurIPS 2022, appendix B).
-    """
+    """Softmax attention with float32 sums; its backward pass computes the [R, L] weights again."""
+    # From the logarithm of their sum (Dao et al., FlashAttention, NeurIPS 2022, appendix B).
     return _attend_forward(q, k, v, mask)[0]
 
 

@@ -30,10 +30,7 @@ BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
 
 @dataclasses.dataclass(frozen=True)
 class SigLIP(TwoTowers):
-    """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224.
-
-    What does not fill a ViT patch at the right and below is not seen. `projection_dim` is the vision tower's width.
-    """
+    """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224."""
 
     vision: TowerConfig
     text: TowerConfig

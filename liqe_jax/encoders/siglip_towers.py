@@ -69,11 +69,9 @@ class VisionTower(TowerModule):
 
 
 class TextTower(TowerModule):
-    """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
+    """Token ids to the projected output of the last token, mostly padding; every token attends to all of them."""
 
-    Every token attends to all tokens, padding included, as in training (google-research/big_vision,
-    models/proj/image_text/text_transformer.py has no mask).
-    """
+    # As in training: big_vision's models/proj/image_text/text_transformer.py has no mask.
 
     @nn.compact
     def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:

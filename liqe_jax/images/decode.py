@@ -239,10 +239,7 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
 def _salvage(
     image: ImageFile.ImageFile, encoded: bytes, error: Exception, options: DecodeOptions
 ) -> tuple[ImageFile.ImageFile, str]:
-    """Keeps what was decoded before `error`, if that is wanted and there is anything.
-
-    The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global to the process.
-    """
+    """What was decoded before `error`, if it is wanted; as LOAD_TRUNCATED_IMAGES, which is global to the process."""
     reason = printable(error)
     # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.
     partial = "truncated" in reason.lower() or "when reading image file" in reason

@@ -101,10 +101,7 @@ PRESETS: Mapping[str, Preset] = {
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """An image after resizing, and the (top, left) corners of the crops chosen from it.
-
-    `width` and `height` are those of the image as decoded, in pixels. Warnings are for the reader of the score.
-    """
+    """An image after resizing, the (top, left) corners of its crops, and its size as decoded, in pixels."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     corners: Int[np.ndarray, "P 2"]
@@ -120,10 +117,9 @@ class PreparedImage:
 
 
 def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SIDE) -> UInt8[np.ndarray, "h w 3"]:
-    """Shrinks an image whose sides are both at least `short`; returns others as they are.
+    """Shrinks an image whose sides are both over `short`, with PIL's antialiased bilinear filter.
 
-    PIL's antialiased bilinear filter, and torchvision's rounding: the long side is cut down to
-    an integer (torchvision/transforms/functional.py, `_compute_resized_output_size`).
+    The long side is cut down to an integer (torchvision/transforms/functional.py, `_compute_resized_output_size`).
     """
     height, width = pixels.shape[:2]
     if min(height, width) <= short:
@@ -134,10 +130,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
 
 
 def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SIZE) -> UInt8[np.ndarray, "h w 3"]:
-    """Enlarges (bicubic) an image with a side under `crop_size` so that the short side equals it.
-
-    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or within what it was.
-    """
+    """Enlarges (bicubic) a side under `crop_size` to it, and the other to at most `LONGEST_ENLARGED` or what it was."""
     height, width = pixels.shape[:2]
     short, long = min(height, width), max(height, width)
     if short >= crop_size:

@@ -1,7 +1,6 @@
 """Suffixes of images, and kinds of photographs that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
 
-A raw file is usually a TIFF whose first picture is a thumbnail. Pillow opens it without an error, and its score would
-be that of the thumbnail.
+A raw file is usually a TIFF whose first picture is a thumbnail, which Pillow opens without an error.
 """
 
 from __future__ import annotations

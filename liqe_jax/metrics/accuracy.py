@@ -14,10 +14,8 @@ from liqe_jax.errors import DataError
 
 
 def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
-    """Marks the scenes of each image that are among its k most probable ones, where k is its number of scenes.
-
-    Among equal probabilities the earlier label ranks higher. DataError for no images, or one without a scene.
-    """
+    """Marks an image's scenes that are among its k most probable ones, k their number; DataError where k is 0."""
+    # Among equal probabilities the earlier label ranks higher.
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
         raise DataError(f"Expected probabilities and scenes of the same shape; got {p_NxS.shape}, {scenes_NxS.shape}.")
@@ -28,10 +26,9 @@ def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N 
 
 
 def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
-    """Share of all scene labels that are among their image's k most probable ones, where k is its number of scenes.
+    """Share of all scene labels that `top_k_hits` marks.
 
-    This is how the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600). Its
-    benchmark drops misses from the denominator instead.
+    So counts the reference's training code (zwx8981/LIQE, train_unique_clip_weight.py:578-600), not its benchmark.
     """
     hits = top_k_hits(p_NxS, scenes_NxS)
     return float(hits.sum() / np.asarray(scenes_NxS, bool).sum())

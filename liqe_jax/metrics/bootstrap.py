@@ -46,10 +46,7 @@ def srcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
 
 
 def plcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
-    """Confidence interval of Pearson's correlation, as `srcc_interval`.
-
-    With predictions mapped by the logistic, this is the interval for a fixed curve.
-    """
+    """The same of Pearson's correlation; with predictions mapped by the logistic, the interval for a fixed curve."""
     mos, predicted = check_pair(mos, predicted)
     return interval_of_counts(lambda counts: plcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 

@@ -1,7 +1,6 @@
 """The forward pass: one pure function from parameters, crops and text features to predictions.
 
-Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and the pixels:
-`lambda crops: 5 - predict(params, crops, text, ...).values["quality"]` is LIQE as a loss.
+Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and the pixels (`as_loss`).
 """
 
 from __future__ import annotations

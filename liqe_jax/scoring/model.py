@@ -54,8 +54,7 @@ class Model:
       params: parameters, float32, or with kernels of bfloat16 or int8 (`encoders/int8.py`).
       text_features: unit features of the prompts, float32 [K, D].
       encoder, tasks, provenance: what the model is.
-      dtype: operand type of its matrix products.
-      devices: where it runs; images are spread over all of them.
+      dtype, devices: operand type of its matrix products, and where it runs; images are spread over all devices.
       forward, weights: the compiled forward pass, and `params` and `text_features` as it takes them.
       preprocess: name of the preset that it takes where a call names none.
 

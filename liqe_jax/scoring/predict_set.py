@@ -43,10 +43,9 @@ def predict_set(
 
     Args:
       forward, weights, dataset, indices: the model, on this process's devices, and the images to predict.
-      preset: how crops are chosen; it must have a fixed number of crops.
-      images_per_device: images per device and call; 0 uses the scorer's default.
-      workers: number of decoding threads; 0 uses one per core.
-      name: name of the model in messages.
+      preset: with a fixed number of crops.
+      images_per_device, workers: per call, and decoding threads; 0 takes the scorer's default, and one per core.
+      name: of the model, in messages.
 
     Raises:
       UsageError: the preset takes all crops, or the model does not predict quality.

@@ -1,7 +1,6 @@
 """What of a result people are shown: a distortion only where the quality says that there is one.
 
-LIQE has no label "undistorted", so every photograph gets a likeliest distortion. The table, the gallery and the web
-page decide with the function below whether to show it; `web/page.js` repeats it. The probabilities are never changed.
+LIQE has no label "undistorted", so every photograph gets a likeliest distortion. `web/page.js` repeats the rule.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """SigLIP's tokenizers: `tokenizer.json` of a model folder, with the text prepared as in training.
 
-SigLIP has a SentencePiece unigram model and SigLIP 2 the byte-pair encoding of Gemma. Both files come from Hugging
-Face's `tokenizers` library, and it reads them.
+SigLIP has a SentencePiece unigram model and SigLIP 2 the byte-pair encoding of Gemma.
 """
 
 from __future__ import annotations
@@ -89,11 +88,7 @@ class SigLIPTokenizer(BaseTokenizer):
         return backend
 
     def _prepared(self, sentence: str) -> str:
-        """The text as it was in training.
-
-        SigLIP: lower case, no ASCII punctuation, single spaces (transformers, SiglipTokenizer.canonicalize_text, after
-        big_vision's evaluators/proj/image_text/prompt_engineering.py). SigLIP 2: lower case (Siglip2Tokenizer).
-        """
+        """The text as in training (transformers, SiglipTokenizer.canonicalize_text and Siglip2Tokenizer)."""
         import tokenizers
 
         if isinstance(self._backend.model, tokenizers.models.Unigram):

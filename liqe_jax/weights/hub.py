@@ -76,10 +76,7 @@ def fetch_repository(name: str) -> Path:
 
 
 def hub_answers() -> bool:
-    """Whether a connection to the hub, or to $HF_ENDPOINT, can be opened; yes behind a proxy, which alone can tell.
-
-    huggingface_hub asks six times for every file, which takes half a minute.
-    """
+    """Whether the hub, or $HF_ENDPOINT, can be reached, or a proxy: huggingface_hub would try for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

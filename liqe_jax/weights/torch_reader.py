@@ -134,10 +134,7 @@ class _Bounded(io.BufferedReader):
 
 
 def read_torch(path: str | os.PathLike) -> Any:
-    """Reads what `torch.save` wrote: nested containers, with tensors as NumPy arrays.
-
-    ModelError: the file is missing, cut, corrupt, no checkpoint, or asks to call what does not merely rebuild data.
-    """
+    """What `torch.save` wrote, with NumPy arrays; ModelError for files that are corrupt or do more than hold data."""
     name = os.fspath(path)
     try:
         with _Bounded(open_regular(path).detach()) as file:

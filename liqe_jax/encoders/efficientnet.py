@@ -141,7 +141,7 @@ class EfficientNetLite(Encoder):
         return name.startswith("image_model/network/")
 
     def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
-        """Parameters with the statistics of pictures, sets counting alike; components have a mean variance of 1."""
+        """Parameters with statistics of pictures, where all sets weigh the same; components have mean variance 1."""
         mean = np.mean([one.mean(0) for one in pooled], 0)
         std = np.sqrt(np.mean([one.var(0) for one in pooled], 0)) + 1e-3
         together = np.concatenate(pooled)

@@ -130,7 +130,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
 
 
 def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SIZE) -> UInt8[np.ndarray, "h w 3"]:
-    """Enlarges (bicubic) a side under `crop_size` to it, and the other to at most `LONGEST_ENLARGED` or what it was."""
+    """Enlarges (bicubic) the short side to `crop_size`; the long side stops at `LONGEST_ENLARGED` or its own length."""
     height, width = pixels.shape[:2]
     short, long = min(height, width), max(height, width)
     if short >= crop_size:

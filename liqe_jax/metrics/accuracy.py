@@ -2,7 +2,8 @@
 
 Letters: N images, S scenes (an image may have several), L labels of an attribute that has one.
 
-All functions raise `DataError` for probabilities that are not finite, and for shapes that do not match.
+All functions raise `DataError` for probabilities that are not finite and shapes that do not match; top-k
+functions also for no images and for images without a scene.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from liqe_jax.errors import DataError
 
 
 def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
-    """Marks an image's scenes that are among its k most probable ones, k their number; DataError where k is 0."""
+    """Marks the scenes of each image that are among its k most probable ones; k is its number of scenes."""
     # Among equal probabilities the earlier label ranks higher.
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
@@ -28,7 +29,7 @@ def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N 
 def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
     """Share of all scene labels that `top_k_hits` marks.
 
-    So counts the reference's training code (zwx8981/LIQE, train_unique_clip_weight.py:578-600), not its benchmark.
+    The reference's training code counts in the same way (zwx8981/LIQE, train_unique_clip_weight.py:578-600).
     """
     hits = top_k_hits(p_NxS, scenes_NxS)
     return float(hits.sum() / np.asarray(scenes_NxS, bool).sum())

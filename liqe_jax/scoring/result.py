@@ -51,7 +51,7 @@ class Score:
         return result
 
     def __getitem__(self, attribute: str) -> float | str:
-        """The expected value of an attribute whose labels have values, else its likeliest label; else UsageError."""
+        """Expected value of an attribute if its labels have values, else its likeliest label; UsageError if unknown."""
         axis = next((a for a in self.tasks.attributes if a.name == attribute), None)
         if axis is None:
             names = ", ".join(a.name for a in self.tasks.attributes)

@@ -48,7 +48,7 @@ def write_exported(path: Path, program: export.Exported, description: Mapping[st
 def read_exported(path: str | os.PathLike) -> Checkpoint:
     """Reads what `write_exported` wrote, as a checkpoint without parameters.
 
-    ModelError: corrupt, of another JAX, without the joint distribution, of a fixed batch, or with calls outside of it.
+    ModelError: corrupt, of another JAX, without the joint distribution, of a fixed batch, or with foreign calls.
     """
     path = Path(path)
     try:

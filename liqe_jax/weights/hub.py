@@ -56,7 +56,7 @@ def fetch_known(name: str) -> Path:
 
 
 def fetch_repository(name: str) -> Path:
-    """The local folder of a repository's files, downloaded or cached; ModelError where it has no weights or is away."""
+    """The local folder of a repository's files, downloaded or cached; ModelError without weights or a connection."""
     remedy = (
         f"Download config.json and one of {', '.join(HUGGING_FACE_WEIGHTS)} from the page huggingface.co/{name}, put "
         "them in a folder, and give the folder as the model."

@@ -111,7 +111,7 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
 def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
     """Reads and verifies a folder that `write_native` wrote; `encoder` as in `read_model`.
 
-    ModelError: a file is missing, cut, altered or of a newer version, or the text features are of something else.
+    ModelError: a file is missing, cut, altered or of a newer version, or the text features are of other weights.
     """
     folder = Path(folder)
     manifest = _manifest(folder)

@@ -46,13 +46,13 @@ def _tents(crops: int, stride: int, crop_size: int, length: int) -> Float[np.nda
     return weights / weights.sum(0)
 
 
-def overlay(quality_map: QualityMap) -> Image.Image:
-    """The photograph with the heat map on top, no side longer than `LONGEST_SIDE`."""
+def overlay(quality_map: QualityMap, longest_side: int = LONGEST_SIDE) -> Image.Image:
+    """The photograph with the heat map on top, no side longer than `longest_side`."""
     # The photograph is shown in grey, so that all colour in the picture means quality.
     grey = np.asarray(Image.fromarray(quality_map.pixels).convert("L"))[..., None]
     blended = (1 - OPACITY) * grey + OPACITY * colours_of(per_pixel(quality_map))
     photo = Image.fromarray(np.rint(blended).astype(np.uint8))
-    photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    photo.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return photo
 
 

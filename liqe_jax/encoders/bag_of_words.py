@@ -1,8 +1,5 @@
 """The smallest text encoder: the sum of a sentence's word vectors.
 
-LIQE's sentences differ in the words that name quality, scene and distortion, and not in their order. New sentences of
-known words have features at once.
-
 Letters: K sentences, B rows, L tokens of a row, V vocabulary, D length of a word vector and of a feature.
 """
 

@@ -1,8 +1,5 @@
 """What LIQE needs of a model: one image encoder and one text encoder with a common space.
 
-`predict`, the training step, scoring, evaluation and export know this class and no implementation of it. An encoder is
-a frozen dataclass of sizes and names: all numbers are in its parameters, and it is a static argument under `jit`.
-
 Letters in the annotations of this folder: P crops of an image, H side of a crop in pixels, D length of a feature,
 K sentences, B rows of tokens, L tokens of a row, R features of a row, W width of a tower.
 """
@@ -12,7 +9,6 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -50,8 +46,8 @@ class Prompts(NamedTuple):
 class Encoder(abc.ABC):
     """An image encoder and a text encoder with a common space.
 
-    Implementations are frozen dataclasses. `examples/own_encoder.py` is a complete one. Everywhere, `params` are nested
-    parameters, and `dtype` is the operand type of matrix products, whose sums and outputs are float32.
+    Implementations are frozen dataclasses, static under `jit` (`examples/own_encoder.py`). `params` are nested, and
+    `dtype` is the operand type of matrix products, whose sums and outputs are float32.
 
     Attributes:
       name: of the architecture; `model_type` in config.json.
@@ -68,7 +64,7 @@ class Encoder(abc.ABC):
     """
 
     name: ClassVar[str]
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType({})
+    layouts: ClassVar[Mapping[str, Layout]] = {}
     stored_layout: ClassVar[str | None] = None
     tokenizer_class: ClassVar[type[BaseTokenizer]] = Tokenizer
     preprocess: ClassVar[str] = "paper"
@@ -117,11 +113,7 @@ class Encoder(abc.ABC):
         return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
 
     def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every parameter, names joined with slashes; ModelError where sizes describe no such model.
-
-        An encoder with more blocks than the file has `arrays` can refuse to list them.
-        """
-        del arrays
+        """Name, joined with slashes -> shape; ModelError for sizes of no model, or of more than `arrays` arrays."""
         shapes = jax.eval_shape(lambda: self.init_params(jax.random.key(0)))  # touches no device
         return {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
 
@@ -174,10 +166,7 @@ class Encoder(abc.ABC):
 
     @classmethod
     def from_encoder(cls, encoder: Any, params: Params, key: Array) -> tuple[Encoder, Params]:
-        """This encoder and its parameters, where a training run starts from those of an encoder of `starts_from`.
-
-        The `key` is for what is random.
-        """
+        """This encoder and its parameters, from those of an encoder of `starts_from`; `key` is for what is random."""
         raise NotImplementedError
 
     @classmethod

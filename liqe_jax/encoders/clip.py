@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -27,14 +26,7 @@ from liqe_jax.text.tokenizer import BaseTokenizer
 
 @dataclasses.dataclass(frozen=True)
 class CLIP(TwoTowers):
-    """CLIP behind the interface of `Encoder`.
-
-    The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack` files load as they are.
-
-    Attributes:
-      vision, text, image_size, patch_size, vocab_size, context_length, projection_dim: as in `TwoTowers`.
-      eos_token_id: the token whose feature stands for the sentence.
-    """
+    """CLIP behind the interface of `Encoder`; the feature of the token `eos_token_id` stands for the sentence."""
 
     vision: TowerConfig
     text: TowerConfig
@@ -46,7 +38,7 @@ class CLIP(TwoTowers):
     projection_dim: int = 512
 
     name: ClassVar[str] = "clip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(CLIP_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = CLIP_LAYOUTS
     module: ClassVar[type[nn.Module]] = CLIPTowers
     transformers_class: ClassVar[str] = "CLIPModel"
     default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (
@@ -109,10 +101,9 @@ class CLIP(TwoTowers):
 
     @classmethod
     def from_weights(cls, flat: Mapping[str, np.ndarray]) -> CLIP:
-        """Reads the architecture off the shapes of a complete set of parameters.
+        """Reads the architecture off the shapes of all parameters.
 
-        Shapes do not tell the number of heads, the activation or LayerNorm's epsilon; those are
-        OpenAI's: width / 64, QuickGELU, 1e-5 (openai/CLIP, clip/model.py:254-275).
+        Heads, activation and LayerNorm's epsilon are OpenAI's: width / 64, QuickGELU, 1e-5 (clip/model.py:254-275).
         """
 
         def tower(prefix: str) -> TowerConfig:

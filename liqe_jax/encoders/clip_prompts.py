@@ -1,9 +1,8 @@
 """Text features of a prompt set, encoding every distinct prefix once.
 
-A causal tower's output at a token depends on the tokens before it and on nothing else. So padding behind the
-end-of-text token can be cut, and prompts that begin alike can share the beginning. The prompts form a trie; runs of its
-leaves, in depth-first order, are packed into rows in which each token attends to its ancestors only. LIQE's 495
-sentences of 77 positions (38,115) have 8,615 real tokens and 2,203 distinct prefixes, and pack into 9 rows of 251.
+In a causal tower a token depends on the tokens before it alone, so prompts that begin alike can share the beginning.
+They form a trie; runs of its leaves are packed into rows in which each token attends to its ancestors only. LIQE's 495
+sentences of 77 positions (38,115) have 8,615 real tokens and 2,203 distinct prefixes (docs/prompt-sharing.md).
 """
 
 from __future__ import annotations
@@ -52,15 +51,9 @@ def _until_end(token_ids: Int[np.ndarray, "K C"], eos_token_id: int) -> list[tup
 
 
 def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_length: int = ROW_LENGTH) -> Prompts:
-    """Packs prompts so that those in one row share their common prefixes.
+    """Packs prompts so that those in one row share their common prefixes; what follows `eos_token_id` is ignored.
 
-    Args:
-      token_ids: one prompt per row, ending in `eos_token_id`; what follows it is ignored.
-      eos_token_id: the token whose output stands for the prompt.
-      row_length: tokens per row, at most; a longer prompt makes the rows as long as itself.
-
-    Raises:
-      UsageError: a prompt has no end-of-text token.
+    Rows have at most `row_length` tokens, or as many as the longest prompt. UsageError without an end-of-text token.
     """
     sentences = _until_end(token_ids, eos_token_id)
     row_length = max(row_length, *map(len, sentences))
@@ -94,10 +87,7 @@ def pack_prompts(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, row_lengt
 
 
 def pack_for_devices(token_ids: Int[np.ndarray, "K C"], eos_token_id: int, devices: int, width: int) -> Prompts:
-    """`pack_prompts` into rows that divide evenly among devices, with the least work for each; rows of padding fill up.
-
-    The `width` of the text tower says what attention costs beside the rest.
-    """
+    """`pack_prompts`, padded to a multiple of `devices` rows, with the least work for a text tower of this `width`."""
     sentences = set(_until_end(token_ids, eos_token_id))
     longest, tokens = max(map(len, sentences)), sum(map(len, sentences))
     candidates = range(longest, max(longest, min(tokens, 2 * ROW_LENGTH)) + 1, 8)

@@ -1,9 +1,7 @@
 """CLIP's towers in Flax: a ViT and a causal text transformer that share an embedding space.
 
-The parameter tree is the one of transformers' FlaxCLIPModel, so its `flax_model.msgpack`
-files load as they are (the misspelt `pre_layrnorm` is theirs). Inputs of the vision tower are
-bytes or bytes as floats, 0 to 255: normalisation happens here, on the device, so that what
-travels there is a quarter of the size.
+The parameter tree is that of transformers' FlaxCLIPModel, so its `flax_model.msgpack` files load as they are (the
+misspelt `pre_layrnorm` is theirs). Pixels are 0 to 255; normalisation happens here, on the device.
 """
 
 from __future__ import annotations

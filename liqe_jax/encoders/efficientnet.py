@@ -1,10 +1,8 @@
 """EfficientNet-Lite0 beside a bag of words: a small encoder for processors and browsers.
 
-The convolutional network is pretrained (ImageNet) and frozen in training. What LIQE learns from is texture: the means
-and standard deviations of its depthwise activations over the whole picture, through one hidden layer. The logit of a
-sentence is the product of the image's features with the sum of the sentence's word vectors, so each attribute has
-logits of its own. The whole picture is squeezed into one square crop (the preset `whole`).
-
+The network is pretrained (ImageNet) and frozen. LIQE learns from the means and standard deviations of its depthwise
+activations over the whole picture, through one hidden layer; its output times the sum of a sentence's word vectors is
+the sentence's logit. The whole picture is squeezed into one square crop (the preset `whole`).
 Letters beside those of `base.py`: F pooled statistics, r principal components.
 """
 
@@ -12,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -43,14 +40,11 @@ LARGEST = 6.0
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLite(Encoder):
-    """EfficientNet-Lite0, pooled statistics, one hidden layer, and a bag of words.
+    """EfficientNet-Lite0, pooled statistics, one hidden layer of width `projection_dim`, and a bag of words.
 
     Attributes:
-      image_size: side of the square picture, pixels.
-      projection_dim: D, width of the hidden layer.
       taps: numbers of the blocks whose depthwise activations are pooled.
       components: r, principal components of the statistics, which the hidden layer takes.
-      vocab_size, context_length: of the tokenizer.
     """
 
     image_size: int = 512
@@ -61,7 +55,7 @@ class EfficientNetLite(Encoder):
     context_length: int = 77
 
     name: ClassVar[str] = "efficientnet_lite"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = LAYOUTS
     preprocess: ClassVar[str] = "whole"
     frozen: ClassVar[tuple[str, ...]] = ("image_model/network", "image_model/statistics", "image_model/projection")
     has_frozen_part: ClassVar[bool] = True
@@ -137,7 +131,6 @@ class EfficientNetLite(Encoder):
         remat: bool = False,
     ) -> Float[Array, "*batch D"]:
         """Features of crops, or of what `project` made of them."""
-        del remat  # the network is frozen, and the head is small
         ready = crops.shape[-3:] != (self.image_size, self.image_size, 3)
         x = jnp.asarray(crops) if ready else self.project(params, self.pool(params, crops, dtype))
         image = params["image_model"]
@@ -148,10 +141,7 @@ class EfficientNetLite(Encoder):
         return name.startswith("image_model/network/")
 
     def fit(self, params: Params, pooled: Sequence[Float[np.ndarray, "_ F"]]) -> Params:
-        """Parameters whose `statistics` and `projection` are those of pictures; all sets of `pooled` count alike.
-
-        The mean variance of a principal component is 1.
-        """
+        """Parameters with statistics of pictures, where all sets weigh the same; components have mean variance 1."""
         mean = np.mean([one.mean(0) for one in pooled], 0)
         std = np.sqrt(np.mean([one.var(0) for one in pooled], 0)) + 1e-3
         together = np.concatenate(pooled)

@@ -14,14 +14,7 @@ from liqe_jax.encoders.two_towers import TwoTowers
 
 
 class TowerModule(nn.Module):
-    """A tower, both of them, or a part of one.
-
-    Attributes:
-      config: the sizes.
-      dtype: type of the operands of matrix products: float32, bfloat16, or int8 (for parameters that have been through
-        `int8.quantise`; not differentiable). Sums, normalisations, softmax and outputs are float32 in any case.
-      remat: trades time for memory in backward passes and changes no value.
-    """
+    """A tower, both of them, or a part of one; `dtype` as in `Encoder`, and `remat` saves memory in backward passes."""
 
     config: TwoTowers
     dtype: DTypeLike = jnp.float32

@@ -1,7 +1,6 @@
 """A whole model as one program, behind the protocol of encoders, so that everything that scores can use it.
 
-The feature of a crop is the logarithm of its joint distribution. That is its logits less one number, and neither the
-mean over crops nor the softmax that follows depends on that number.
+The feature of a crop is the logarithm of its joint distribution: its logits but for a constant, which softmax ignores.
 """
 
 from __future__ import annotations
@@ -29,12 +28,7 @@ _SMALLEST = np.finfo(np.float32).tiny
 class ExportedModel(Encoder):
     """A program that `liqe_jax.export` wrote: from crops to joint distributions, weights and sentences inside.
 
-    Attributes:
-      image_size: side of its crops, pixels.
-      projection_dim: K, the number of its sentences.
-      computes_in: operand type of its matrix products.
-      sha256: of the program.
-      program: the program; of two files with one sha256 it is the same.
+    `projection_dim` is the number of its sentences, `computes_in` the operand type, `sha256` the program's digest.
     """
 
     image_size: int

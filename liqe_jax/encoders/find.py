@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.imports import load_object
 
 # `model_type` in config.json -> class.
-ENCODERS: Mapping[str, str] = MappingProxyType(
-    {
-        "clip": "liqe_jax.encoders.clip:CLIP",
-        "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
-        "siglip": "liqe_jax.encoders.siglip:SigLIP",
-        "siglip2": "liqe_jax.encoders.siglip:SigLIP2",
-    }
-)
+ENCODERS: Mapping[str, str] = {
+    "clip": "liqe_jax.encoders.clip:CLIP",
+    "efficientnet_lite": "liqe_jax.encoders.efficientnet:EfficientNetLite",
+    "siglip": "liqe_jax.encoders.siglip:SigLIP",
+    "siglip2": "liqe_jax.encoders.siglip:SigLIP2",
+}
 
 
 def encoder_class(encoder: type[Encoder] | str) -> type[Encoder]:
@@ -58,10 +55,7 @@ def encoder_of(model_type: str, encoder: type[Encoder] | str | None = None) -> t
 
 
 def recognise(names: Iterable[str], model_type: str | None = None) -> tuple[type[Encoder], str] | None:
-    """The encoder and the layout that have arrays of these names, or None.
-
-    The `model_type` of the config.json beside them decides among encoders that share all names.
-    """
+    """The encoder and the layout of arrays of these names, or None; `model_type` decides where several fit."""
     names = set(names)
     for encoder in map(encoder_class, sorted(ENCODERS, key=lambda name: name != model_type)):
         for layout, table in encoder.layouts.items():

@@ -1,8 +1,8 @@
 """Products of eight-bit integers, for scoring on processors that multiply them fast (VNNI, AMX, TPUs).
 
 Kernels are rounded once, every column (output) with a scale of its own; activations when they are met, every token
-with a scale of its own, so that a token's output does not depend on what else is in the batch. Sums are int32, exact
-in any order. Narrow products, normalisations, softmax, activations and the residual stream stay float32.
+with a scale of its own, whatever else is in the batch. Sums are int32, exact in any order. Narrow products,
+normalisations, softmax, activations and the residual stream stay float32.
 """
 
 from __future__ import annotations
@@ -75,11 +75,8 @@ def int8_dot(
 
 
 def _largest(x: Float[AnyArray, "*batch i"]) -> Float[Array, "*batch 1"]:
-    """The largest absolute value of each row, or NaN where there is one.
-
-    Found among the bits, which are ordered like the numbers and NaN last: XLA's maximum of floats forgets NaN on CPUs,
-    and a corrupt model would give a score.
-    """
+    """The largest absolute value of each row, or NaN where there is one."""
+    # Found among the bits, which order NaN last: XLA's maximum of floats forgets NaN on CPUs.
     bits = jax.lax.bitcast_convert_type(jnp.abs(jnp.asarray(x, jnp.float32)), jnp.int32)
     return jax.lax.bitcast_convert_type(bits.max(-1, keepdims=True), jnp.float32)
 
@@ -103,10 +100,7 @@ def quantised_kernel(
 
 
 class BytePatchEmbedding(nn.Module):
-    """`embeddings.PatchEmbedding` of pixels that are not normalised: bytes are int8 as they are.
-
-    Normalisation is part of the kernel and of `offset`. Pixels that are not integers are rounded.
-    """
+    """`embeddings.PatchEmbedding` of bytes: normalisation is part of the kernel and `offset`; fractions are rounded."""
 
     features: int
     patch_size: int
@@ -121,10 +115,7 @@ class BytePatchEmbedding(nn.Module):
 
 
 def quantise(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with int8 kernels, NumPy arrays; a quarter of the size.
-
-    Narrow products and everything that is not a kernel of a matrix product stay floating.
-    """
+    """Parameters with int8 kernels of matrix products, NumPy arrays; narrow products stay floating."""
     if "kernel" in params and np.ndim(params["kernel"]) == 2 and not is_narrow(*params["kernel"].shape):
         return {**params, **_rounded(np.asarray(params["kernel"], np.float32))}
     return {key: quantise(value) if isinstance(value, dict) else value for key, value in params.items()}

@@ -42,10 +42,7 @@ _low_precision_dot.defvjp(_low_precision_dot_forward, _low_precision_dot_backwar
 
 
 def dot(x: Float[AnyArray, "... i"], kernel: Num[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:
-    """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards.
-
-    Returning bfloat16 sums would halve the speed on a CPU and lose the small terms anywhere.
-    """
+    """`x @ kernel` with operands of `dtype` and sums in float32, forwards and backwards."""
     check_floating(kernel)
     if jnp.dtype(dtype) == jnp.float32:
         return matmul(x.astype(jnp.float32), kernel.astype(jnp.float32))
@@ -77,9 +74,8 @@ _COLUMNS = 16  # numbers of a vector register
 def mean_over_width(x: Float[Array, "... W"]) -> Float[Array, "... 1"]:
     """The mean over the last axis, which stays; on CPUs as a product.
 
-    XLA's CPU compiler computes a sum of two arrays again wherever it is read, if everything that reads it can be
-    fused with it. The sums of a residual stream would thus be computed from all earlier blocks' outputs, in every
-    block, forwards and backwards: a third of the text tower's time in training. A product among the readers keeps them.
+    XLA's CPU compiler would compute the sums of a residual stream again in every block, from all earlier blocks'
+    outputs: a third of the text tower's time in training. A product among the readers of a sum keeps it.
     """
 
     def as_product(x: Array) -> Array:
@@ -125,11 +121,8 @@ def attend(
     v: Float[Array, "B L H w"],
     mask: Bool[Array, "#B R L"] | None,
 ) -> Float[Array, "B R H w"]:
-    """Softmax attention with float32 sums, whose backward pass needs no [R, L] array of the forward pass.
-
-    It computes the weights again from the logarithm of their sum, one number a token (Dao et al., FlashAttention,
-    NeurIPS 2022, appendix B). When it does so is the compiler's choice; XLA's for CPUs does it early and keeps them.
-    """
+    """Softmax attention with float32 sums; its backward pass computes the [R, L] weights again."""
+    # From the logarithm of their sum (Dao et al., FlashAttention, NeurIPS 2022, appendix B).
     return _attend_forward(q, k, v, mask)[0]
 
 
@@ -243,10 +236,7 @@ class EncoderLayer(nn.Module):
 
 
 class Layers(nn.Module):
-    """The blocks, named "0", "1", ... in the parameter tree.
-
-    With `remat`, a backward pass keeps only the input of each block and computes the rest again.
-    """
+    """The blocks, named "0", "1", ... in the parameter tree; with `remat`, a backward pass keeps only their inputs."""
 
     config: TowerConfig
     dtype: DTypeLike

@@ -40,10 +40,7 @@ def einsum(subscripts: str, a: Float[AnyArray, ...], b: Float[AnyArray, ...]) ->
 
 
 def flat_patches(pixels: Num[AnyArray, "B H H C"], size: int) -> Num[Array, "B T N"]:
-    """ViT patches of `size` x `size` pixels in row order, each as N = size * size * C numbers.
-
-    What does not fill a patch is dropped: 384 pixels hold 27 patches of 14.
-    """
+    """ViT patches in row order, each as N = size * size * C numbers; pixels that do not fill one are dropped."""
     side, colours = pixels.shape[1] // size, pixels.shape[-1]
     used = jnp.asarray(pixels[:, : side * size, : side * size])
     patches = used.reshape(-1, side, size, side, size, colours).swapaxes(2, 3)

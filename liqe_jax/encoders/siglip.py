@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -31,14 +30,7 @@ BASE = TowerConfig(768, 12, 12, 3072, "gelu_pytorch_tanh", 1e-6)
 
 @dataclasses.dataclass(frozen=True)
 class SigLIP(TwoTowers):
-    """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224.
-
-    Attributes:
-      vision, text, patch_size, vocab_size: as in `TwoTowers`.
-      image_size: what does not fill a ViT patch at the right and below is not seen.
-      context_length: sentences are padded to so many tokens.
-      projection_dim: the width of the vision tower, which has no projection.
-    """
+    """SigLIP behind the interface of `Encoder`. Defaults are the sizes of siglip-base-patch16-224."""
 
     vision: TowerConfig
     text: TowerConfig
@@ -49,7 +41,7 @@ class SigLIP(TwoTowers):
     projection_dim: int = 768
 
     name: ClassVar[str] = "siglip"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = SIGLIP_LAYOUTS
     module: ClassVar[type[nn.Module]] = SigLIPTowers
     transformers_class: ClassVar[str] = "SiglipModel"
     default_towers: ClassVar[tuple[TowerConfig, TowerConfig]] = (BASE, BASE)
@@ -119,14 +111,13 @@ class SigLIP(TwoTowers):
 
 @dataclasses.dataclass(frozen=True)
 class SigLIP2(SigLIP):
-    """transformers' Siglip2Model at the one resolution that fills its table of positions with square inputs.
+    """transformers' Siglip2Model, for checkpoints of variable resolution (NaFlex), at the one of its position table.
 
-    The published SigLIP 2 checkpoints of fixed resolution are SiglipModels. Those of variable resolution (NaFlex) are
-    Siglip2Models; their configuration gives the number of patches in place of the size of the input.
+    Their configuration gives the number of patches. The SigLIP 2 checkpoints of fixed resolution are SiglipModels.
     """
 
     name: ClassVar[str] = "siglip2"
-    layouts: ClassVar[Mapping[str, Layout]] = MappingProxyType(SIGLIP2_LAYOUTS)
+    layouts: ClassVar[Mapping[str, Layout]] = SIGLIP2_LAYOUTS
     transformers_class: ClassVar[str] = "Siglip2Model"
 
     def to_config(self) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """SigLIP's towers in Flax: a ViT with attention pooling and a bidirectional text transformer.
 
-SigLIP (arXiv 2303.15343) and SigLIP 2 at fixed resolution (arXiv 2502.14786) have the same arithmetic. It is that of
-transformers' SiglipModel and Siglip2Model, and so are the names of the parameters. Inputs of the vision tower are RGB
-in 0..255; normalisation happens here, on the device.
+SigLIP (arXiv 2303.15343) and SigLIP 2 at fixed resolution (arXiv 2502.14786) have the same arithmetic. Names of
+parameters are those of transformers' SiglipModel. Pixels are 0 to 255; normalisation happens here, on the device.
 """
 
 from __future__ import annotations
@@ -70,12 +69,9 @@ class VisionTower(TowerModule):
 
 
 class TextTower(TowerModule):
-    """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
+    """Token ids to the projected output of the last token, mostly padding; every token attends to all of them."""
 
-    Every token attends to all tokens, padding included. The models are trained this way (google-research/big_vision,
-    models/proj/image_text/text_transformer.py has no mask), and SiglipModel does the same with what the published
-    SigLIP tokenizers return, which is not an attention mask (`model_input_names` in tokenizer_config.json).
-    """
+    # As in training: big_vision's models/proj/image_text/text_transformer.py has no mask.
 
     @nn.compact
     def __call__(self, token_ids: Int[AnyArray, "B L"]) -> Float[Array, "B D"]:

@@ -73,10 +73,8 @@ class TwoTowers(Encoder):
       module: Flax module of (encoder, dtype, remat), with methods `image_features` and `text_features`.
       transformers_class: the class of transformers that reads its `config.json`.
       default_towers: vision and text, whose sizes transformers takes for absent keys of `config.json`.
-      vision, text: the two transformers.
-      patch_size: side of a ViT patch, which becomes one token, pixels.
+      patch_size: side of a ViT patch, pixels.
       vision_tokens: number of tokens of one crop.
-      vocab_size, context_length: of the text tower.
     """
 
     stored_layout: ClassVar[str | None] = "hugging_face"

@@ -29,10 +29,7 @@ _STRIP = 256
 def to_rgb(
     image: Image.Image, apply_exif: bool, white_background: bool
 ) -> tuple[UInt8[np.ndarray, "H W 3"], list[str]]:
-    """RGB pixels and notes; the options are those of `DecodeOptions`.
-
-    Whatever is wrong with an image that is read only now surfaces as the exception that Pillow raises.
-    """
+    """RGB pixels and notes, or Pillow's exception; the options are those of `DecodeOptions`."""
     notes = []
     image.load()  # turns TIFFs upright, after which there is nothing left to turn
     bits = _bits(image)

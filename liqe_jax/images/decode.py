@@ -1,8 +1,7 @@
 """Anything that holds an image to RGB bytes, with a note of everything that was lost on the way.
 
-Files are recognised by content, never by name. The bytes that come out equal those of
-`PIL.Image.open(...).convert("RGB")`, which is what the reference uses, except where that
-would be wrong: 16-bit greys are scaled instead of clipped.
+Files are recognised by content, never by name. Pixels are those of `PIL.Image.open(...).convert("RGB")`, as in the
+reference, except that 16-bit greys are scaled instead of clipped.
 """
 
 from __future__ import annotations
@@ -85,11 +84,8 @@ def memory_errors_are_of_the_image() -> Iterator[None]:
 def decode(source: ImageSource, options: DecodeOptions | None = None) -> DecodedImage:
     """Decodes a path, encoded bytes, a PIL image or an array.
 
-    Arrays are RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4], either uint8 or floating with
-    values in [0, 1]; floats are rounded to the nearest of 256 levels.
-
-    Raises:
-      ImageError: it is none of these, cannot be decoded, is cut off, is too large, or is not a regular file.
+    Arrays are RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4], either uint8 or floating in [0, 1].
+    ImageError: it is none of these, cannot be decoded, is cut off, is too large, or is not a regular file.
     """
     options = options or DecodeOptions()
     notes: list[str] = []
@@ -243,10 +239,7 @@ def _open(encoded: bytes) -> ImageFile.ImageFile:
 def _salvage(
     image: ImageFile.ImageFile, encoded: bytes, error: Exception, options: DecodeOptions
 ) -> tuple[ImageFile.ImageFile, str]:
-    """Keeps what was decoded before `error`, if that is wanted and there is anything.
-
-    The pixels are those that LOAD_TRUNCATED_IMAGES gives, without that switch, which is global to the process.
-    """
+    """What was decoded before `error`, if it is wanted; as LOAD_TRUNCATED_IMAGES, which is global to the process."""
     reason = printable(error)
     # The second is what decoders say that stopped in the middle, JPEG 2000's of cut files too.
     partial = "truncated" in reason.lower() or "when reading image file" in reason

@@ -45,8 +45,7 @@ def grid(height: int, width: int, stride: int | None = None, crop_size: int = CR
 def every_sth(grid: Grid, count: int) -> Int[np.ndarray, " P"]:
     """Indices 0, s, 2s, ... with s = N // count: at most `count`, all of them where N < count.
 
-    s can be a multiple of the number of columns, and then every crop lies in the left column
-    (docs/architecture.md lists this among the reference's faults); `covered_share` measures it.
+    If s is a multiple of the number of columns, every crop lies in the left column, as in the reference.
     """
     step = max(len(grid) // count, 1)
     return np.arange(min(count, len(grid))) * step
@@ -55,9 +54,8 @@ def every_sth(grid: Grid, count: int) -> Int[np.ndarray, " P"]:
 def even_corners(height: int, width: int, count: int, crop_size: int = CROP_SIZE) -> Int[np.ndarray, "P 2"]:
     """Exactly `count` corners spread over both axes, the first row flush with the top and the last with the bottom.
 
-    The number of rows is the one that makes vertical and horizontal spacing most alike; where
-    `count` does not divide by it, the upper rows hold one crop more. Four crops and more
-    reach every corner of the image. Positions coincide where the image leaves no room to move.
+    The number of rows is the one that makes vertical and horizontal spacing most alike; where `count` does not divide
+    by it, the upper rows hold one crop more. Four crops and more reach every corner of the image.
     """
     free_y, free_x = height - crop_size, width - crop_size
 
@@ -85,11 +83,8 @@ def covered_share(
     corners: Int[np.ndarray, "P 2"], height: int, width: int, crop_size: int = CROP_SIZE
 ) -> tuple[float, float]:
     """Shares of the height and of the width that the crops reach, each in (0, 1]."""
-
-    def share(starts: np.ndarray, length: int) -> float:
-        return np.unique(starts[:, None] + np.arange(crop_size)).size / length
-
-    return share(corners[:, 0], height), share(corners[:, 1], width)
+    rows, columns = (np.unique(starts[:, None] + np.arange(crop_size)).size for starts in corners.T)
+    return rows / height, columns / width
 
 
 def cut(image: np.ndarray, corners: Int[np.ndarray, "P 2"], crop_size: int = CROP_SIZE) -> np.ndarray:

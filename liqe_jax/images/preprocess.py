@@ -1,14 +1,13 @@
 """From an image to the crops that are scored: presets, resizing, choice of crops.
 
-`paper` is what LIQE was tested with (ImageDataset2.py of the reference), `pyiqa` what
-IQA-PyTorch does instead, `even` what we recommend for photographs that the first two treat
-badly. The first two give the same crops for most landscape images of moderate size.
+`paper` is what LIQE was tested with (ImageDataset2.py of the reference), `pyiqa` what IQA-PyTorch does instead, `even`
+what we recommend for photographs that the first two treat badly, and `whole` the preset of `liqe_nano`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -72,10 +71,7 @@ class Preset:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def with_crops(self, crops: int | str | None) -> Preset:
-        """The same with another number of crops, which its name then states: "paper-30", "even-all".
-
-        At most `crops` per image, or "all" of the grid; None changes nothing; UsageError for anything else.
-        """
+        """The same with another number of crops, or "all", in its name too ("paper-30"); None changes nothing."""
         if crops is None or crops == self.count:
             return self
         if crops == "all":
@@ -86,10 +82,7 @@ class Preset:
         return dataclasses.replace(checked, name=f"{self.name}-{crops}")
 
     def dense(self, image_size: int) -> Preset:
-        """The same with every crop of a grid, for maps.
-
-        Crops of more than 224 pixels (`image_size`) lie a quarter of their side apart, others the preset's stride.
-        """
+        """The same with every crop of a grid, for maps; crops of over 224 pixels lie a quarter of their side apart."""
         stride = self.stride if image_size <= CROP_SIZE else image_size // 4
         return dataclasses.replace(self, even=False, whole=False, count=None, stride=stride)
 
@@ -98,25 +91,17 @@ class Preset:
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
 
 
-PRESETS = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            Preset("paper"),
-            Preset("pyiqa", resize=False, stride=FINE_STRIDE),
-            Preset("even", even=True, apply_exif=True, white_background=True),
-            Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
-        )
-    }
-)
+PRESETS: Mapping[str, Preset] = {
+    "paper": Preset("paper"),
+    "pyiqa": Preset("pyiqa", resize=False, stride=FINE_STRIDE),
+    "even": Preset("even", even=True, apply_exif=True, white_background=True),
+    "whole": Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """An image after resizing, and the (top, left) corners of the crops chosen from it.
-
-    `width` and `height` are those of the image as decoded, in pixels. Warnings are for the reader of the score.
-    """
+    """An image after resizing, the (top, left) corners of its crops, and its size as decoded, in pixels."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     corners: Int[np.ndarray, "P 2"]
@@ -132,13 +117,12 @@ class PreparedImage:
 
 
 def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SIDE) -> UInt8[np.ndarray, "h w 3"]:
-    """Shrinks an image whose sides are both at least `short`; returns others as they are.
+    """Shrinks an image whose sides are both over `short`, with PIL's antialiased bilinear filter.
 
-    PIL's antialiased bilinear filter, and torchvision's rounding: the long side is cut down to
-    an integer (torchvision/transforms/functional.py, `_compute_resized_output_size`).
+    The long side is cut down to an integer (torchvision/transforms/functional.py, `_compute_resized_output_size`).
     """
     height, width = pixels.shape[:2]
-    if min(height, width) < short or min(height, width) == short:
+    if min(height, width) <= short:
         return pixels
     long = int(short * max(height, width) / min(height, width))
     size = (short, long) if width <= height else (long, short)
@@ -146,10 +130,7 @@ def resize_short_side(pixels: UInt8[np.ndarray, "H W 3"], short: int = SHORT_SID
 
 
 def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SIZE) -> UInt8[np.ndarray, "h w 3"]:
-    """Enlarges (bicubic) an image with a side under `crop_size` so that the short side equals it.
-
-    The aspect ratio is kept as long as the long side stays within `LONGEST_ENLARGED`, or within what it was.
-    """
+    """Enlarges (bicubic) the short side to `crop_size`; the long side stops at `LONGEST_ENLARGED` or its own length."""
     height, width = pixels.shape[:2]
     short, long = min(height, width), max(height, width)
     if short >= crop_size:
@@ -174,11 +155,10 @@ def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> 
     """
     height, width = image.pixels.shape[:2]
     warnings = list(image.warnings)
-    pixels = image.pixels
     if preset.whole:
         corner = np.zeros((1, 2), np.int64)
-        return PreparedImage(squeezed(pixels, crop_size), corner, width, height, crop_size, tuple(warnings))
-    pixels = resize_short_side(pixels) if preset.resize else pixels
+        return PreparedImage(squeezed(image.pixels, crop_size), corner, width, height, crop_size, tuple(warnings))
+    pixels = resize_short_side(image.pixels) if preset.resize else image.pixels
     if min(pixels.shape[:2]) < crop_size:
         pixels = enlarge_to_crop(pixels, crop_size)
         h, w = pixels.shape[:2]

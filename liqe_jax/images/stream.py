@@ -14,8 +14,7 @@ Out = TypeVar("Out")
 def map_ahead(function: Callable[[In], Out], items: Iterable[In], workers: int, ahead: int) -> Iterator[Out]:
     """`map` on a pool of threads: results in order, at most `ahead` items taken before their turn.
 
-    Threads suffice, since decoding and resizing release the interpreter's lock. An exception
-    of `function` surfaces at its item; abandoning the iterator cancels what has not begun.
+    An exception of `function` surfaces at its item; abandoning the iterator cancels what has not begun.
     """
     pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="liqe-decode")
     waiting: collections.deque[concurrent.futures.Future[Out]] = collections.deque()

@@ -1,7 +1,6 @@
 """Suffixes of images, and kinds of photographs that Pillow does not read: HEIC, JPEG XL, and cameras' raw files.
 
-A raw file is usually a TIFF whose first picture is a thumbnail. Pillow opens it without an error, and its score would
-be that of the thumbnail.
+A raw file is usually a TIFF whose first picture is a thumbnail, which Pillow opens without an error.
 """
 
 from __future__ import annotations
@@ -64,11 +63,7 @@ def open_heic(encoded: bytes) -> ImageFile.ImageFile:
 
 
 def preview_of(encoded: bytes, max_pixels: int) -> ImageFile.ImageFile | None:
-    """The largest JPEG of at most `max_pixels` inside a raw file, or None.
-
-    Raw formats store a full-size or half-size preview as a JPEG stream. JPEG streams that Pillow cannot decode, such
-    as lossless ones with the sensor's values, are passed over.
-    """
+    """The largest JPEG of at most `max_pixels` inside a raw file that Pillow can decode, or None."""
     found: list[ImageFile.ImageFile] = []
     start = -1
     for _ in range(_MOST_STREAMS):

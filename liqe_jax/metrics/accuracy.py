@@ -2,7 +2,8 @@
 
 Letters: N images, S scenes (an image may have several), L labels of an attribute that has one.
 
-All functions raise `DataError` for probabilities that are not finite, and for shapes that do not match.
+All functions raise `DataError` for probabilities that are not finite and shapes that do not match; top-k
+functions also for no images and for images without a scene.
 """
 
 from __future__ import annotations
@@ -14,13 +15,8 @@ from liqe_jax.errors import DataError
 
 
 def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> Bool[np.ndarray, "N S"]:
-    """Marks the scenes of each image that are among its k most probable ones, where k is its number of scenes.
-
-    Among equal probabilities the earlier label ranks higher.
-
-    Raises:
-      DataError: there are no images, or an image has no scene.
-    """
+    """Marks the scenes of each image that are among its k most probable ones; k is its number of scenes."""
+    # Among equal probabilities the earlier label ranks higher.
     p_NxS, scenes_NxS = _checked(p_NxS), np.asarray(scenes_NxS, bool)
     if p_NxS.shape != scenes_NxS.shape:
         raise DataError(f"Expected probabilities and scenes of the same shape; got {p_NxS.shape}, {scenes_NxS.shape}.")
@@ -31,10 +27,9 @@ def top_k_hits(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N 
 
 
 def top_k_recall(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray, "N S"]) -> float:
-    """Share of all scene labels that are among their image's k most probable ones, where k is its number of scenes.
+    """Share of all scene labels that `top_k_hits` marks.
 
-    This is how the reference's training code counts (zwx8981/LIQE, train_unique_clip_weight.py:578-600). Its
-    benchmark drops misses from the denominator instead.
+    The reference's training code counts in the same way (zwx8981/LIQE, train_unique_clip_weight.py:578-600).
     """
     hits = top_k_hits(p_NxS, scenes_NxS)
     return float(hits.sum() / np.asarray(scenes_NxS, bool).sum())
@@ -46,11 +41,7 @@ def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray
 
 
 def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> float:
-    """Share of images whose most probable label is correct; images with a negative label are ignored.
-
-    Raises:
-      DataError: no label is known, or a label is out of range.
-    """
+    """Share of images whose most probable label is correct, without negative labels; errors of `confusion`."""
     matrix = confusion(p_NxL, label_N)
     return float(np.trace(matrix) / matrix.sum())
 
@@ -62,7 +53,7 @@ def accuracy_by_label(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, 
 
 
 def confusion(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> Int[np.ndarray, "L L"]:
-    """Confusion matrix in images: rows are true labels, columns the most probable ones."""
+    """Images by true label (rows) and most probable one; DataError where no label is known, or one is out of range."""
     p_NxL, label_N = _checked(p_NxL), np.asarray(label_N)
     if label_N.shape != p_NxL.shape[:1]:
         raise DataError(f"Expected one label for each of {len(p_NxL)} images; got shape {label_N.shape}.")

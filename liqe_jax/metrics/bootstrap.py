@@ -37,25 +37,16 @@ class Interval(NamedTuple):
 
 
 def srcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
-    """Confidence interval of Spearman's correlation. Constant resamples count as 0.
+    """Confidence interval of Spearman's correlation; constant resamples count as 0.
 
-    Args:
-      mos, predicted: MOS and predictions of the same images.
-      options: resamples, confidence, method and seed, as in `interval_of_counts`.
-
-    Raises:
-      DataError: see `correlation.check_pair`.
-      UsageError: an option is out of its range.
+    Options and errors are those of `interval_of_counts`; DataError as in `correlation.check_pair`.
     """
     mos, predicted = check_pair(mos, predicted)
     return interval_of_counts(lambda counts: srcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 
 
 def plcc_interval(mos: Values, predicted: Values, **options: Any) -> Interval:
-    """Confidence interval of Pearson's correlation, as `srcc_interval`.
-
-    With predictions mapped by the logistic, this is the interval for a fixed curve.
-    """
+    """The same of Pearson's correlation; with predictions mapped by the logistic, the interval for a fixed curve."""
     mos, predicted = check_pair(mos, predicted)
     return interval_of_counts(lambda counts: plcc_of_counts(mos, predicted, counts), len(mos), **options)[0]
 
@@ -152,11 +143,7 @@ def _ends(value: float, drawn: np.ndarray, without: np.ndarray | None, confidenc
 
 
 def check_options(resamples: int, confidence: float, method: str, seed: int) -> None:
-    """Checks the options of a bootstrap.
-
-    Raises:
-      UsageError: an argument is out of its range.
-    """
+    """Checks the options of a bootstrap; UsageError where one is out of its range."""
     if resamples < 1 or not 0 < confidence < 1 or method not in METHODS or seed < 0:
         raise UsageError(
             "Expected at least 1 resample, a confidence between 0 and 1 (0.95 is 95%), one of the methods "

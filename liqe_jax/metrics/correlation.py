@@ -1,8 +1,7 @@
 """SRCC, KRCC, PLCC and RMSE between predictions and MOS, as functions of arrays.
 
-PLCC and RMSE are computed after fitting the four-parameter logistic of the Video Quality Experts Group. The
-fit starts where the reference starts it (zwx8981/LIQE, BIQA_benchmark.py:241), with a lower limit on evaluations.
-
+PLCC and RMSE are computed after fitting the four-parameter logistic of the Video Quality Experts Group, started as in
+the reference (zwx8981/LIQE, BIQA_benchmark.py:241).
 Functions of MOS and predictions raise `DataError` for arrays that `check_pair` refuses.
 """
 
@@ -51,11 +50,7 @@ def _curve(x: np.ndarray, top: float, bottom: float, middle: float, width: float
 
 
 def check_pair(mos: Values, predicted: Values) -> tuple[Values, Values]:
-    """Checks MOS and predictions and converts both to float64.
-
-    Raises:
-      DataError: they are not two one-dimensional arrays of the same length with at least three finite numbers.
-    """
+    """Both as float64; DataError where they are not two vectors of the same length of at least three finite numbers."""
     mos, predicted = np.asarray(mos, np.float64), np.asarray(predicted, np.float64)
     if mos.ndim != 1 or mos.shape != predicted.shape:
         raise DataError(

@@ -88,15 +88,8 @@ def paired_bootstrap(mos: Values, first: Values, second: Values, *, metric: str 
 
     p is twice the smaller share of resamples on either side of zero, at most 1. One resample is added to each
     side, so p is never zero. It does not depend on the interval's method.
-
-    Args:
-      mos, first, second: MOS and each model's predictions.
-      metric: "srcc" or "plcc".
-      options: resamples, confidence, method and seed, as in `bootstrap.interval_of_counts`.
-
-    Raises:
-      DataError: see `correlation.check_pair`.
-      UsageError: unknown metric, or an option out of its range.
+    The metric is "srcc" or "plcc"; options are those of `bootstrap.interval_of_counts`.
+    DataError as in `correlation.check_pair`; UsageError: unknown metric, or an option out of its range.
     """
     (mos, first), (_, second) = check_pair(mos, first), check_pair(mos, second)
     _, of_counts = _functions(metric)
@@ -113,12 +106,7 @@ def paired_bootstrap(mos: Values, first: Values, second: Values, *, metric: str 
 def compare_models(mos: Values, first: Values, second: Values, *, metric: str = "srcc", **options: Any) -> Comparison:
     """Compares two models on the same images; for SRCC, Williams' test uses rank correlations.
 
-    Args:
-      mos, first, second, metric, options: as in `paired_bootstrap`.
-
-    Raises:
-      DataError: fewer than four images; see `correlation.check_pair`.
-      UsageError: unknown metric, or an option out of its range.
+    Arguments and errors are those of `paired_bootstrap`; DataError also for fewer than four images.
     """
     (mos, first), (_, second) = check_pair(mos, first), check_pair(mos, second)
     correlation, _ = _functions(metric)

@@ -1,8 +1,7 @@
 """From features to the joint distribution, its marginals and the score.
 
-The paper's section 3.1, as the reference code has it: the cosine logits of all crops are
-averaged first, and one softmax over all prompts follows (zwx8981/LIQE, LIQE.py:81-107).
-Everything here is a pure function; the task set is static.
+As in the reference code, the cosine logits of all crops are averaged first, and one softmax over all prompts follows
+(the paper's section 3.1; zwx8981/LIQE, LIQE.py:81-107).
 """
 
 from __future__ import annotations

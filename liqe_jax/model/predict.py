@@ -1,7 +1,6 @@
 """The forward pass: one pure function from parameters, crops and text features to predictions.
 
-Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and the pixels:
-`lambda crops: 5 - predict(params, crops, text, ...).values["quality"]` is LIQE as a loss.
+Works under `jit`, `vmap`, `pmap` and `grad`, with respect to the parameters and the pixels (`as_loss`).
 """
 
 from __future__ import annotations
@@ -62,10 +61,9 @@ def predict(
 
 
 def check_range(crops: Num[AnyArray, "*batch P H H 3"]) -> None:
-    """Checks that floating crops look like values from 0 to 255; traced ones have no values to check.
+    """UsageError where floating crops do not look like 0 to 255: fractions of at most 4, over 510, or not finite.
 
-    Values of an optimizer may leave that range a little. What is refused (UsageError) is another scale: fractions of at
-    most 4, such as values in [0, 1] or normalized ones, and values that are beyond twice the range or not finite.
+    Values of an optimizer may leave the range a little; traced crops have no values to check.
     """
     if isinstance(crops, jax.core.Tracer) or not jnp.issubdtype(crops.dtype, jnp.floating) or not crops.size:
         return

@@ -1,8 +1,5 @@
 """The forward pass on all local devices: from a stream of decoded images to predictions in the same order.
 
-The scorer, validation during training and the evaluation protocol all use it. It keeps nothing that depends on the
-images it has seen.
-
 Letters: B images of a batch, P crops of an image, S side of a crop, K sentences, D length of a feature.
 """
 
@@ -79,10 +76,7 @@ class Forward:
         )
 
     def batch_size(self, images_per_device: int = 0) -> int:
-        """Images per call; 0 takes one per CPU device and sixteen per other device.
-
-        One image is 750 tokens of a ViT-B/32, which is enough to keep a CPU busy.
-        """
+        """Images per call; 0 takes one per CPU device and sixteen per other device."""
         default = 1 if self.devices[0].platform == "cpu" else 16
         return len(self.devices) * (images_per_device or default)
 
@@ -116,15 +110,8 @@ class Forward:
 
     def by_crop(self, weights: Weights, crops: UInt8[np.ndarray, "P S S 3"]) -> Any:
         """A `Prediction` for every crop by itself, NumPy arrays, in calls of one shape."""
-        chunk = CHUNK * len(self.devices)
-        parts = []
-        for start in range(0, len(crops), chunk):
-            part = crops[start : start + chunk]
-            padded = np.zeros((chunk, 1, *part.shape[1:]), np.uint8)
-            padded[: len(part), 0] = part
-            out = self._predict(weights.params, jax.device_put(padded, self._spread), weights.text_features)
-            parts.append(_rows(out, len(part)))
-        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+        batches = self.stream(weights, crops, lambda crop: crop[None], batch_size=CHUNK * len(self.devices), crops=1)
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *(batch.prediction for batch in batches))
 
     def _start(self, weights: Weights, ready: list[np.ndarray], batch_size: int, count: int) -> Prediction:
         """Begins to compute; returns before it is done."""
@@ -144,11 +131,7 @@ class Forward:
     def _finish(self, items: list[Item], count: int, started: Prediction | None) -> PredictedBatch[Item]:
         if started is None:
             started = predict_from_logits(np.zeros((0, len(self.tasks.prompts)), np.float32), self.tasks)
-        return PredictedBatch(items, _rows(started, count))
-
-
-def _rows(prediction: Prediction, count: int) -> Any:
-    return jax.tree.map(lambda array: np.asarray(array)[:count], prediction)
+        return PredictedBatch(items, jax.tree.map(lambda array: np.asarray(array)[:count], started))
 
 
 def _batches(

@@ -62,10 +62,9 @@ def render(quality_map: QualityMap, title: str = "") -> Image.Image:
     size = int(np.clip(min(photo.size) / 24, 12, 32))
     font = ImageFont.load_default(size)
     bar, margin = size, size // 2
-    caption = "quality per crop: "
-    caption += f"least {quality_map.quality.min():.2f}, mean {quality_map.quality.mean():.2f}, "
-    caption += f"greatest {quality_map.quality.max():.2f}"
-    lines = [line for line in (title, caption) if line]
+    quality = quality_map.quality
+    caption = f"least {quality.min():.2f}, mean {quality.mean():.2f}, greatest {quality.max():.2f}"
+    lines = [line for line in (title, f"quality per crop: {caption}") if line]
 
     canvas_width = photo.width + margin * 3 + bar + 2 * size
     canvas = Image.new("RGB", (canvas_width, photo.height + margin + int(1.4 * size) * len(lines)), "white")

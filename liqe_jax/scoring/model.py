@@ -1,10 +1,8 @@
 """The public scorer: images in, scores out.
 
-`Model` keeps parameters on the devices and compiled functions, and nothing that depends on
-the images it has seen. With one batch size, an image's score is the same bit for bit, first or
-last and whatever the other images are. With another number of images per device XLA may sum in
-another order: quality then differs by up to 1e-6 in float32 and 3e-4 in bfloat16 (measured: 9.1e-7
-and 2.3e-4, liqe_nano, the photographs of `samples/`, batch sizes 1 to 16, one CPU device).
+With one batch size, an image's score is the same bit for bit, whatever the other images are. With another number of
+images per device XLA may sum in another order: quality then differs by up to 1e-6 in float32 and 3e-4 in bfloat16
+(measured: 9.1e-7 and 2.3e-4, liqe_nano, the photographs of `samples/`, batch sizes 1 to 16, one CPU device).
 """
 
 from __future__ import annotations
@@ -56,8 +54,7 @@ class Model:
       params: parameters, float32, or with kernels of bfloat16 or int8 (`encoders/int8.py`).
       text_features: unit features of the prompts, float32 [K, D].
       encoder, tasks, provenance: what the model is.
-      dtype: operand type of its matrix products.
-      devices: where it runs; images are spread over all of them.
+      dtype, devices: operand type of its matrix products, and where it runs; images are spread over all devices.
       forward, weights: the compiled forward pass, and `params` and `text_features` as it takes them.
       preprocess: name of the preset that it takes where a call names none.
 
@@ -156,10 +153,7 @@ class Model:
         allow_truncated: bool = False,
         workers: int | None = None,
     ) -> Iterator[Score | Failure]:
-        """Judges any number of images, in order, as they come.
-
-        Decoding runs ahead on threads while the devices compute; memory does not grow with
-        the number of images. What cannot be scored yields a `Failure`, and the rest goes on.
+        """Judges any number of images in order, with bounded memory; what cannot be scored yields a `Failure`.
 
         Args:
           images: each as in `score`, or a pair (name, image), such as a key and encoded bytes; read lazily.
@@ -195,15 +189,10 @@ class Model:
     def quality_map(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> QualityMap:
-        """Judges every crop of a dense grid by itself.
+        """Judges every crop of a dense grid by itself; arguments and errors as in `score`.
 
-        The grid is the one that `paper` chooses its fifteen crops from (stride 32, or 48
-        for large images), so a 1024x768 photograph has 204 of 224 pixels. `liqe_nano` takes larger crops, and fewer.
-
-        Raises:
-          ImageError: the image cannot be decoded.
-          ModelError: the model predicts NaN.
-          UsageError: the model predicts no quality.
+        The grid is the one that `paper` chooses its fifteen crops from (stride 32, or 48 for large images): a 1024x768
+        photograph has 204 of 224 pixels. `liqe_nano` takes larger crops, and fewer. UsageError without a quality.
         """
         if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")

@@ -41,15 +41,11 @@ def predict_set(
 ) -> Iterator[Predicted]:
     """Predicts the images `indices`, batch by batch; every host gets every result.
 
-    A prediction depends on its image only, not on the rest of the batch.
-
     Args:
-      forward, weights: the model, on this process's devices.
-      dataset, indices: the images to predict.
-      preset: how crops are chosen; it must have a fixed number of crops.
-      images_per_device: images per device and call; 0 uses the scorer's default.
-      workers: number of decoding threads; 0 uses one per core.
-      name: name of the model in messages.
+      forward, weights, dataset, indices: the model, on this process's devices, and the images to predict.
+      preset: with a fixed number of crops.
+      images_per_device, workers: per call, and decoding threads; 0 takes the scorer's default, and one per core.
+      name: of the model, in messages.
 
     Raises:
       UsageError: the preset takes all crops, or the model does not predict quality.

@@ -51,10 +51,7 @@ class Score:
         return result
 
     def __getitem__(self, attribute: str) -> float | str:
-        """The expected value of an attribute whose labels have values, else its likeliest label.
-
-        UsageError where the model does not predict it.
-        """
+        """Expected value of an attribute if its labels have values, else its likeliest label; UsageError if unknown."""
         axis = next((a for a in self.tasks.attributes if a.name == attribute), None)
         if axis is None:
             names = ", ".join(a.name for a in self.tasks.attributes)
@@ -131,14 +128,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QualityMap:
-    """Per-crop quality on a dense grid.
-
-    Attributes:
-      pixels: the image that the grid lies on, after resizing, uint8 [H, W, 3].
-      grid: rows, columns and stride of the crops.
-      quality: expected quality of each crop, 1 to 5, [rows, cols].
-      crop_size: side of a crop, pixels.
-    """
+    """Expected quality, 1 to 5, of crops of `crop_size` pixels on a dense grid over an image as resized."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     grid: Grid

@@ -1,7 +1,6 @@
 """What of a result people are shown: a distortion only where the quality says that there is one.
 
-LIQE has no label "undistorted", so every photograph gets a likeliest distortion. The table, the gallery and the web
-page decide with the function below whether to show it; `web/page.js` repeats it. The probabilities are never changed.
+LIQE has no label "undistorted", so every photograph gets a likeliest distortion. `web/page.js` repeats the rule.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ _GOOD = 0.625
 
 
 def shown_label(row: Mapping[str, Any], attribute: str, attributes: Sequence[Attribute]) -> str:
-    """The label of an attribute that people are shown.
+    """The likeliest label of an attribute in `row`, a result of `Score.to_dict`; `attributes` are all of the model's.
 
-    It is the likeliest label, except for `distortion`: `NONE_STANDS_OUT` replaces it where the quality is 3.5 or more
-    on LIQE's scale, or where the likeliest distortion has less than half of the probability.
-    The `row` is a result as `Score.to_dict` returns it, and `attributes` are all of the model's.
+    For `distortion` it is `NONE_STANDS_OUT` where the quality is 3.5 or more on LIQE's scale, or where the likeliest
+    distortion has less than half of the probability.
     """
     label = str(row[attribute])
     if attribute != "distortion":

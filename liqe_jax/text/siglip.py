@@ -1,7 +1,6 @@
 """SigLIP's tokenizers: `tokenizer.json` of a model folder, with the text prepared as in training.
 
-SigLIP has a SentencePiece unigram model and SigLIP 2 the byte-pair encoding of Gemma. Both files come from Hugging
-Face's `tokenizers` library, and it reads them.
+SigLIP has a SentencePiece unigram model and SigLIP 2 the byte-pair encoding of Gemma.
 """
 
 from __future__ import annotations
@@ -36,12 +35,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclasses.dataclass(frozen=True)
 class SigLIPTokenizer(BaseTokenizer):
-    """The tokenizer of a SigLIP or a SigLIP 2.
-
-    Attributes:
-      content: of `tokenizer.json`. It is parsed at first use: Gemma's has 256,000 tokens, and a model that knows the
-        features of its prompts needs none of them.
-    """
+    """The tokenizer of a SigLIP or a SigLIP 2; `content` of `tokenizer.json` is parsed at first use."""
 
     content: str = dataclasses.field(repr=False)
 
@@ -94,11 +88,7 @@ class SigLIPTokenizer(BaseTokenizer):
         return backend
 
     def _prepared(self, sentence: str) -> str:
-        """The text as it was in training.
-
-        SigLIP: lower case, no ASCII punctuation, single spaces (transformers, SiglipTokenizer.canonicalize_text, after
-        big_vision's evaluators/proj/image_text/prompt_engineering.py). SigLIP 2: lower case (Siglip2Tokenizer).
-        """
+        """The text as in training (transformers, SiglipTokenizer.canonicalize_text and Siglip2Tokenizer)."""
         import tokenizers
 
         if isinstance(self._backend.model, tokenizers.models.Unigram):
@@ -106,10 +96,7 @@ class SigLIPTokenizer(BaseTokenizer):
         return tokenizers.normalizers.Lowercase().normalize_str(sentence)
 
     def __call__(self, sentences: Sequence[str], context_length: int = 64) -> Int[np.ndarray, "K C"]:
-        """Token ids, each with an end token and padded to `context_length`; ModelError where the file is corrupt.
-
-        The start token of Gemma is never there: SigLIP 2 is trained without.
-        """
+        """Token ids, each with an end token and padded to `context_length`; ModelError where the file is corrupt."""
         backend = self._backend
         end, padding = (self.vocab[token] for token in _END_AND_PADDING[type(backend.model).__name__])
         encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)

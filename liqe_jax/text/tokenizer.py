@@ -1,7 +1,4 @@
-"""Sentences to token ids: CLIP's tokenizer over a vocabulary in this package.
-
-It is put together from the `tokenizers` library as transformers' CLIPTokenizer is, which takes a second and a half
-to import; the tests hold the two against each other.
+"""Sentences to token ids: CLIP's tokenizer, put together from the `tokenizers` library as transformers' is.
 
 `assets/clip_merges.txt.gz` holds OpenAI's 48,894 byte-pair merges (openai/CLIP,
 bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
@@ -36,11 +33,7 @@ _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 
 
 def _byte_characters() -> list[str]:
-    """Printable stand-ins for the 256 bytes, in the order of CLIP's vocabulary.
-
-    Bytes that print as themselves come first; the others are numbered from U+0100 on
-    (openai/CLIP, clip/simple_tokenizer.py:17-36).
-    """
+    """Printable stand-ins for the 256 bytes, in CLIP's order (openai/CLIP, clip/simple_tokenizer.py:17-36)."""
     themselves = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [chr(code) for code in (*themselves, *range(256, 512 - len(themselves)))]
 
@@ -98,12 +91,7 @@ def padded_rows(
 
 
 class Tokenizer(BaseTokenizer):
-    """Byte-pair encoding with CLIP's rules, for CLIP's own or another vocabulary.
-
-    Attributes:
-      vocab: token -> id.
-      merges: pairs "left right", most important first.
-    """
+    """Byte-pair encoding with CLIP's rules; `merges` are pairs "left right", most important first."""
 
     def __init__(self, vocab: dict[str, int], merges: Sequence[str]):
         missing = [token for token in (START, END) if token not in vocab]

@@ -48,9 +48,7 @@ def write_exported(path: Path, program: export.Exported, description: Mapping[st
 def read_exported(path: str | os.PathLike) -> Checkpoint:
     """Reads what `write_exported` wrote, as a checkpoint without parameters.
 
-    Raises:
-      ModelError: corrupt, not of this kind, of a JAX that is too new or too old, exported without the joint
-        distribution or with a fixed batch, or the program calls functions outside of itself.
+    ModelError: corrupt, of another JAX, without the joint distribution, of a fixed batch, or with foreign calls.
     """
     path = Path(path)
     try:

@@ -1,8 +1,7 @@
 """Small readers and writers that every format uses, whose errors name the file and the way out; stated checksums.
 
-Safetensors, msgpack and the older `.pt` format have no checksum, so a flipped bit would load as another number. A
-sha256 is stated by a `SHA256SUMS` beside the file, as `sha256sum` writes it, and by the name of the file in the Hugging
-Face hub's cache. Our own folders state theirs in `liqe.json`, which `native` compares.
+Most formats have no checksum, so a flipped bit would load as another number. A sha256 is stated by a `SHA256SUMS`
+beside the file, as `sha256sum` writes it, and by the name of the file in the Hugging Face hub's cache.
 """
 
 from __future__ import annotations
@@ -47,10 +46,7 @@ def sha256_of_file(path: str | os.PathLike) -> str:
 
 
 def check_stated(path: Path, sha256: str | None = None) -> None:
-    """Compares a file with every sha256 that is stated for it; nothing happens where there is none.
-
-    ModelError where the file or SHA256SUMS cannot be read, or a digest differs. None is computed if needed.
-    """
+    """Compares a file, or its `sha256`, with all that are stated for it; ModelError where one differs."""
     for stated, where in _stated(path):
         sha256 = sha256 or sha256_of_file(path)
         if sha256 != stated:
@@ -77,11 +73,7 @@ def _stated(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays of a safetensors file, and its metadata.
-
-    Raises:
-      ModelError: missing, cut or corrupt, not a regular file, or with a data type that is not supported.
-    """
+    """Arrays and metadata; ModelError: missing, cut, corrupt, not a regular file, or of an unsupported type."""
     try:
         check_regular(path)
         with safe_open(path, framework="numpy") as file:
@@ -101,10 +93,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Writes a new safetensors file, for those to read whom the user lets read other new files.
-
-    The library's own files are for nobody else (mode 600).
-    """
+    """Writes a new safetensors file, with the mode of other new files of the user; the library's own have 600."""
     path.touch()
     mode = path.stat().st_mode
     save_file(dict(arrays), path, metadata=metadata)

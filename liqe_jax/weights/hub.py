@@ -57,10 +57,7 @@ def fetch_known(name: str) -> Path:
 
 
 def fetch_repository(name: str) -> Path:
-    """The local folder of a repository's configuration, weights and tokenizer, downloaded or from the cache.
-
-    ModelError where there is no such repository, no weights in it, or no network and no cached copy.
-    """
+    """The local folder of a repository's files, downloaded or cached; ModelError without weights or a connection."""
     remedy = (
         f"Download config.json and one of {', '.join(HUGGING_FACE_WEIGHTS)} from the page huggingface.co/{name}, put "
         "them in a folder, and give the folder as the model."
@@ -80,11 +77,7 @@ def fetch_repository(name: str) -> Path:
 
 
 def hub_answers() -> bool:
-    """Whether a connection to the hub, or to $HF_ENDPOINT, can be opened.
-
-    huggingface_hub finds out by asking six times for every file, which takes half a minute, with or without a
-    copy in its cache. Behind a proxy only the proxy can tell, so that the answer is then yes.
-    """
+    """Whether the hub, or $HF_ENDPOINT, can be reached, or a proxy: huggingface_hub would try for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -134,11 +127,7 @@ def _download(repository: str, file: str, remedy: str, local_only: bool) -> Path
 
 
 def _bounded_bar() -> type:
-    """A progress bar that ends a download which begins again and again.
-
-    huggingface_hub counts its five attempts anew whenever a byte has come, so that a server that always stops in the
-    middle would keep it busy for ever. A progress bar is where the bytes can be counted from outside.
-    """
+    """A progress bar that ends a download which begins again and again: huggingface_hub would try for ever."""
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from liqe_jax import assets
 from liqe_jax.tasks import TaskSet
@@ -23,10 +22,7 @@ ABOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class KnownModel:
-    """A file on the Hugging Face hub and what is known of it.
-
-    The last three fields are those of `Provenance`.
-    """
+    """A file on the Hugging Face hub and what is known of it; the last three fields are those of `Provenance`."""
 
     repository: str
     file: str
@@ -43,29 +39,27 @@ _LICENCE = (
 
 # `liqe_mix` was trained on session 1 of LIQE's ten random splits, not on official splits: the
 # author says so in zwx8981/LIQE issues 28 and 30.
-KNOWN_MODELS: Mapping[str, KnownModel] = MappingProxyType(
-    {
-        "liqe_mix": KnownModel(
-            "chaofengc/IQA-PyTorch-Weights",
-            "liqe_mix.pt",
-            JOINT,
-            _LICENCE,
-            tuple(
-                TrainingSet(name, "session 1 of LIQE's splits")
-                for name in ("LIVE", "CSIQ", "KADID-10k", "BID", "CLIVE", "KonIQ-10k")
-            ),
-            ("Session 1 of LIQE's random splits, so KonIQ-10k's official test images are partly training images.",),
+KNOWN_MODELS: Mapping[str, KnownModel] = {
+    "liqe_mix": KnownModel(
+        "chaofengc/IQA-PyTorch-Weights",
+        "liqe_mix.pt",
+        JOINT,
+        _LICENCE,
+        tuple(
+            TrainingSet(name, "session 1 of LIQE's splits")
+            for name in ("LIVE", "CSIQ", "KADID-10k", "BID", "CLIVE", "KonIQ-10k")
         ),
-        "liqe_koniq": KnownModel(
-            "chaofengc/IQA-PyTorch-Weights",
-            "liqe_koniq.pt",
-            QUALITY_ONLY,
-            _LICENCE,
-            (TrainingSet("KonIQ-10k", "unknown split"),),
-            ("Quality only: no scenes, no distortions.",),
-        ),
-    }
-)
+        ("Session 1 of LIQE's random splits, so KonIQ-10k's official test images are partly training images.",),
+    ),
+    "liqe_koniq": KnownModel(
+        "chaofengc/IQA-PyTorch-Weights",
+        "liqe_koniq.pt",
+        QUALITY_ONLY,
+        _LICENCE,
+        (TrainingSet("KonIQ-10k", "unknown split"),),
+        ("Quality only: no scenes, no distortions.",),
+    ),
+}
 
 
 def embedded_folder() -> Path:

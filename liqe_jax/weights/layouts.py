@@ -26,14 +26,8 @@ def _layout(encoder: type[Encoder], layout: str | None, names: Collection[str]) 
 def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str | None, where: str) -> Flat:
     """Renames and transposes a state dict into our flat parameters, float32.
 
-    Args:
-      state: name -> array in `layout`.
-      encoder: whose parameters they are.
-      layout: a key of `encoder.layouts`; None means our own names.
-      where: the file's name, for messages.
-
-    Raises:
-      ModelError: arrays are missing, superfluous or not numbers; the message lists them.
+    The `layout` is a key of `encoder.layouts`, or None for our own names; messages name `where`.
+    ModelError where arrays are missing, superfluous or not numbers; the message lists them.
     """
     form = _layout(encoder, layout, state)
     state = {name: array for name, array in state.items() if not re.match(form.ignored, name)}
@@ -74,10 +68,7 @@ def to_flax(state: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str
 
 
 def from_flax(flat: Mapping[str, np.ndarray], encoder: type[Encoder], layout: str | None) -> Flat:
-    """The inverse of `to_flax`; arrays are contiguous and keep their type.
-
-    ModelError where kernels are rounded to integers, whose scales no layout has.
-    """
+    """The inverse of `to_flax`, contiguous and of the same type; ModelError for kernels rounded to integers."""
     if rounded := sorted(name for name, array in flat.items() if np.issubdtype(array.dtype, np.integer)):
         raise ModelError(
             f"Parameters rounded to integers cannot be written ({listing(rounded, 3)}). Load the model as float32."

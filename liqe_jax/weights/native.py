@@ -1,12 +1,8 @@
-"""Our own format: a Hugging Face folder with a manifest.
+"""Our own format: a Hugging Face folder with a manifest (docs/weights.md).
 
-    config.json, model.safetensors    as transformers reads them, for encoders that it has
-    tokenizer files                   vocab.json and merges.txt for CLIP
-    text_features.safetensors         unit features of the prompts
-    liqe.json                         task set, provenance, preset, and the sha256 of the other files
-
-The features record the weights and the prompts that they were made from, so features of
-other weights are refused instead of silently used.
+`config.json`, `model.safetensors` and the tokenizer's files are as transformers reads them. `text_features.safetensors`
+holds the features of the prompts, and which weights and prompts they are of. `liqe.json` holds the task set,
+provenance, preset, and the sha256 of the other files.
 """
 
 from __future__ import annotations
@@ -52,17 +48,11 @@ def _prompts_sha256(tasks: TaskSet) -> str:
 
 
 def write_native(folder: str | os.PathLike, checkpoint: Checkpoint, dtype: str = "float32") -> None:
-    """Writes a model with a task set and text features; the folder appears whole or not at all.
-
-    Args:
-      folder: must not exist.
-      checkpoint: with `tasks` and `text_features`, which have to be of its parameters: after tuning these yourself
-        take `liqe_jax.with_params`.
-      dtype: of the stored weights, float32 or float16 (half the size, rounded).
+    """Writes a model with a task set and text features, weights as `dtype`; the folder appears whole or not at all.
 
     Raises:
-      ModelError: the folder exists or cannot be written, the checkpoint lacks parameters, tasks or
-        features, these are of another text tower, or its values overflow `dtype`.
+      ModelError: the folder exists or cannot be written, the checkpoint lacks parameters, tasks or features, these
+        are of another text tower (see `liqe_jax.with_params`), or its values overflow `dtype`.
     """
     folder = Path(folder)
     if not checkpoint.flat:
@@ -121,9 +111,7 @@ def _write(folder: Path, checkpoint: Checkpoint, tasks: TaskSet, text_features: 
 def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None = None) -> Checkpoint:
     """Reads and verifies a folder that `write_native` wrote; `encoder` as in `read_model`.
 
-    Raises:
-      ModelError: a file is missing, cut or altered; the format or the preset is newer than this
-        package; the text features belong to other weights or prompts.
+    ModelError: a file is missing, cut, altered or of a newer version, or the text features are of other weights.
     """
     folder = Path(folder)
     manifest = _manifest(folder)
@@ -148,8 +136,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
         tasks = TaskSet.from_dict(manifest["tasks"])
         provenance = Provenance.from_dict(manifest["provenance"])
         preprocess = manifest.get("preprocess", Checkpoint.preprocess)
-        if not isinstance(preprocess, str):
-            raise TypeError(f"the preset is {preprocess!r}.")
+        known_preset = preprocess in PRESETS
     except (LiqeError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / MANIFEST} cannot be read: {error} Copy the folder again.") from error
     architecture = read_config(folder / "config.json", encoder)
@@ -162,7 +149,7 @@ def read_native(folder: str | os.PathLike, encoder: type[Encoder] | str | None =
     expected_shape = (len(tasks.prompts), architecture.projection_dim)
     if features.shape != expected_shape:
         raise ModelError(f"{folder / TEXT_FEATURES} has shape {features.shape}; expected {expected_shape}.")
-    if preprocess not in PRESETS:
+    if not known_preset:
         raise ModelError(
             f"{folder / MANIFEST} asks for the preset {preprocess!r}; this version has {', '.join(PRESETS)}. Update "
             "liqe_jax."

@@ -94,10 +94,7 @@ def with_text_features(checkpoint: Checkpoint, tasks: TaskSet | str | None = Non
 def with_cached_features(
     checkpoint: Checkpoint, tasks: TaskSet | str | None, folder: str | os.PathLike | None
 ) -> Checkpoint:
-    """`with_text_features`, which keeps the features of a weight file in the cache `folder`; None caches nothing.
-
-    An entry is bound to the file's sha256 and to the sentences; whatever is wrong with one, it is made again.
-    """
+    """`with_text_features`, which keeps those of a weight file in the cache `folder`, if any."""
     chosen, source = find_tasks(tasks, checkpoint.tasks), checkpoint.provenance.source_sha256
     # Of several files, or with a tokenizer of its own, a model cannot be told by one digest.
     if folder is None or not source or checkpoint.tokenizer is not None:
@@ -122,14 +119,13 @@ def with_cached_features(
 def with_params(checkpoint: Checkpoint, params: Params, name: str | None = None) -> Checkpoint:
     """The same model with other parameters, such as your own fine-tuning made, ready to be written and to score.
 
+    It has text features of the new parameters. What it was trained on is not known any more, so that no evaluation
+    calls itself a test; state it with `dataclasses.replace`.
+
     Args:
       checkpoint: of the model that the parameters began as; `open_checkpoint` reads it.
       params: pytree as `Checkpoint.params`, or flat as `Checkpoint.flat`; floating.
       name: in results; None keeps the checkpoint's.
-
-    Returns:
-      With text features of the new parameters: those of the old ones would be taken for theirs. What it was trained on
-      is not known any more, so that no evaluation calls itself a test; state it with `dataclasses.replace`.
 
     Raises:
       ModelError: names, shapes or types are not the checkpoint's.

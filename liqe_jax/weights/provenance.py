@@ -6,7 +6,6 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any
 
 from liqe_jax.errors import ModelError
@@ -60,28 +59,22 @@ class Provenance:
 
 # How the images of a data set are recognised: by their names and folders in the official
 # layouts and LIQE's label files (zwx8981/LIQE, IQA_Database). Matched against the end of a path.
-DATASET_PATHS: Mapping[str, str] = MappingProxyType(
-    {
-        "LIVE": r"(jp2k|jpeg|wn|gblur|fastfading)/img\d+\.bmp",
-        "CSIQ": r"[\w.]+\.(AWGN|BLUR|contrast|fnoise|JPEG|jpeg2000)\.\d\.png",
-        "KADID-10k": r"I\d\d_\d\d_\d\d\.png",
-        "BID": r"DatabaseImage\d{4}\.JPG",
-        "CLIVE": r"(ChallengeDB_release|Images)/(\d+\.bmp|\d+\.JPG)",
-        "KonIQ-10k": r"(1024x768|512x384)/\d+\.jpg",
-        "SPAQ": r"TestImage/\d{5}\.jpg",
-        "TID2013": r"distorted_images/[iI]\d\d_\d\d_\d\.(bmp|BMP)",
-        "PIPAL": r"A\d{4}_\d\d_\d\d\.bmp",
-        "AGIQA-3K": r"(AttnGAN|glide|xl2\.2|sd1\.5|midjourney|DALLE2)_\w+_\d{3}\.jpg",
-    }
-)
+DATASET_PATHS: Mapping[str, str] = {
+    "LIVE": r"(jp2k|jpeg|wn|gblur|fastfading)/img\d+\.bmp",
+    "CSIQ": r"[\w.]+\.(AWGN|BLUR|contrast|fnoise|JPEG|jpeg2000)\.\d\.png",
+    "KADID-10k": r"I\d\d_\d\d_\d\d\.png",
+    "BID": r"DatabaseImage\d{4}\.JPG",
+    "CLIVE": r"(ChallengeDB_release|Images)/(\d+\.bmp|\d+\.JPG)",
+    "KonIQ-10k": r"(1024x768|512x384)/\d+\.jpg",
+    "SPAQ": r"TestImage/\d{5}\.jpg",
+    "TID2013": r"distorted_images/[iI]\d\d_\d\d_\d\.(bmp|BMP)",
+    "PIPAL": r"A\d{4}_\d\d_\d\d\.bmp",
+    "AGIQA-3K": r"(AttnGAN|glide|xl2\.2|sd1\.5|midjourney|DALLE2)_\w+_\d{3}\.jpg",
+}
 
 
 def seen_in_training(provenance: Provenance, path: str) -> str | None:
-    """A warning if `path` looks like an image of a data set that the model was trained on.
-
-    Names alone do not tell the training part of a data set from its test part, so this says
-    that the image may have been seen, not that it was.
-    """
+    """A warning if `path` looks like an image of a data set that the model was trained on, or None."""
     posix = PurePath(path).as_posix()
     for entry in provenance.trained_on or ():
         pattern = DATASET_PATHS.get(entry.dataset)

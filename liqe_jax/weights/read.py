@@ -46,14 +46,8 @@ def read_model(path: str | os.PathLike, encoder: type[Encoder] | str | None = No
     Folders: our own format, or a Hugging Face folder of a known encoder. Files: `.pt`, `.pth`, `.bin`
     (OpenAI's or Hugging Face's names, bare or wrapped), `.safetensors` (either), `.msgpack` (Flax) and `.stablehlo`
     (`liqe_jax.export`). A `config.json` beside a weight file is used where it describes the same kind of encoder;
-    otherwise the architecture is read off the shapes.
-
-    Args:
-      path: folder or file.
-      encoder: class or import path of an encoder that is not part of this package.
-
-    Raises:
-      ModelError: something is missing or corrupt, or the encoder is unknown.
+    otherwise the architecture is read off the shapes. `encoder` is the class, or its import path, of an encoder that
+    is not part of this package. ModelError: something is missing or corrupt, or the encoder is unknown.
     """
     path = Path(path)
     if not path.exists():

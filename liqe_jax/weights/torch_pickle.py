@@ -159,7 +159,6 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 class Unpickler(pickle._Unpickler):
     """Python's own unpickler, with names from the list above and nothing set on what they built.
 
-    A pickle that is corrupt raises all sorts of things; one that asks for anything else than to build data, ModelError.
     The faster twin in C lets a pickle set attributes of any object, a checked tensor's shape for one, and reserves
     memory for as many memoised objects as a corrupt byte says.
     `load_storage` takes a reference to a storage; None refuses references.

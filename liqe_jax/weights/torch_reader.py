@@ -30,21 +30,14 @@ _MOST_LEVELS, _MOST_VALUES = 100, 10_000_000
 
 
 class _Resolver:
-    """Replaces tensors by arrays throughout nested containers, each once, however often it occurs.
-
-    A part that occurs twice in a part that occurs twice, and so on, makes of a few hundred bytes more values than
-    anything could print, compare or hash; so they are counted as often as they occur.
-    """
+    """Replaces tensors by arrays throughout nested containers, each once; values count as often as they occur."""
 
     def __init__(self) -> None:
         # id of a part -> its replacement and the number of values in it; None where that is under way.
         self._done: dict[int, tuple[Any, int] | None] = {}
 
     def __call__(self, value: Any, depth: int = 0) -> tuple[Any, int]:
-        """The replacement of a value within `depth` containers, and how many values it holds.
-
-        The value stays alive meanwhile, so that its parts' ids are theirs.
-        """
+        """The replacement of a value within `depth` containers, and how many values it holds."""
         if isinstance(value, Tensor):
             if id(value) not in self._done:
                 self._done[id(value)] = value.array(), 1
@@ -141,12 +134,7 @@ class _Bounded(io.BufferedReader):
 
 
 def read_torch(path: str | os.PathLike) -> Any:
-    """Reads what `torch.save` wrote: nested containers, with tensors as NumPy arrays.
-
-    Raises:
-      ModelError: the file is missing, cut, corrupt, no checkpoint, or asks to call anything
-        that does not merely rebuild data.
-    """
+    """What `torch.save` wrote, with NumPy arrays; ModelError for files that are corrupt or do more than hold data."""
     name = os.fspath(path)
     try:
         with _Bounded(open_regular(path).detach()) as file:

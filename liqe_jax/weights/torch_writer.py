@@ -1,7 +1,6 @@
 """Writes state dicts that `torch.load(..., weights_only=True)` reads, without PyTorch.
 
-Only what a state dict needs: dictionaries, strings, integers and contiguous tensors. The pickle opcodes are written one
-by one, since Python's pickler insists on importing the classes that it names.
+The pickle opcodes are written one by one, since Python's pickler insists on importing the classes that it names.
 """
 
 from __future__ import annotations

@@ -6,11 +6,8 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
-import ml_dtypes
-import numpy as np
 from flax.serialization import msgpack_serialize
 from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError
@@ -22,9 +19,7 @@ from liqe_jax.weights.layouts import Flat, cast, from_flax
 from liqe_jax.weights.native import write_native
 from liqe_jax.weights.torch_writer import StateDict, write_torch
 
-DTYPES = MappingProxyType(
-    {"float32": np.dtype(np.float32), "float16": np.dtype(np.float16), "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-)
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def rounded(checkpoint_flat: Flat, dtype: str) -> Flat:
@@ -57,17 +52,15 @@ class Format(NamedTuple):
 
 
 # Name on the command line -> format.
-OTHERS: Mapping[str, Format] = MappingProxyType(
-    {
-        "hf-safetensors": Format("hugging_face", _safetensors, "model.safetensors"),
-        "hf-pytorch": Format("hugging_face", write_torch, "pytorch_model.bin"),
-        "hf-flax": Format("flax", _flax, "flax_model.msgpack"),
-        "openai-pt": Format("openai", _torch(lambda flat: flat)),
-        "openai-safetensors": Format("openai", _safetensors),
-        "pyiqa-pt": Format("openai", _torch(lambda flat: {"params": {f"clip_model.{k}": v for k, v in flat.items()}})),
-        "checkpoint-pt": Format("openai", _torch(lambda flat: {"model_state_dict": flat})),
-    }
-)
+OTHERS: Mapping[str, Format] = {
+    "hf-safetensors": Format("hugging_face", _safetensors, "model.safetensors"),
+    "hf-pytorch": Format("hugging_face", write_torch, "pytorch_model.bin"),
+    "hf-flax": Format("flax", _flax, "flax_model.msgpack"),
+    "openai-pt": Format("openai", _torch(lambda flat: flat)),
+    "openai-safetensors": Format("openai", _safetensors),
+    "pyiqa-pt": Format("openai", _torch(lambda flat: {"params": {f"clip_model.{k}": v for k, v in flat.items()}})),
+    "checkpoint-pt": Format("openai", _torch(lambda flat: {"model_state_dict": flat})),
+}
 FORMATS = ("liqe", *OTHERS)
 
 
@@ -83,12 +76,11 @@ def default_format(path: str | os.PathLike) -> str:
 def write_model(
     path: str | os.PathLike, checkpoint: Checkpoint, form: str | None = None, dtype: str = "float32"
 ) -> None:
-    """Writes `checkpoint` to `path`, which must not exist.
+    """Writes `checkpoint`, already `rounded` to `dtype`, to `path`: a file or folder, as the format wants.
 
     Args:
-      path: file or folder, as the format wants.
-      checkpoint: parameters already rounded to `dtype` (see `rounded`), so that a model's text
-        features, if the format stores them, belong to the weights as stored.
+      path: must not exist.
+      checkpoint: the model.
       form: a key of `FORMATS`; None decides by the suffix of `path`.
       dtype: a key of `DTYPES`.
 
@@ -102,12 +94,15 @@ def write_model(
     if path.exists():
         raise ModelError(f"{path} exists already. Remove it, or choose another name.")
     encoder = checkpoint.encoder
-    other = OTHERS.get(form)
-    if other and other.layout not in encoder.layouts:
+    if form == "liqe":
+        write_native(path, checkpoint, dtype)
+        return
+    layout, write, file = OTHERS[form]
+    if layout not in encoder.layouts:
         raise ModelError(
             f"The format {form} has no place for this model, whose encoder is {encoder.name}. Choose liqe."
         )
-    if other and other.file is None and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
+    if file is None and (inferred := encoder.from_weights(checkpoint.flat)) != encoder:
         raise ModelError(
             f"The format {form} has no configuration; its readers take heads to be 64 wide and the activation to "
             f"be QuickGELU. This model would come back as {inferred} instead of {encoder}. Choose liqe or "
@@ -115,17 +110,14 @@ def write_model(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if other:
-            state = from_flax(cast(checkpoint.flat, dtype), type(encoder), other.layout)
-            if other.file is None:
-                other.write(path, state)
-            else:
-                path.mkdir()
-                other.write(path / other.file, state)
-                write_json(path / "config.json", encoder.to_config())
-                (checkpoint.tokenizer or encoder.tokenizer_class.default()).save(path)
+        state = from_flax(cast(checkpoint.flat, dtype), type(encoder), layout)
+        if file is None:
+            write(path, state)
         else:
-            write_native(path, checkpoint, dtype)
+            path.mkdir()
+            write(path / file, state)
+            write_json(path / "config.json", encoder.to_config())
+            (checkpoint.tokenizer or encoder.tokenizer_class.default()).save(path)
     except (OSError, SafetensorError) as error:
         if path.is_dir():
             shutil.rmtree(path)

@@ -25,9 +25,7 @@ class Merged(NamedTuple):
     """What was merged.
 
     Attributes:
-      shards: number of outputs.
-      images: number of images that have a score, and a key of their own.
-      kept: number of rows that were written.
+      shards, images, kept: numbers of outputs, of images with a score and a key of their own, and of rows written.
       least: the lowest quality that was kept.
       incomplete: names of the outputs whose shard was broken.
     """
@@ -45,8 +43,7 @@ def merge_shards(
     """Writes the rows of the best images to one parquet file, in the order of the shards, with a column `shard`.
 
     Args:
-      folder: of `liqe score-shards`.
-      output: parquet file, a path or URL.
+      folder, output: of `liqe score-shards`, and a parquet file: paths or URLs.
       top: keeps this fraction of all images, those of the highest quality; images with the same quality as the last one
         are kept too.
       min_quality: keeps the images with at least this quality.

@@ -20,32 +20,19 @@ SUCCESS, FAILED, DUPLICATE = "success", "failed", "duplicate_key"
 ALWAYS = ("key", "status", "error_message")
 
 
-def fields_of(tasks: TaskSet) -> dict[str, pa.DataType]:
-    """Column -> type, of all columns for a task set; probabilities are in the order of the attribute's labels."""
-    values = {a.name: pa.string() if a.values is None else pa.float32() for a in tasks.attributes}
-    probabilities = {f"{a.name}_probs": pa.list_(pa.float32()) for a in tasks.attributes}
-    rest = {"width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "status": pa.string()}
-    return {
-        "key": pa.string(),
-        **values,
-        **probabilities,
-        **rest,
-        "error_message": pa.string(),
-        "warnings": pa.list_(pa.string()),
-    }
-
-
 def schema_of(tasks: TaskSet, columns: Sequence[str] | None = None) -> pa.Schema:
     """The columns, with the labels of the probabilities as JSON in the metadata of the schema, under `labels`.
 
-    Args:
-      tasks: of the model.
-      columns: names of those to keep besides `ALWAYS`; default all.
-
-    Raises:
-      UsageError: there is no such column.
+    `columns` are those to keep besides `ALWAYS`, None: all. Raises UsageError if there is no such column.
     """
-    fields = fields_of(tasks)
+    fields = {
+        "key": pa.string(),
+        **{a.name: pa.string() if a.values is None else pa.float32() for a in tasks.attributes},
+        **{f"{a.name}_probs": pa.list_(pa.float32()) for a in tasks.attributes},
+        **{"width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "status": pa.string()},
+        "error_message": pa.string(),
+        "warnings": pa.list_(pa.string()),
+    }
     unknown = [name for name in columns or () if name not in fields]
     if unknown:
         raise UsageError(f"There is no column {printable(unknown[0])}; expected some of {', '.join(fields)}.")
@@ -55,13 +42,7 @@ def schema_of(tasks: TaskSet, columns: Sequence[str] | None = None) -> pa.Schema
 
 
 def row_of(sample: Sample, result: Score | Failure, repeated: bool) -> dict[str, Any]:
-    """The row of an image, with all columns; what is not known of it is missing.
-
-    Args:
-      sample: the image.
-      result: of the scorer.
-      repeated: whether an earlier image of the shard has the same key.
-    """
+    """The row of an image with all columns that are known; `repeated`: an earlier one of the shard has its key."""
     row: dict[str, Any] = {"key": sample.key, "sha256": sample.sha256}
     if isinstance(result, Failure):
         message = printable(sample.problem or result.error, LONGEST_MESSAGE)

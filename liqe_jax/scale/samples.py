@@ -34,8 +34,7 @@ class Sample(NamedTuple):
 
     Attributes:
       key: unique in its shard, if the input is as it should be.
-      image: encoded; empty where there is a problem.
-      problem: why there is no image.
+      image: encoded; empty where there is a `problem`.
       warnings: what a reader of the row should know.
       sha256: of the encoded image, hexadecimal.
     """
@@ -49,12 +48,7 @@ class Sample(NamedTuple):
 
 @dataclasses.dataclass
 class Reading:
-    """What is known of a shard while and after it is read.
-
-    Attributes:
-      passed_over: files of a tar that are not images, counted by suffix.
-      fault: why reading ended before the end of the shard; "" where it did not.
-    """
+    """Counts by suffix of a tar's files that are not images, and why reading ended before the end, "" if not."""
 
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
     fault: str = ""
@@ -63,12 +57,8 @@ class Reading:
 def read_samples(shard: Shard, reading: Reading) -> Iterator[Sample]:
     """The images of a shard in order; an image that cannot be read is a `Sample` with a problem.
 
-    Where the shard breaks, the images end, and `reading.fault` says why. It is not an exception, since the images that
-    were read before are still on their way to the devices.
-
-    Args:
-      shard: what to read.
-      reading: filled in; its fields are final at the end of the images.
+    Where the shard breaks, the images end, and `reading`, which is final then, says why. It is not an exception, since
+    the images that were read before are still on their way to the devices.
     """
     if shard.kind == "tar":
         return _in_tar(shard.url, reading)

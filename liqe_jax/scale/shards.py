@@ -30,12 +30,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which columns of parquet files hold what.
-
-    Attributes:
-      image: encoded bytes, paths or URLs as text, or a struct of `bytes` and `path`.
-      key: names of the images; where a file has no such column, the numbers of the rows are the keys.
-    """
+    """Columns of parquet files: of bytes, paths, URLs or structs of `bytes` and `path`; of keys, else row numbers."""
 
     image: str = "image"
     key: str = "key"
@@ -92,8 +87,6 @@ def find_shards(
       inputs: tars, parquet files, folders of images (searched with their sub-folders) and .txt files with a path or URL
         on each line; paths or URLs, with braces (`{00000..00041}`, `{a,b}`) and patterns. Relative paths in lists and
         parquet files start from the folder of that file.
-      columns: of the parquet files.
-      images_per_shard: where folders and lists are cut.
 
     Raises:
       UsageError: an input leads to nothing, or two shards have one name.

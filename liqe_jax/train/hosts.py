@@ -1,7 +1,4 @@
-"""What the processes of a run tell each other, so that all of them do the same.
-
-All have to call these functions, in the same order. A run of one process pays nothing.
-"""
+"""What the processes of a run tell each other. All have to call these functions, in the same order."""
 
 from __future__ import annotations
 
@@ -85,10 +82,7 @@ class Stop:
         self._asked = True
 
     def everywhere(self, step: int) -> bool:
-        """Whether any process was asked to stop, as far as is known; every process calls this after each step.
-
-        Several processes exchange it every few seconds: after as many steps as the first process says.
-        """
+        """Whether any process was asked to stop, as exchanged every few seconds; all call this after each step."""
         if jax.process_count() == 1:
             return self._asked
         if step < self._next:

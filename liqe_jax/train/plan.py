@@ -25,12 +25,8 @@ class Plan:
     """Everything about a step that does not change; static under `jit` and `pmap`.
 
     Attributes:
-      encoder, tasks: the model and what it predicts.
-      losses: name -> loss.
       order: of the prompts (`Prompts.order`).
       groups: number of data sets in a batch.
-      optimizer: see `optimizers.py`.
-      weighting: see `weighting.py`.
       freeze: parameters that are not trained, by name or by the prefix of their names. Those of `encoder.frozen`
         never are.
       train_only: if not empty, nothing else is trained; names and prefixes as in `freeze`.

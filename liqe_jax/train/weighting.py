@@ -7,11 +7,8 @@
 - `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
   at all if they disagree (Du et al., arXiv 1812.02224).
 
-The last two compare gradients of tasks. They take the gradients with respect to the features of both towers, which all
-tasks share: exact backward passes through the head alone, where those with respect to the parameters would cost one
-through both towers for each task (the argument of Sener and Koltun, NeurIPS 2018, section 3.3).
-
-Letters: M losses.
+The last two compare gradients with respect to the features of both towers, which all M losses share: that takes no
+backward pass through the towers for each loss (Sener and Koltun, NeurIPS 2018, section 3.3).
 """
 
 from __future__ import annotations
@@ -37,15 +34,10 @@ WEIGHT_RATE = 0.025
 
 
 class WeightingState(NamedTuple):
-    """What a weighting remembers between steps.
+    """What a weighting remembers between steps."""
 
-    Attributes:
-      values: log variances s (`uncertainty`), weights (`gradnorm`), unused otherwise.
-      first_losses: of the first step in which each was positive, for `gradnorm`; zero until then.
-    """
-
-    values: Float[Array, " M"]
-    first_losses: Float[Array, " M"]
+    values: Float[Array, " M"]  # log variances s (`uncertainty`), weights (`gradnorm`), unused otherwise
+    first_losses: Float[Array, " M"]  # for `gradnorm`, of the first step in which each was positive; zero until then
 
 
 Weights = tuple[Float[Array, " M"], WeightingState]  # of a step, and the next state

@@ -1,9 +1,7 @@
-"""Rankings of scorers from ratings of gMAD pairs: aggressiveness, resistance, global ranking.
+"""Rankings of scorers from ratings of gMAD pairs: aggressiveness, resistance (Ma et al., TPAMI 2020), global ranking.
 
-The strength of a rated pair lies in [-1, 1]: 1 if the attacker's better image is clearly better, 0 if
-both look equally good, -1 if the attacker's worse image is clearly better. Aggressiveness and resistance
-are due to Ma et al. (TPAMI 2020); here they are the means over pairs of `max(strength, 0)` and
-`1 - |strength|`. M scorers.
+The strength of a rated pair lies in [-1, 1]: 1 if the attacker's better image is clearly better, 0 if both look equally
+good, -1 if the attacker's worse image is clearly better. M scorers.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Image = Float32[np.ndarray, "H W 3"]
 SUPERSAMPLING = 16
 
 
-def gaussian_blur(image: Image, sigma: float, rng: np.random.Generator | None = None) -> Image:
+def gaussian_blur(image: Image, sigma: float, rng: np.random.Generator) -> Image:
     """A Gaussian of `sigma` pixels, cut at two sigmas as MATLAB's imgaussfilt does."""
     side = 2 * math.ceil(2 * sigma) + 1
     return cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REPLICATE)

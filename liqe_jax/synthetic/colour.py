@@ -45,7 +45,8 @@ def edges(image: Image) -> Float32[np.ndarray, "H W"]:
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order, ksize=3, borderType=cv2.BORDER_REPLICATE) for order in ((1, 0), (0, 1)))
     # The last bits of cv2.magnitude depend on memory alignment.
     strength = np.sqrt(x * x + y * y)
-    strength = gaussian_blur(strength, EDGE_SIGMA)
+    side = 2 * math.ceil(2 * EDGE_SIGMA) + 1
+    strength = cv2.GaussianBlur(strength, (side, side), EDGE_SIGMA, borderType=cv2.BORDER_REPLICATE)
     if not strength.min() < strength.max():
         return np.zeros_like(strength)
     # The weakest tenth of the range does not count as an edge.
@@ -97,7 +98,7 @@ def high_sharpen(image: Image, amount: float, rng: np.random.Generator) -> Image
     """Lightness plus `amount` times its difference from a Gaussian blur of 3 pixels (MATLAB's imsharpen)."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
     lightness = np.ascontiguousarray(lab[..., 0])
-    sharpened = lightness + np.float32(amount) * (lightness - gaussian_blur(lightness, SHARPEN_SIGMA))
+    sharpened = lightness + np.float32(amount) * (lightness - gaussian_blur(lightness, SHARPEN_SIGMA, rng))
     lab[..., 0] = np.clip(sharpened, 0, 100)
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -18,7 +18,8 @@ from liqe_jax.errors import ImageError, LiqeError
 from liqe_jax.images.decode import DecodeOptions, decode
 
 
-class Verified(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Verified:
     """Result of `verify`: the number of images, and name -> fault of corrupt ones."""
 
     count: int

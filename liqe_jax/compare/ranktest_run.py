@@ -37,7 +37,7 @@ MosOf = Callable[[int, int], tuple[float, float]]
 
 
 def pixels_of(path: str | os.PathLike, side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels of a photograph, upright, no side longer than `side` (0: any); raises ImageError if it is not decoded."""
+    """Pixels of a photograph, upright, no side longer than `side` (0: any); ImageError if it cannot be decoded."""
     picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
     if side:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)

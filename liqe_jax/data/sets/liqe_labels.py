@@ -99,7 +99,7 @@ def read_file(path: Path) -> list[Row]:
 
 
 def join(official: Sequence[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
-    """Adds references and sessions of the official rows to LIQE's rows, and reports MOS that differ by `tolerance`."""
+    """LIQE's rows with references and sessions of the official rows, and disagreements (MOS: above `tolerance`)."""
     if not official:
         return liqe, ["The official label file was not found: MOS are those of LIQE's label files, unchecked."]
     by_name = {row.name.lower(): row for row in official}

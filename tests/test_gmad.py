@@ -15,10 +15,7 @@ from liqe_jax.cli.main import main
 from liqe_jax.compare.gmad import compete, default_tolerance, extremes, level_sets
 from liqe_jax.compare.gmad_page import side_by_side
 from liqe_jax.compare.gmad_ranking import (
-    RatedPair,
-    aggressiveness,
     global_ranking,
-    resistance,
     strengths_of,
     tally,
 )
@@ -177,15 +174,13 @@ def test_wrong_use(call, error, words):
 
 
 def test_aggressiveness_and_resistance():
-    strengths = [1, 0.5, 0, -0.5]
-    assert aggressiveness(strengths) == pytest.approx(1.5 / 4)
-    assert resistance(strengths) == pytest.approx((0 + 0.5 + 1 + 0.5) / 4)
-    aggressive, resistant = tally([RatedPair(0, 1, s) for s in strengths] + [RatedPair(1, 0, 0.0)], 3)
-    np.testing.assert_allclose(aggressive, [[np.nan, 0, np.nan], [0.375, np.nan, np.nan], [np.nan] * 3])
-    np.testing.assert_allclose(resistant, [[np.nan, 0.5, np.nan], [1, np.nan, np.nan], [np.nan] * 3])
-    for bad in ([], [1.5], [np.nan]):
-        with pytest.raises(UsageError, match=r"all in \[-1, 1\]"):
-            aggressiveness(bad)
+    competition = compete(NAMES, np.random.default_rng(0).uniform(1, 5, 101), QUALITY)
+    rated = {"first-defends-1": [1], "first-defends-3": [1, 0], "first-defends-4": [0, 0], "first-defends-6": [-0.5]}
+    aggressive, resistant = tally(competition, {**rated, "second-defends-2": [0]})
+    np.testing.assert_allclose(aggressive, [[np.nan, 0], [1.5 / 4, np.nan]])
+    np.testing.assert_allclose(resistant, [[np.nan, (0 + 0.5 + 1 + 0.5) / 4], [1, np.nan]])
+    for matrix in tally(competition, rated):
+        assert np.isnan(matrix).sum() == 3  # nobody has rated a pair that the second defends
 
 
 def test_global_ranking_of_two_has_a_closed_form():

@@ -121,10 +121,10 @@ def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
 
 def rank(competition: Competition, ratings: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
     """Aggressiveness, resistance and global ranks from the rows of a file of ratings."""
-    from liqe_jax.compare.gmad_ranking import global_ranking, rated_pairs, strengths_of, tally
+    from liqe_jax.compare.gmad_ranking import global_ranking, strengths_of, tally
 
     strengths = strengths_of(ratings, competition)
-    matrices = tally(rated_pairs(competition, strengths), 2)
+    matrices = tally(competition, strengths)
     result: dict[str, Any] = {"rated": len(strengths), "ratings": sum(map(len, strengths.values()))}
     for name, matrix in zip(("aggressiveness", "resistance"), matrices, strict=True):
         prior = None

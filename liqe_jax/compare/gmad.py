@@ -1,11 +1,8 @@
 """gMAD: pairs of images of equal quality by one scorer and of maximally different quality by another.
 
-Ma et al., "Group maximum differentiation competition: model comparison with few samples",
-TPAMI 2020. The defender's scores define sets of images of equal quality (level sets); the attacker
-chooses the best and the worst image of each set by its own scores. A few such pairs show which scorer
-agrees better with people, where an average over random images needs many.
-
-Everything here is a function of scores; higher is better. N images, L levels.
+Ma et al., "Group maximum differentiation competition: model comparison with few samples", TPAMI 2020. The defender's
+scores define sets of images of equal quality (level sets); the attacker chooses the best and the worst image of each
+set. A few such pairs show which scorer agrees better with people. Higher scores are better. N images, L levels.
 """
 
 from __future__ import annotations
@@ -27,13 +24,7 @@ TOLERANCE_SHARE = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class LevelSet:
-    """Images of equal quality by the defender's scores.
-
-    Attributes:
-      center: the defender's score at the center.
-      tolerance: the members' scores lie within `center` +- `tolerance`.
-      members: indices of the images, in ascending order of their names.
-    """
+    """Images (`members`, ascending by name) whose scores by the defender lie within `center` +- `tolerance`."""
 
     center: float
     tolerance: float
@@ -47,8 +38,7 @@ class Pair:
     Attributes:
       id: such as "first-defends-3"; level 1 is the defender's worst.
       defender, attacker: 0 for the first scorer, 1 for the second.
-      level: 1 to L.
-      level_set: the set that the pair was chosen from.
+      level, level_set: 1 to L, and its images.
       better, worse: indices of the images with the attacker's highest and lowest score.
       better_is_left: whether the better image is shown on the left; random, so that raters are blind.
     """
@@ -75,13 +65,12 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Competition:
-    """Result of `compete`.
+    """Result of `compete`, images in the caller's order.
 
     Attributes:
-      names: names of the images, in the caller's order.
-      scores: scores of both scorers, [2, N].
+      names, scores: of the images; of both scorers.
       pairs: the pairs that the first scorer defends, by level, then those that the second defends.
-      left_out: names of the images that lack a finite score of either scorer, in the caller's order.
+      left_out: names of the images that lack a finite score of either scorer.
       without_pair: id -> the reason why a level has no pair.
     """
 
@@ -116,15 +105,11 @@ def default_tolerance(defender_N: Float[np.ndarray, " N"]) -> float:
 def level_sets(
     defender_N: Float[np.ndarray, " N"], levels: int = 6, tolerance: float | None = None
 ) -> tuple[LevelSet, ...]:
-    """Level sets around the quantiles (l - 1/2) / L of the defender's scores, worst first.
+    """Level sets around the quantiles (l - 1/2) / L of the defender's finite scores, worst first.
 
     Every center is the score of an image, the lower one if a quantile falls between two. So no level is
     empty. Sets may overlap. Equal centers are one level, so a constant defender has one level of all images.
-
-    Args:
-      defender_N: finite scores.
-      levels: number of levels, L. Six is customary for gMAD.
-      tolerance: half the width of a set; None uses `default_tolerance`.
+    Six levels are customary. The tolerance is half the width of a set; None uses `default_tolerance`.
 
     Raises:
       UsageError: fewer than one level, or a negative or non-finite tolerance.

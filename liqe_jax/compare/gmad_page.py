@@ -1,7 +1,4 @@
-"""gMAD pairs for raters: side-by-side pictures, and a page with buttons that saves their ratings.
-
-An image that cannot be decoded is an `ImageError`.
-"""
+"""gMAD pairs for raters: side-by-side pictures, and a page with buttons that saves their ratings."""
 
 from __future__ import annotations
 
@@ -55,13 +52,8 @@ def write_pictures(competition: Competition, folder: str | os.PathLike, destinat
 def page(competition: Competition, folder: str | os.PathLike, labels: tuple[str, str], summary_html: str = "") -> str:
     """A self-contained HTML page with the pairs, buttons to rate them, and a button that saves ranking.csv.
 
-    Scores and roles are hidden at first, so that raters are blind.
-
-    Args:
-      competition: the pairs.
-      folder: folder that the image names are relative to.
-      labels: names of the two scorers.
-      summary_html: HTML placed above the pairs, unescaped.
+    Scores and roles are hidden at first, so that raters are blind. `labels` are the names of the scorers, and
+    `summary_html` is placed above the pairs, unescaped. Raises ImageError if an image of `folder` cannot be decoded.
     """
     pairs = [
         {"pair": p.id, "left": competition.names[p.left], "right": competition.names[p.right]}

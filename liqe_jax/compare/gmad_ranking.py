@@ -1,16 +1,14 @@
-"""Rankings of scorers from ratings of gMAD pairs: aggressiveness, resistance, global ranking.
+"""Rankings of scorers from ratings of gMAD pairs: aggressiveness, resistance (Ma et al., TPAMI 2020), global ranking.
 
-The strength of a rated pair lies in [-1, 1]: 1 if the attacker's better image is clearly better, 0 if
-both look equally good, -1 if the attacker's worse image is clearly better. Aggressiveness and resistance
-are due to Ma et al. (TPAMI 2020); here they are the means over pairs of `max(strength, 0)` and
-`1 - |strength|`. M scorers.
+The strength of a rated pair lies in [-1, 1]: 1 if the attacker's better image is clearly better, 0 if both look equally
+good, -1 if the attacker's worse image is clearly better. M scorers.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,39 +20,20 @@ from liqe_jax.imports import require
 T = TypeVar("T")
 
 
-class RatedPair(NamedTuple):
-    """Indices of two scorers, and the mean strength of a pair over all raters, in [-1, 1]."""
+def tally(
+    competition: Competition, strengths: Mapping[str, Sequence[float]]
+) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, "2 2"]]:
+    """Aggressiveness [attacker, defender] and resistance [defender, attacker] by pairs; NaN where none is rated.
 
-    defender: int
-    attacker: int
-    strength: float
-
-
-def aggressiveness(strengths: Sequence[float]) -> float:
-    """How clearly an attacker shows errors of a defender, in [0, 1]: the mean of max(strength, 0)."""
-    return float(np.maximum(_checked(strengths), 0).mean())
-
-
-def resistance(strengths: Sequence[float]) -> float:
-    """How well raters confirm a defender's equal scores, in [0, 1]: the mean of 1 - |strength|."""
-    return float((1 - np.abs(_checked(strengths))).mean())
-
-
-def tally(rated: Iterable[RatedPair], scorers: int) -> tuple[Float[np.ndarray, "M M"], Float[np.ndarray, "M M"]]:
-    """Aggressiveness [attacker, defender] and resistance [defender, attacker]; NaN where there is no pair.
-
-    Raises:
-      UsageError: a strength is outside [-1, 1], or a scorer attacks itself.
+    They are means of max(s, 0) and of 1 - |s|, where s is the mean of a pair's strengths, as from `strengths_of`.
     """
-    groups: dict[tuple[int, int], list[float]] = {}
-    for pair in rated:
-        if pair.attacker == pair.defender:
-            raise UsageError(f"Scorer {pair.attacker} cannot attack itself; expected two scorers in every pair.")
-        groups.setdefault((pair.attacker, pair.defender), []).append(pair.strength)
-    aggressive, resistant = np.full((2, scorers, scorers), np.nan)
-    for (attacker, defender), strengths in groups.items():
-        aggressive[attacker, defender] = aggressiveness(strengths)
-        resistant[defender, attacker] = resistance(strengths)
+    aggressive, resistant = np.full((2, 2, 2), np.nan)
+    for defender, attacker in ((0, 1), (1, 0)):
+        rated = [pair.id for pair in competition.pairs if pair.defender == defender and pair.id in strengths]
+        if rated:
+            means = np.array([np.mean(strengths[pair]) for pair in rated])
+            aggressive[attacker, defender] = np.maximum(means, 0).mean()
+            resistant[defender, attacker] = (1 - np.abs(means)).mean()
     return aggressive, resistant
 
 
@@ -101,15 +80,6 @@ def global_ranking(wins_MxM: Float[np.ndarray, "M M"], prior_sd: float = math.in
     return found.x - found.x.mean()
 
 
-def rated_pairs(competition: Competition, strengths: Mapping[str, Sequence[float]]) -> list[RatedPair]:
-    """Pairs that were rated, with the mean strength of each; `strengths` is the result of `strengths_of`."""
-    return [
-        RatedPair(pair.defender, pair.attacker, float(np.mean(strengths[pair.id])))
-        for pair in competition.pairs
-        if pair.id in strengths
-    ]
-
-
 def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) -> dict[str, list[float]]:
     """Strengths from a table of ratings: one list per pair, with one entry per row.
 
@@ -154,10 +124,3 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
 def _known(key: object, values: Mapping[str, T]) -> T | None:
     """The value of a key, or None; JSONL may contain lists and objects, which cannot be keys."""
     return values.get(key) if isinstance(key, str) else None
-
-
-def _checked(strengths: Sequence[float]) -> Float[np.ndarray, " P"]:
-    array = np.asarray(strengths, np.float64)
-    if not array.size or not (np.abs(array) <= 1).all():  # also refuses NaN
-        raise UsageError(f"Expected at least one strength, all in [-1, 1]; got {list(strengths)}.")
-    return array

@@ -32,9 +32,7 @@ class PairOverlap:
     """Comparison of two sets before and after realignment.
 
     Attributes:
-      sets: names of the sets.
-      overlap: overlap coefficient of the label distributions.
-      wasserstein: Wasserstein distance of the label distributions, in quality levels.
+      overlap, wasserstein: overlap coefficient and Wasserstein distance (quality levels) of the label distributions.
       contradicted: share of pairs (one image of each set) whose labels have the opposite order of the
         model's scores; NaN if a set has no scores.
       order_changed: share of pairs whose labels change their order.
@@ -50,8 +48,7 @@ class PairOverlap:
 def overlap_coefficient(a_N: Values, b_M: Values, bins: int = BINS) -> float:
     """Common area of two histograms over 1..5 with area 1: 0 (disjoint) to 1 (identical).
 
-    Values outside the scale are counted in the outermost bins. Bins are closed on the left, the last
-    one on both sides.
+    Values outside the scale are counted in the outermost bins.
     """
     edges = np.linspace(LOW, HIGH, bins + 1)
     shares = [np.histogram(np.clip(values, LOW, HIGH), edges)[0] / len(values) for values in (a_N, b_M)]
@@ -111,12 +108,8 @@ def srcc_and_rmse(label_N: Values, score_N: Values) -> dict[str, float]:
 def report_of(mos: Sets, before: Sets, after: Sets, scores: Sets, scorer: str) -> dict[str, Any]:
     """A JSON-ready object with metrics of each set (`sets`), of all together (`pooled`) and of `pairs` of sets.
 
-    Args:
-      mos: original labels.
-      before: labels rescaled linearly to 1..5.
-      after: realigned labels.
-      scores: scores of the model, NaN for images without a score.
-      scorer: name of the model.
+    Labels are original (`mos`), rescaled linearly to 1..5 (`before`) and realigned (`after`); the scores are those of
+    the model `scorer`, NaN for images without a score.
     """
     rows = [
         {
@@ -183,10 +176,7 @@ def _change(row: Mapping[str, Any], key: str) -> tuple[str, str]:
 def draw(path: str | os.PathLike, before: Sets, after: Sets, scores: Sets, scorer: str = "the model") -> None:
     """Writes the figure, PNG, PDF or SVG by the suffix: maps on the left, distributions on the right.
 
-    The arguments are those of `report_of`.
-
-    Raises:
-      UsageError: matplotlib is not installed.
+    The arguments are those of `report_of`. Raises UsageError if matplotlib is not installed.
     """
     figure = require("matplotlib.figure").Figure(figsize=(13, 4.4), layout="constrained")
     maps, left, right = figure.subplots(1, 3)

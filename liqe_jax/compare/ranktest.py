@@ -1,9 +1,8 @@
 """Rank tests that need no human scores: D-test, L-test, P-test.
 
-Ma et al., "Waterloo Exploration Database: new challenges for image quality assessment models",
-IEEE Transactions on Image Processing 26(2), 2017. Everything here is a function of scores, higher
-is better; NaN stands for an image without a score and is ignored. N images, K kinds of
-distortion, L levels.
+Ma et al., "Waterloo Exploration Database: new challenges for image quality assessment models", IEEE Transactions on
+Image Processing 26(2), 2017. Higher scores are better; NaN stands for an image without a score and is ignored.
+N images, K kinds of distortion, L levels.
 """
 
 from __future__ import annotations
@@ -76,11 +75,7 @@ class PTest:
 
 
 def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, " M"]) -> DTest:
-    """Runs the D-test: the best balanced accuracy over all thresholds; ties go to the lowest threshold.
-
-    Raises:
-      DataError: one class has no score.
-    """
+    """The best balanced accuracy over all thresholds, of which the lowest wins; raises DataError for an empty class."""
     pristine, distorted = (_finite(values) for values in (pristine_N, distorted_M))
     if not pristine.size or not distorted.size:
         raise DataError(
@@ -98,9 +93,6 @@ def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, "
 
 def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
     """Runs the L-test: rank correlation of scores with decreasing level, averaged over photographs and kinds.
-
-    Args:
-      score_NxKxL: scores, levels from the weakest to the strongest.
 
     Raises:
       UsageError: the array does not have three axes, or has fewer than two levels.
@@ -125,11 +117,7 @@ def l_test(score_NxKxL: Float[np.ndarray, "N K L"]) -> LTest:
 
 
 def check_margin(margin: float) -> None:
-    """Checks the margin of the P-test; call it before scoring images.
-
-    Raises:
-      UsageError: the margin is negative or not finite.
-    """
+    """Raises UsageError if the margin of the P-test is negative or not finite; call it before scoring images."""
     if not (margin >= 0 and math.isfinite(margin)):
         raise UsageError(f"margin must be a number of at least 0, in MOS units; got {margin}.")
 
@@ -137,13 +125,8 @@ def check_margin(margin: float) -> None:
 def p_test(score_N: Float[np.ndarray, " N"], mos_N: Float[np.ndarray, " N"], margin: float = MARGIN) -> PTest:
     """Runs the P-test: share of pairs with clearly different MOS that the scores order correctly.
 
-    All pairs whose MOS differ by more than `margin` count, also those of different photographs. The time is
-    O(N log N).
-
-    Args:
-      score_N: scores.
-      mos_N: expected MOS of each image, higher is better.
-      margin: at least 0.
+    All pairs whose expected MOS (higher is better) differ by more than `margin` count, also those of different
+    photographs. The time is O(N log N).
 
     Raises:
       UsageError: lengths differ, a MOS is not finite, or the margin is invalid.

@@ -37,11 +37,7 @@ MosOf = Callable[[int, int], tuple[float, float]]
 
 
 def pixels_of(path: str | os.PathLike, side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels of a photograph, upright, with no side longer than `side` (0: original size).
-
-    Raises:
-      ImageError: it cannot be decoded.
-    """
+    """Pixels of a photograph, upright, no side longer than `side` (0: any); ImageError if it cannot be decoded."""
     picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
     if side:
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -50,10 +46,7 @@ def pixels_of(path: str | os.PathLike, side: int) -> UInt8[np.ndarray, "H W 3"]:
 
 @dataclasses.dataclass(frozen=True)
 class Rendering:
-    """One photograph with one distortion, computed when converted to an array.
-
-    A scorer uses it like an array, so its decoding threads compute distortions while the devices are busy.
-    """
+    """One photograph with one distortion, computed when a scorer's decoding thread converts it to an array."""
 
     name: str
     kind: int
@@ -90,16 +83,8 @@ def renderings(
 ) -> Iterator[Rendering]:
     """Yields each photograph without distortion, then with every kind and level.
 
-    Args:
-      folder: folder of the photographs.
-      names: paths relative to the folder.
-      kinds: kinds of distortion.
-      distort: function of pixels (float32 in 0..1), kind, level and seed.
-      side: longest side in pixels; 0 keeps the original size.
-      seed: seed of the distortions.
-
-    Raises:
-      UsageError: the seed is negative.
+    Names are relative to the folder. `distort` is a function of pixels (float32 in 0..1), kind, level and seed; `side`
+    is as in `pixels_of`. Raises UsageError if the seed is negative.
     """
     if seed < 0:
         raise UsageError(f"seed must be at least 0; got {seed}.")
@@ -173,15 +158,12 @@ class RankTests:
 
 def run_rank_tests(
     rows: Iterable[Mapping[str, Any]],
-    mos_of: Callable[[int, int], tuple[float, float]],
+    mos_of: MosOf,
     margin: float = ranktest.MARGIN,
 ) -> RankTests:
-    """Runs the three tests on the rows of `score_renderings`.
+    """Runs the three tests on the rows of `score_renderings`, in any order.
 
-    Args:
-      rows: rows in any order.
-      mos_of: expected MOS, such as `synthetic.mos.mean_mos`.
-      margin: margin of the P-test, in MOS units.
+    `mos_of` is the expected MOS, such as `synthetic.mos.mean_mos`; the margin of the P-test is in its units.
 
     Raises:
       DataError: there are too few scores for the D-test or the L-test.

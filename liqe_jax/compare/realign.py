@@ -1,11 +1,8 @@
 """One quality scale for several data sets: monotone maps from each set's MOS to a model's scores.
 
-LIQE's third claim (Zhang et al., CVPR 2023) is that training on several sets realigns their scales.
-A monotone map per set, from MOS to the scores of its images, measures the realignment and rewrites the
-set's labels without changing their order. N images, J knots.
-
-A map is a regression: it gives the expected score at a MOS. If a model predicts a set poorly, the map
-shrinks the set's labels towards their mean.
+LIQE's third claim (Zhang et al., CVPR 2023) is that training on several sets realigns their scales. A map per set
+measures that, and rewrites the set's labels without changing their order. It gives the expected score at a MOS: if a
+model predicts a set poorly, the map shrinks the set's labels towards their mean. N images, J knots.
 """
 
 from __future__ import annotations
@@ -67,16 +64,10 @@ class MonotoneMap:
             method, falls = description["method"], description.get("lower_is_better", False)
             arrays = {key: np.asarray(value) for key, value in dict(description["parameters"]).items()}
             dimensions = 1 if method == "isotonic" else 0
-            fits = (
-                set(arrays) == expected[method]
-                and isinstance(falls, bool)
-                and all(
-                    # Numbers in quotes are strings, which `to_dict` never writes.
-                    array.dtype.kind in "iuf" and array.ndim == dimensions and np.isfinite(array).all()
-                    for array in arrays.values()
-                )
-                and _increases(method, arrays)
-            )
+            # Numbers in quotes are strings, which `to_dict` never writes.
+            numbers = all(a.dtype.kind in "iuf" and a.ndim == dimensions for a in arrays.values())
+            fits = set(arrays) == expected[method] and isinstance(falls, bool) and numbers
+            fits = fits and all(np.isfinite(a).all() for a in arrays.values()) and _increases(method, arrays)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"Not the description of a monotone map ({error!r}). Expected a file written by `liqe realign`."
@@ -103,12 +94,8 @@ def fit_isotonic(mos_N: Values, score_N: Values, *, lower_is_better: bool = Fals
     """Fits centered isotonic regression (Oron & Flournoy, Statistics in Biopharmaceutical Research 2017).
 
     Plain isotonic regression is a step function, which makes many labels equal. Joining the centers of its
-    steps keeps the order of the labels. Images of equal MOS are averaged.
-
-    Args:
-      mos_N: MOS of the set, on any scale.
-      score_N: scores of a model, higher is better; images with NaN are ignored.
-      lower_is_better: whether a lower MOS is better.
+    steps keeps the order of the labels. Images of equal MOS are averaged. The MOS have any scale, on which higher or
+    (`lower_is_better`) lower is better. Higher scores are better; images whose score is NaN are ignored.
 
     Raises:
       DataError: there are fewer than two images, MOS are not finite or all equal, or the scores never increase
@@ -168,12 +155,7 @@ METHODS: Mapping[str, Callable[..., MonotoneMap]] = MappingProxyType(
 
 
 def stretch(mos_N: Values, mos_range: Sequence[float] | None = None, *, lower_is_better: bool = False) -> Values:
-    """Rescales MOS linearly to 1..5, the labels before realignment.
-
-    Args:
-      mos_N: MOS of the set.
-      mos_range: lowest and highest value of the scale; None uses the lowest and highest MOS.
-      lower_is_better: whether a lower MOS is better.
+    """Rescales MOS linearly to 1..5, from a range of low to high; None is from the lowest to the highest MOS.
 
     Raises:
       UsageError: the range is empty or reversed, or a MOS is outside of it.

@@ -1,8 +1,4 @@
-"""A small generated data set for trials without a download.
-
-The images have a natural spectrum and a known amount of blur or noise, which defines their MOS. The set is for
-trials only; a model learns nothing about photographs from it.
-"""
+"""A small generated data set for trials only: noise of a natural spectrum, whose amount of blur or noise is the MOS."""
 
 from __future__ import annotations
 

@@ -60,11 +60,8 @@ class LabelledSet:
     def check_mos(self, indices: Int[np.ndarray, " M"]) -> None:
         """Refuses images without a MOS, before hours of work end in a correlation that is not a number.
 
-        Args:
-          indices: positions of the images that are about to be used.
-
         Raises:
-          DataError: the MOS of one of them is NaN or infinite.
+          DataError: the MOS of one of the images at these positions is NaN or infinite.
         """
         missing = indices[~np.isfinite(np.asarray(self.mos, np.float64)[indices])]
         if len(missing):

@@ -33,12 +33,7 @@ def check_own_name(name: str) -> None:
 
 
 def load_sets(names: Sequence[str], folder: str | Path) -> list[LabelledSet]:
-    """Loads data sets by name.
-
-    Args:
-      names: `generated`, `generated-2`, ... are generated sets for trials; other names are sets that
-        `liqe data prepare` wrote.
-      folder: folder of prepared sets.
+    """Loads data sets that `liqe data prepare` wrote to the folder, and generated sets (see `is_generated`).
 
     Raises:
       DataError: a set is not prepared, or a prepared set has a reserved name.

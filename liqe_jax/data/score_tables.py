@@ -61,13 +61,10 @@ def find_column(rows: Sequence[Mapping[str, Any]], wanted: str | None, usual: Se
 def numbers(
     path: str | os.PathLike, column: str | None = None, usual: Sequence[str] = SCORE_COLUMNS, *, gaps: bool = True
 ) -> dict[str, float]:
-    """Reads a column: image name -> number, in the order of the file.
+    """Reads a column of a CSV or JSONL file: image name -> number, in the order of the file.
 
-    Args:
-      path: CSV with a header, or JSONL.
-      column: name of the column; None uses the first of `usual` that exists.
-      usual: default column names.
-      gaps: whether rows without a number (failed images) are allowed; they become NaN.
+    `column` None is the first of `usual` that exists. Rows without a number (failed images) become NaN; without `gaps`
+    they are an error.
     """
     rows = read_rows(path)
     image_column = find_column(rows, None, IMAGE_COLUMNS, path)

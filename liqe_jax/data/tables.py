@@ -45,13 +45,7 @@ def _text_of(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") ->
 
 
 def read_csv(path: Path, columns: Sequence[str] = (), *, strip: bool = True) -> list[dict[str, str]]:
-    """Reads a CSV file with a header.
-
-    Args:
-      path: the file.
-      columns: names of columns that it must have.
-      strip: whether to remove white space around values; names of columns are always stripped.
-    """
+    """Reads a CSV file with a header that has `columns`; `strip` removes white space around values, not only names."""
     text = _text_of(path)
     try:
         with io.StringIO(text, newline="") as file:
@@ -102,14 +96,10 @@ def require_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -
 
 
 def read_sheet(path: Path, columns: Sequence[str], sheet: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the rows of a sheet of an Excel file by column, each after its place for error messages.
+    """Yields the rows of an .xlsx or .xls file by column, each after its place for error messages.
 
-    The header is the first row that has the first of `columns`. Rows without a value there are skipped.
-
-    Args:
-      path: an .xlsx file, or an old .xls file.
-      columns: names of columns that the sheet must have.
-      sheet: name of the sheet; None takes the first.
+    The header is the first row that has the first of `columns`, and must have all. Rows without a value there are
+    skipped. `sheet` None is the first sheet.
     """
     cells = _xls_cells(path) if path.suffix.lower() == ".xls" else _xlsx_cells(path, sheet)
     names = [[str(value).strip() for value in values] for values in cells]

@@ -18,13 +18,7 @@ from liqe_jax.metrics.significance import FEWEST, Comparison, compare_models
 
 @dataclasses.dataclass(frozen=True)
 class Against:
-    """The comparison of a unit with a unit of the other evaluation.
-
-    Attributes:
-      unit: the unit of the other evaluation.
-      seen: whether the other model has seen the images that both have predicted.
-      comparison: of SRCC; this evaluation's model comes first.
-    """
+    """The comparison of SRCC with a unit of the other evaluation, and whether that one's model has seen the images."""
 
     unit: Unit
     seen: SeenCheck

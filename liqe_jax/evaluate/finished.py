@@ -24,8 +24,7 @@ def prediction_path(folder: Path, model: str, set_slug: str) -> Path:
 def _unit(content: dict[str, str]) -> Unit:
     """A unit; files of earlier versions call its session `split` and its split `part`."""
     if "part" in content:
-        content = {**content, "session": content["split"], "split": content["part"]}
-        del content["part"]
+        content["session"], content["split"] = content["split"], content.pop("part")
     return Unit(**content)
 
 
@@ -33,11 +32,7 @@ class FinishedEvaluation:
     """The folder of a finished evaluation; predictions are read when needed."""
 
     def __init__(self, folder: Path):
-        """Reads the list of units and models.
-
-        Raises:
-          DataError: the folder does not contain an evaluation, or its file is corrupt.
-        """
+        """Reads the list of units and models; raises DataError if there is none, or its file is corrupt."""
         self.folder = folder
         try:
             content = read_json(folder / FILE)
@@ -56,11 +51,7 @@ class FinishedEvaluation:
         self._read: dict[tuple[str, str], SetPredictions] = {}
 
     def predictions(self, unit: Unit) -> SetPredictions:
-        """The predictions of a unit's model for its set.
-
-        Raises:
-          DataError: the file is missing or corrupt.
-        """
+        """The predictions of a unit's model for its set; raises DataError if their file is missing or corrupt."""
         key = unit.model, slug(unit.dataset)
         if key not in self._read:
             self._read[key] = read_predictions(prediction_path(self.folder, *key))

@@ -21,17 +21,11 @@ from liqe_jax.weights.provenance import TrainingSet
 TEST, SEEN, UNKNOWN = "test", "seen", "not stated"
 
 # Different sets that share pristine originals (docs/datasets).
-_SHARED_ORIGINALS = (({"tid2013", "live"}, "LIVE and TID2013 share most of their originals, the Kodak photographs"),)
+_SHARED = ("tid2013", "live")
 
 
 class SeenCheck(NamedTuple):
-    """Whether a model has seen the images of an evaluation.
-
-    Attributes:
-      status: `TEST`, `SEEN` or `UNKNOWN`.
-      reason: one sentence.
-      images: number of evaluated images that the model was trained or selected on.
-    """
+    """Whether a model has seen the images: `TEST`, `SEEN` or `UNKNOWN`, the reason, and how many it has seen."""
 
     status: str
     reason: str
@@ -99,17 +93,14 @@ def check_seen(
         return SeenCheck(UNKNOWN, unknown)
     if entries:
         return SeenCheck(TEST, f"held out from {', '.join(entry.split for entry in entries)}")
-    others = {slug(entry.dataset) for entry in trained_on}
-    shared = [text for pair, text in _SHARED_ORIGINALS if slug(dataset) in pair and pair & others]
-    return SeenCheck(TEST, "; ".join(["not trained on this set", *shared]))
+    reason = "not trained on this set"
+    if slug(dataset) in _SHARED and any(slug(entry.dataset) in _SHARED for entry in trained_on):
+        reason += "; LIVE and TID2013 share most of their originals, the Kodak photographs"
+    return SeenCheck(TEST, reason)
 
 
 def require_test(seen: SeenCheck, what: str) -> None:
-    """Raises unless the evaluation is a test.
-
-    Raises:
-      DataError: the model has seen the images, or its training data are not known.
-    """
+    """Raises DataError if the model has seen the images, or its training data are not known."""
     if seen.status != TEST:
         raise DataError(
             f"{what} is not a test: {seen.reason}. Evaluate on held-out images, state the training data "

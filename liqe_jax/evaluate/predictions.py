@@ -31,14 +31,9 @@ PARTIAL = ".partial"
 
 @dataclasses.dataclass(frozen=True)
 class SetPredictions:
-    """Predictions of a model for the images of one data set, with their labels.
+    """Predictions of a model for the images of one data set, with their labels as in `LabelledSet`.
 
-    Attributes:
-      dataset: the set's name.
-      names, mos, distortion, scenes, splits: as in `LabelledSet`, for the predicted images.
-      quality: expected quality, float32 as predicted.
-      probabilities: attribute -> distribution over its labels.
-      labels: attribute -> its labels.
+    `quality` is the expected quality, float32 as predicted; `probabilities` and `labels` are by attribute.
     """
 
     dataset: str
@@ -101,18 +96,14 @@ class PredictionFile:
     """The file of one set; an interrupted run continues where it stopped."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]):
-        """Reads existing rows; files with other weights, options or labels are renamed.
-
-        Attributes:
-          rows: image name -> line.
-          put_aside: new path of a renamed file, or None.
+        """Reads existing rows; a file with other weights, options or labels is renamed to `put_aside`.
 
         Raises:
           DataError: a file cannot be read or is corrupt.
         """
         self.path, self.header = path, {"format": FORMAT, **header}
         self.partial = path.with_name(path.name + PARTIAL)
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}  # by image name
         self.put_aside: Path | None = None
         for source in (path, self.partial):
             if not source.exists():
@@ -157,11 +148,7 @@ def _write(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path, cut: bool = False) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Reads header and rows.
-
-    Args:
-      path: the file.
-      cut: whether the last line may be truncated; it is then dropped.
+    """Reads header and rows; with `cut`, the last line may be truncated and is dropped.
 
     Raises:
       DataError: the file cannot be read or is corrupt.

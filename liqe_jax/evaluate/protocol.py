@@ -21,11 +21,10 @@ PLACEHOLDER = "{session}"
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """The images that one result is computed from, predicted by one model.
+    """The images of a data set that one result is computed from, predicted by one model.
 
     Attributes:
       protocol: "sessions", "official" or "whole".
-      dataset: name of the data set.
       session: "1" to "10", "official" or another session of the set; "all" is the whole set.
       split: "train", "val" or "test"; "" for the whole set.
       model: key of the model, "model" or "session-3"; the name of its folder of predictions.

@@ -6,10 +6,10 @@ None of them was measured by this project.
 from __future__ import annotations
 
 import csv
-import importlib.resources
 from typing import NamedTuple
 
 from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, WHOLE_PROTOCOL
+from liqe_jax.markup import read_asset
 
 LEADERBOARD = "public leaderboard"
 
@@ -18,15 +18,10 @@ BASELINES = ("Compare2Score", "ReLIQS")
 
 
 class Published(NamedTuple):
-    """One published result.
+    """One published result of a method on a test set: "srcc" or "plcc", the value as printed, and its source.
 
     Attributes:
-      method: name of the method.
-      dataset: name of the test set.
       protocol: the protocol of this project that it can be compared with; "" if none matches.
-      metric: "srcc" or "plcc".
-      value: as printed.
-      source: the publication.
       training: training data of the model; begins with "unknown" if the source does not state them.
       label: name of the test in the source, if it differs from the set's name.
     """
@@ -42,8 +37,7 @@ class Published(NamedTuple):
 
 
 def _published() -> list[Published]:
-    text = importlib.resources.files("liqe_jax.assets").joinpath("published.csv").read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(read_asset("published.csv").splitlines())
     return [Published(**{**row, "value": float(row["value"])}) for row in rows]  # type: ignore[arg-type]
 
 

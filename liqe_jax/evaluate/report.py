@@ -26,15 +26,7 @@ from liqe_jax.taxonomy import DISTORTION, SCENE
 
 
 def results_of(finished: FinishedEvaluation, options: Mapping[str, Any]) -> list[Result]:
-    """Computes the results of every unit.
-
-    Args:
-      finished: the evaluation.
-      options: bootstrap, trained_on and on_seen, as in `settings.default_eval_config`.
-
-    Raises:
-      DataError: predictions are missing, or `on_seen` refuses an evaluation.
-    """
+    """The results of every unit; raises DataError if predictions are missing, or `on_seen` refuses an evaluation."""
     results = []
     sets = datasets_of(finished.units)
     for unit in finished.units:

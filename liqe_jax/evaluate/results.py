@@ -42,14 +42,9 @@ class LabelMetrics:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The results of one unit.
+    """The results of one unit; `scene` and `distortion` are None if the model or the set does not have such labels.
 
-    Attributes:
-      unit: what was evaluated.
-      seen: whether the model has seen the images.
-      metrics: of the predicted quality against MOS.
-      srcc, plcc: bootstrap intervals; PLCC's keeps the fitted logistic fixed.
-      scene, distortion: None if the model or the set does not have such labels.
+    `srcc` and `plcc` are bootstrap intervals; PLCC's keeps the fitted logistic fixed.
     """
 
     unit: Unit
@@ -94,14 +89,9 @@ def evaluate_unit(
     bootstrap: Mapping[str, Any],
     others: Collection[str] = (),
 ) -> Result:
-    """Computes the results of one unit.
+    """Computes the results of one unit from its model's predictions for its data set.
 
-    Args:
-      unit: what to evaluate.
-      predictions: its model's predictions for its data set.
-      trained_on: as in the model's provenance.
-      bootstrap: options of `bootstrap.srcc_interval`.
-      others: as in `guard.check_seen`.
+    `trained_on` and `others` are as in `guard.check_seen`; `bootstrap` has the options of `bootstrap.srcc_interval`.
 
     Raises:
       DataError: there are no such images, or fewer than three.

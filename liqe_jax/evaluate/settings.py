@@ -46,11 +46,7 @@ def default_eval_config() -> ConfigDict:
 
 
 def check_eval_config(config: ConfigDict) -> None:
-    """Checks the settings.
-
-    Raises:
-      UsageError: a key is unknown or missing, or a value is invalid.
-    """
+    """Raises UsageError if a key is unknown or missing, or a value is invalid."""
     from liqe_jax.metrics.bootstrap import check_options
 
     known = default_eval_config()

@@ -15,13 +15,7 @@ ABSENT = "\N{EN DASH}"
 
 
 class Number(NamedTuple):
-    """A number in a table; CSV files have ten digits.
-
-    Attributes:
-      value: the number, or NaN for an empty cell.
-      digits: decimals.
-      mark: sign after the number that refers to a note.
-    """
+    """A number in a table with its decimals; NaN is an empty cell. A mark after the number refers to a note."""
 
     value: float
     digits: int = 3
@@ -32,15 +26,7 @@ class Number(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of text and numbers; the first column names the row.
-
-    Attributes:
-      name: name of its files.
-      title: heading.
-      header: names of the columns.
-      rows: cells, one per column.
-      notes: sentences below the table.
-    """
+    """Rows of text and numbers; the first column names the row, notes are below, and `name` is that of its files."""
 
     name: str
     title: str
@@ -68,9 +54,8 @@ class Table(NamedTuple):
         Further digits of a fitted curve can differ between processes, since sums depend on memory alignment.
         """
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(self.header)
-        writer.writerows([[_plain(cell) for cell in row] for row in self.rows])
+        rows = [[_plain(cell) for cell in row] for row in self.rows]
+        csv.writer(file, lineterminator="\n").writerows([self.header, *rows])
         return file.getvalue()
 
     def html(self) -> str:

@@ -98,9 +98,8 @@ def high_sharpen(image: Image, amount: float, rng: np.random.Generator) -> Image
     """Lightness plus `amount` times its difference from a Gaussian blur of 3 pixels (MATLAB's imsharpen)."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2Lab)
     lightness = np.ascontiguousarray(lab[..., 0])
-    side = 2 * math.ceil(2 * SHARPEN_SIGMA) + 1
-    blurred = cv2.GaussianBlur(lightness, (side, side), SHARPEN_SIGMA, borderType=cv2.BORDER_REPLICATE)
-    lab[..., 0] = np.clip(lightness + np.float32(amount) * (lightness - blurred), 0, 100)
+    sharpened = lightness + np.float32(amount) * (lightness - gaussian_blur(lightness, SHARPEN_SIGMA, rng))
+    lab[..., 0] = np.clip(sharpened, 0, 100)
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 

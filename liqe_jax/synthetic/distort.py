@@ -24,13 +24,10 @@ def distort(image: Float32[np.ndarray, "H W 3"], kind: int, level: float, seed: 
     and directions are the same at every level of a kind.
 
     Args:
-      image: sRGB in 0..1, with sides of 64 to 32766 pixels.
+      image: sRGB in 0..1, with sides of 64 to 32766 pixels; the result has the same range and shape.
       kind: KADID-10k's number of the kind, 1..25 (`KINDS`).
       level: 1 (weak) to 5 (strong). The parameter is interpolated between whole levels.
       seed: seed of at least 0.
-
-    Returns:
-      The distorted image in 0..1, of the same shape.
 
     Raises:
       ImageError: the image has another type, shape or range.

@@ -1,7 +1,6 @@
-"""Other implementations of the distortions, matched in strength, so that a model does not overfit to one library.
+"""Other implementations of the distortions, so that a model does not overfit to one library.
 
-Each implementation has one strength, 0 to 1. It is chosen such that the root mean square difference to the
-original equals that of `distort` at the given level.
+Each has a strength, 0 to 1, at which the root mean square difference to the original is that of `distort` at a level.
 """
 
 from __future__ import annotations
@@ -270,11 +269,7 @@ def distort_otherwise(image: Image, kind: int, level: float, seed: int) -> Image
     """Like `distort`, by another implementation whose distance to the image is the same within a tenth.
 
     Returns the result of `distort` if there is no other implementation, or if the chosen one does not reach that
-    distance; the MOS of the level would be wrong for its result.
-
-    Args:
-      image, kind, level: see `distort`.
-      seed: chooses the implementation, and seeds its noise.
+    distance; the MOS of the level would be wrong for its result. The seed chooses the implementation and its noise.
     """
     ours = distort(image, kind, level, seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, kind, 1]))

@@ -1,9 +1,8 @@
 """The 25 kinds of distortion of KADID-10k and their parameters at five levels.
 
-Kinds, order and parameters: H. Lin, V. Hosu, D. Saupe, "KADID-10k: a large-scale artificially
-distorted IQA database", QoMEX 2019, section III, and the parameters in the authors' published
-generator (the MATLAB function imdist_generator of the KADIS-700k code). Lengths are in pixels of
-their 512x384 images, values are 0..1.
+H. Lin, V. Hosu, D. Saupe, "KADID-10k: a large-scale artificially distorted IQA database", QoMEX 2019, section III, and
+the authors' published generator (the MATLAB function imdist_generator of the KADIS-700k code). Lengths are in pixels
+of their 512x384 images, values are 0..1.
 """
 
 from __future__ import annotations
@@ -25,15 +24,9 @@ Operator = Callable[[Image, float, np.random.Generator], Image]
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One kind of distortion.
+    """One kind of distortion: KADID-10k's number (1..25), names, meaning of the parameter and its values by level.
 
-    Attributes:
-      number: KADID-10k's number, 1..25.
-      name: descriptive name.
-      raw_label: LIQE's name in its KADID-10k label files.
-      parameter: meaning of the parameter.
-      parameters: values of the parameter at levels 1 to 5.
-      function: (image, parameter, generator) -> image, not yet clipped.
+    `raw_label` is the name in LIQE's label files. `function` maps (image, parameter, generator) to an unclipped image.
     """
 
     number: int

@@ -34,36 +34,27 @@ class Match(NamedTuple):
         return self.off <= _FAR
 
 
-class _Try(NamedTuple):
-    strength: float
-    excess: float  # logarithm of the distance over the target
-
-
 def distance(one: Image, other: Image) -> float:
     """Root mean square difference."""
     return float(np.sqrt(np.mean(np.square(one - other))))
 
 
 def match_strength(implementation: Implementation, image: Image, target: float, seed: int) -> Match:
-    """Searches the strength at which the root mean square difference to the image is `target`.
+    """Searches the strength at which the root mean square difference to the image, sRGB in 0..1, is `target`.
 
-    Args:
-      implementation: the distortion; its distance must increase with the strength.
-      image: sRGB in 0..1.
-      target: distance in 0..1. If the highest strength does not reach it, the result has the highest strength. If it
-        is closer to 0 than to the distance of the lowest strength, the result is the image itself.
-      seed: seed of the implementation, the same at all strengths.
+    If the highest strength does not reach it, the result has the highest strength. If it is closer to 0 than to the
+    distance of the lowest strength, the result is the image itself. The seed is the same at all strengths.
     """
     # The unchanged image is a candidate, since some levels are the identity.
     best, least = image, abs(_excess(0.0, target))
-    tries: list[_Try] = []
+    tries: list[tuple[float, float]] = []  # strength, and logarithm of the distance over the target
     while len(tries) < _TRIES and least > _CLOSE:
         strength = _next_strength(tries)
         result = np.clip(implementation(image, strength, np.random.default_rng(seed)), 0, 1)
         excess = _excess(distance(result, image), target)
         if abs(excess) < least:
             best, least = result, abs(excess)
-        tries.append(_Try(strength, excess))
+        tries.append((strength, excess))
     return Match(best.astype(np.float32), least)
 
 
@@ -71,20 +62,18 @@ def _excess(reached: float, target: float) -> float:
     return math.log((reached + _NOTHING) / (target + _NOTHING))
 
 
-def _next_strength(tries: list[_Try]) -> float:
+def _next_strength(tries: list[tuple[float, float]]) -> float:
     """Extrapolates with a power law of the strength; falls back to the middle of the remaining interval."""
     if not tries:
         return _FIRST
-    last, before = tries[-1], tries[-2] if len(tries) > 1 else None
-    low = max([_WEAKEST, *(t.strength for t in tries if t.excess < 0)])
-    high = min([_STRONGEST, *(t.strength for t in tries if t.excess >= 0)])
-    power = 1.0
-    if before is not None and last.strength != before.strength:
-        power = (last.excess - before.excess) / math.log(last.strength / before.strength)
+    (before, excess_before), (last, excess) = tries[-2:] if len(tries) > 1 else tries * 2
+    low = max([_WEAKEST, *(strength for strength, excess in tries if excess < 0)])
+    high = min([_STRONGEST, *(strength for strength, excess in tries if excess >= 0)])
+    power = (excess - excess_before) / math.log(last / before) if last != before else 1.0
     if power > 0:
-        guess = math.log(last.strength) - last.excess / power
+        guess = math.log(last) - excess / power
         if math.log(low) < guess < math.log(high):
             return math.exp(guess)
-        if guess >= math.log(high) and all(t.strength < high for t in tries):
+        if guess >= math.log(high) and all(strength < high for strength, _ in tries):
             return high
     return math.sqrt(low * high)

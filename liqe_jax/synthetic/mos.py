@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 
 import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.errors import UsageError
+from liqe_jax.markup import read_asset
 from liqe_jax.synthetic.kinds import KINDS, LEVELS
 
 
 @functools.cache
 def _table() -> Float[np.ndarray, "25 5 2"]:
-    text = importlib.resources.files("liqe_jax.assets").joinpath("kadid10k_mos.csv").read_text("utf-8")
+    text = read_asset("kadid10k_mos.csv")
     return np.loadtxt(text.splitlines(), delimiter=",", usecols=(2, 3)).reshape(len(KINDS), len(LEVELS), 2)
 
 
 def mean_mos(kind: int, level: float) -> tuple[float, float]:
-    """Mean and standard deviation of the MOS of a kind at a level.
+    """Mean and standard deviation of the MOS of KADID-10k's 81 images of a kind (1..25) and level (1..5).
 
-    Args:
-      kind: KADID-10k's number of the kind, 1..25.
-      level: 1 (weak) to 5 (strong); interpolated between whole levels.
-
-    Returns:
-      Mean and standard deviation of the MOS of KADID-10k's 81 images of that kind and level, on a scale of
-      1 to 5, higher is better. Source: `assets/kadid10k_mos.csv`.
+    MOS are 1 to 5, higher is better (`assets/kadid10k_mos.csv`), and interpolated between whole levels.
 
     Raises:
       UsageError: the kind or level is out of its range.

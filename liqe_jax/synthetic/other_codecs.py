@@ -1,8 +1,4 @@
-"""Codecs in other implementations than those of kinds 9 and 10.
-
-Every function takes a float32 image in 0..1, a strength in 0..1 and a random generator. Letters: H, W an image's
-sides, C channels.
-"""
+"""Codecs in other implementations than those of kinds 9 and 10; strengths are 0..1. H, W sides, C channels."""
 
 from __future__ import annotations
 

@@ -25,10 +25,7 @@ def colour_quantization(image: Image, colours: float, rng: np.random.Generator) 
 
 
 def palette_of(pixels: UInt8[np.ndarray, "N 3"], number: int) -> UInt8[np.ndarray, "C 3"]:
-    """At most `number` colours by minimum variance: repeatedly splits the box with the largest reduction.
-
-    A box is split in one channel, where the sum of squared differences decreases most.
-    """
+    """At most `number` colours: splits, at each step, the box and channel where the squared error decreases most."""
     boxes = [pixels.astype(np.float64)]
     splits = [best_split(boxes[0])]
     while len(boxes) < number:
@@ -37,11 +34,9 @@ def palette_of(pixels: UInt8[np.ndarray, "N 3"], number: int) -> UInt8[np.ndarra
         if gain <= 0:
             break
         box = boxes.pop(worst)
-        splits.pop(worst)
         below = box[:, channel] <= threshold
-        for part in (box[below], box[~below]):
-            boxes.append(part)
-            splits.append(best_split(part))
+        boxes += [box[below], box[~below]]
+        splits = [*splits[:worst], *splits[worst + 1 :], *map(best_split, boxes[-2:])]
     return np.rint([box.mean(0) for box in boxes]).astype(np.uint8)
 
 
@@ -77,10 +72,7 @@ def quantization(image: Image, thresholds: float, rng: np.random.Generator) -> I
 
 
 def least_variance(counts: Float[np.ndarray, " 256"], number: int) -> Float[np.ndarray, " N"]:
-    """Thresholds in 0..1 between `number` + 1 classes of a histogram, by Lloyd's iterations.
-
-    They start at equal parts of the occurring range; empty classes keep their centers.
-    """
+    """Thresholds in 0..1 between `number` + 1 classes of a histogram, by Lloyd's iterations from equal parts of it."""
     values = np.arange(256) / 255
     low, high = values[np.flatnonzero(counts)[[0, -1]]]
     centres = np.linspace(low, high, 2 * number + 3)[1::2]

@@ -26,12 +26,8 @@ BACKGROUND, INK, DIM = "#ffffff", "#111111", "#666666"
 def sheet(photograph: UInt8[np.ndarray, "H W 3"], *, cell: int = 256, seed: int = 0) -> UInt8[np.ndarray, "H2 W2 3"]:
     """Draws a row for each kind, with parameters and mean MOS, and the photograph at the left.
 
-    The photograph is downscaled to a longest side of 512 pixels, distorted, and shown at `cell` pixels.
-
-    Args:
-      photograph: sRGB.
-      cell: longest side on the sheet in pixels, 32 to 512.
-      seed: seed of the distortions.
+    The sRGB photograph is downscaled to a longest side of 512 pixels, distorted, and shown at `cell` pixels (32 to
+    512).
 
     Raises:
       UsageError: `cell` is out of its range.

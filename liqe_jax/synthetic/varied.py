@@ -1,8 +1,7 @@
 """Varied copies of a photograph: distortions as they occur, for training a model that meets real files.
 
-A copy shows one of KADID-10k's distortions, or none. It comes from our implementation or another library's, between
-two levels, from a photograph with slightly other tones and of another size, and mostly re-encoded as files on the web
-are. The MOS is the mean of KADID-10k's images of that type and level.
+A copy shows one of KADID-10k's distortions, or none, by our implementation or another library's, between two levels,
+of a photograph with slightly other tones and of another size, and is mostly re-encoded as files on the web are.
 """
 
 from __future__ import annotations

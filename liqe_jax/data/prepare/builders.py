@@ -1,7 +1,6 @@
 """tensorflow-datasets builders, one per data set; importing this module registers them with `tfds`.
 
-All have one tfds split, `full` (tfds reserves `all`), stored as array_record in the order of the label
-files: record i is row i of `labels.json`, which contains the labels at full precision.
+All have one tfds split, `full` (tfds reserves `all`): record i is row i of `labels.json`, which has the exact labels.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ class LabelledBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True): 
 
     VERSION = tfds.core.Version("1.0.0")
     SPEC: DataSetSpec
-
     # By default tfds uses importlib_resources, which it does not install on every Python.
     code_path = epath.Path(__file__)
 
@@ -175,11 +173,10 @@ def _content_of(image: PreparedImage) -> bytes:
 
 
 def _builder_class(spec: DataSetSpec) -> type[LabelledBuilder]:
-    instructions = f"{spec.url}\nPut the files into the manual directory, unpacked:\n{spec.tree}"
     attributes = {
         "name": spec.slug,
         "SPEC": spec,
-        "MANUAL_DOWNLOAD_INSTRUCTIONS": instructions,
+        "MANUAL_DOWNLOAD_INSTRUCTIONS": f"{spec.url}\nPut the files into the manual directory, unpacked:\n{spec.tree}",
         "__doc__": f"{spec.title}.",
         "__module__": __name__,
     }

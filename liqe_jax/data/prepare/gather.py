@@ -17,8 +17,7 @@ from liqe_jax.data.sets.liqe_labels import read_set
 from liqe_jax.data.sets.spec import DataSetSpec, Row
 from liqe_jax.errors import DataError, ImageError
 
-# Number of names that a message shows of a long list.
-SHOWN = 20
+SHOWN = 20  # names of a long list in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +48,8 @@ class Report:
     def problems(self, limit: int | None = SHOWN) -> str:
         """Missing and unreadable images by name, one per line; at most `limit` of each kind."""
         lines = []
-        for title, names in (
-            ("missing", list(self.missing)),
-            ("unreadable", [f"{name}: {reason}" for name, reason in self.unreadable.items()]),
-        ):
+        unreadable = [f"{name}: {reason}" for name, reason in self.unreadable.items()]
+        for title, names in (("missing", self.missing), ("unreadable", unreadable)):
             if names:
                 lines.append(f"{len(names)} {title}:")
                 lines += [f"  {name}" for name in names[:limit]]
@@ -95,12 +92,9 @@ def gather(
     workers: int | None = None,
     quiet: bool = False,
 ) -> Gathered:
-    """Reads the labels, and finds and prepares the images.
+    """Reads the labels, and finds and prepares the images; arguments as in `run.prepare`.
 
-    Args:
-      spec: the data set.
-      cache_dir: folder that keeps finished images for the next run.
-      manual_dir, options, allow_missing, workers, quiet: as in `run.prepare`.
+    `cache_dir` keeps finished images for the next run.
 
     Raises:
       DataError: label files are missing or malformed, or images are missing or unreadable and `allow_missing` is

@@ -46,21 +46,13 @@ class Recipe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PreparedImage:
-    """An image as it will be stored.
+    """An image as it will be stored; sizes in pixels."""
 
-    Attributes:
-      path: file with the encoded image: the original, or a PNG in the cache.
-      change: `KEPT`, `RESIZED` (downscaled, PNG), `CONVERTED` (a format or mode that not every decoder reads; PNG) or
-        `MADE` (created from another image; PNG).
-      width, height: in pixels.
-      sha256: of the encoded image, hexadecimal.
-    """
-
-    path: str
-    change: str
+    path: str  # the original, or a PNG in the cache
+    change: str  # KEPT, RESIZED (downscaled), CONVERTED (of a format or mode that not every decoder reads) or MADE
     width: int
     height: int
-    sha256: str
+    sha256: str  # of the encoded image, hexadecimal
 
 
 class Cache:
@@ -70,11 +62,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path):
-        """Reads the results in `folder`, which need not exist.
-
-        Raises:
-          DataError: the folder cannot be written.
-        """
+        """Reads the results in `folder`, which is created if necessary; raises DataError if it cannot be."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -110,10 +98,7 @@ class Cache:
 
 @memory_errors_are_of_the_image()
 def prepare_image(path: Path, cache: Cache, recipe: Recipe | None = None) -> tuple[PreparedImage, bool]:
-    """Decodes or creates one image, and downscales and re-encodes it if necessary.
-
-    Returns:
-      The result, and whether it was in the cache.
+    """Decodes or creates one image, and downscales and re-encodes it if necessary; says whether it was in the cache.
 
     Raises:
       ImageError: the file cannot be read or decoded, or is truncated.
@@ -160,10 +145,7 @@ def prepare_images(
     progress: Callable[[int], None],
     recipes: Sequence[Recipe | None],
 ) -> list[tuple[PreparedImage, bool] | ImageError]:
-    """Runs `prepare_image` for every path in threads; errors are returned in place of results.
-
-    `progress` is called with 1 when an image is done, from any thread.
-    """
+    """Runs `prepare_image` in threads, each of which calls `progress`(1); errors are returned in place of results."""
 
     def one(path: Path, recipe: Recipe | None) -> tuple[PreparedImage, bool] | ImageError:
         try:

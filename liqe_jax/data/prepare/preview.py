@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +23,7 @@ BACKGROUND, INK, DIM = "#ffffff", "#111111", "#666666"
 
 
 def write_sheet(prepared: LabelledSet, path: Path, count: int = 20) -> int:
-    """Writes a sheet of images at evenly spaced ranks of MOS, worst first.
-
-    Args:
-      prepared: the data set.
-      path: PNG or JPEG file to write; its folder must exist.
-      count: maximum number of images.
-
-    Returns:
-      The number of images on the sheet.
+    """Writes a PNG or JPEG with at most `count` images at evenly spaced ranks of MOS, worst first; returns how many.
 
     Raises:
       DataError: the file cannot be written.
@@ -56,11 +47,8 @@ def write_sheet(prepared: LabelledSet, path: Path, count: int = 20) -> int:
         for line, text in enumerate(_caption(prepared, position, original)):
             shown = _fitted(draw, text, font)
             draw.text((left, top + line * LINE), shown, fill=DIM if line else INK, font=font)
-    buffer = io.BytesIO()
-    form = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
-    sheet.save(buffer, form)
     try:
-        path.write_bytes(buffer.getvalue())
+        sheet.save(path, "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG")
     except OSError as error:
         raise DataError(f"Cannot write {path}: {error.strerror}. Choose another --output.") from error
     return len(chosen)

@@ -31,10 +31,8 @@ def prepare(
     """Prepares a data set; run it again after an interruption to continue.
 
     Args:
-      name: name of the data set, such as "kadid10k".
-      manual_dir: folder with the unpacked files of the set.
-      data_dir: folder of prepared sets, from which `load_set` reads them.
-      options: settings of this data set (`DataSetSpec.options`); those absent have their defaults.
+      name, options: the data set, such as "kadid10k", and its `DataSetSpec.options`; those absent have their defaults.
+      manual_dir, data_dir: folder with the unpacked files, and folder of prepared sets, from which `load_set` reads.
       own_name: name of a set of your own data (`folder_csv`, `synthetic`).
       allow_missing: exclude missing and unreadable images instead of raising.
       workers: number of threads; None uses one per core.

@@ -1,10 +1,4 @@
-"""Images for evaluation: every image exactly once, on any number of hosts.
-
-Threads decode ahead, as in scoring: nothing is shuffled here, and through tf.data a small model was evaluated at
-three quarters of its speed in scoring, not at all of it (docs/evaluation.md).
-
-Letters: p crops of an image, S side of a crop.
-"""
+"""Images for evaluation: every image exactly once, on any number of hosts; p crops of an image, S side of a crop."""
 
 from __future__ import annotations
 
@@ -34,18 +28,10 @@ def evaluation_images(
     hosts: int = 1,
     workers: int = 0,
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "p S S 3"]]]:
-    """Yields this host's images as (position in the set, crops), decoded ahead.
+    """Yields this host's images as (position in the set, crops), decoded ahead in threads (tf.data is slower).
 
-    Every host yields the same number, a multiple of `batch_size`: the last ones are padding, with the position
-    `PADDING` and one crop of zeros.
-
-    Args:
-      dataset, indices: what to evaluate.
-      batch_size: images of this host per batch.
-      preset: how crops are chosen.
-      image_size: side of a crop, pixels.
-      host, hosts: this process among all; image k goes to host k mod hosts.
-      workers: images decoded at the same time; 0 takes one for each core.
+    Image k goes to host k mod hosts. Every host yields the same number, a multiple of its `batch_size`: the last ones
+    are padding, with the position `PADDING` and one crop of zeros. With `workers` 0 there is one thread per core.
 
     Raises:
       DataError: an image cannot be read or is corrupt; an evaluation without it would be another one.

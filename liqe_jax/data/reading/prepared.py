@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -115,7 +114,7 @@ def load_set(name: str, data_dir: str | os.PathLike) -> LabelledSet:
 
 
 class Records:
-    """Encoded images of array_record files by position. Can be called from several threads, and pickled."""
+    """Encoded images of array_record files by position. Can be called from several threads."""
 
     def __init__(self, paths: Sequence[str]):
         """Opens the files once to count their records.
@@ -126,24 +125,22 @@ class Records:
         """
         # Not in the threads: while TensorFlow Datasets is imported, imports in other threads give unusable objects.
         try:
-            from array_record.python.array_record_module import ArrayRecordReader
+            from array_record.python.array_record_data_source import ArrayRecordDataSource
             from google.protobuf.message import DecodeError
             from tensorflow_datasets.proto import tf_example_pb2
         except ImportError as error:
             raise DataError("Prepared data sets are read with array_record: pip install 'liqe_jax[data]'") from error
-        self._open: Callable[[str], Any] = ArrayRecordReader
         self._parse: Callable[[bytes], Any] = tf_example_pb2.Example.FromString
         self._not_parsed: type[Exception] = DecodeError
         self._paths = tuple(paths)
-        self._local = threading.local()
-        counts = []
-        for path, reader in zip(self._paths, self._readers(), strict=True):
+        self._files = []
+        for path in self._paths:
             with _errors_of(path):
-                counts.append(reader.num_records())
-        self._ends = np.cumsum(counts, dtype=np.int64)
+                self._files.append(ArrayRecordDataSource(path))
+        self._ends = np.cumsum([0, *map(len, self._files)])
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return int(self._ends[-1])
 
     def __call__(self, positions: Sequence[int]) -> list[bytes]:
         """Reads the images at `positions`, in this order; positions may repeat.
@@ -155,26 +152,12 @@ class Records:
         wanted = np.asarray(positions, np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise DataError(f"Positions go from {wanted.min()} to {wanted.max()}, but there are {len(self)} images.")
-        files = np.searchsorted(self._ends, wanted, side="right")
-        images: list[bytes] = [b""] * len(wanted)
-        for file in np.unique(files):
-            places = np.flatnonzero(files == file)
-            first = self._ends[file - 1] if file else 0
-            readers = self._readers()
+        files = np.searchsorted(self._ends, wanted, side="right") - 1
+        records = []
+        for file, position in zip(files.tolist(), (wanted - self._ends[files]).tolist(), strict=True):
             with _errors_of(self._paths[file]):
-                records = readers[file].read((wanted[places] - first).tolist())
-            for place, record in zip(places, records, strict=True):
-                images[place] = self._image(record)
-        return images
-
-    def _readers(self) -> list[Any]:
-        if not hasattr(self._local, "readers"):
-            readers = []
-            for path in self._paths:
-                with _errors_of(path):
-                    readers.append(self._open(path))
-            self._local.readers = readers
-        return self._local.readers
+                records.append(self._files[file][position])
+        return [self._image(record) for record in records]
 
     def _image(self, record: bytes) -> bytes:
         try:
@@ -183,12 +166,6 @@ class Records:
             raise DataError(
                 f"A record does not contain an image ({printable(error)}). Prepare the set again."
             ) from error
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"paths": self._paths}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["paths"])  # type: ignore[misc]
 
 
 @contextlib.contextmanager

@@ -1,10 +1,8 @@
 """Samples the images, crops and flips of the batch of a step: a pure function of seed and step.
 
-Every data set is shuffled once per pass, by a permutation that depends on the seed, the set and the number
-of the pass; step n takes the next `count` images. So training can start at any step without replay, and
-every host computes the whole sample and decodes its share. Batches are always full: a batch at the end of a
-pass continues with the next one (the reference lets it shrink, down to one image, whose loss is NaN:
-MNL_Loss.py:137).
+Every data set is shuffled once per pass. So training can start at any step without replay, and every host computes the
+whole sample and decodes its share. Batches are always full: a batch at the end of a pass continues with the next one
+(the reference lets it shrink, down to one image, whose loss is NaN: MNL_Loss.py:137).
 """
 
 from __future__ import annotations
@@ -71,12 +69,11 @@ class Sampler:
 
     def image_at(self, group: int, place: int) -> int:
         """Position in its set of the image at a place of the infinite shuffle."""
-        indices = self.indices[group]
-        turn, offset = divmod(place, len(indices))
-        return int(indices[self._permutation(group, turn)[offset]])
+        turn, offset = divmod(place, len(self.indices[group]))
+        return int(self._shuffled(group, turn)[offset])
 
-    def _permutation(self, group: int, turn: int) -> Int[np.ndarray, " M"]:
-        return self._random(_SHUFFLE, group, turn).permutation(len(self.indices[group]))
+    def _shuffled(self, group: int, turn: int) -> Int[np.ndarray, " M"]:
+        return self.indices[group][self._random(_SHUFFLE, group, turn).permutation(len(self.indices[group]))]
 
     def _random(self, domain: int, group: int, number: int) -> np.random.Generator:
         words = [self.seed, domain, zlib.crc32(f"{self.names[group]}/{self.session}".encode()), number]
@@ -86,15 +83,14 @@ class Sampler:
         """The sample of one step."""
         columns = []
         for group, count in enumerate(self.counts):
-            first = step * count
-            places = np.arange(first, first + count)
-            turns, offsets = np.divmod(places, len(self.indices[group]))
-            shuffles = {turn: self._permutation(group, turn) for turn in np.unique(turns).tolist()}
-            order = [shuffles[turn][offset] for turn, offset in zip(turns.tolist(), offsets.tolist(), strict=True)]
+            places = np.arange(step * count, (step + 1) * count)
+            first, last = (place // len(self.indices[group]) for place in (places[0], places[-1]))
+            passes = np.concatenate([self._shuffled(group, turn) for turn in range(first, last + 1)])
+            index = passes[places - first * len(self.indices[group])]
             random = self._random(_CROP, group, step)
             flip = random.random(count) < 0.5
             where = random.random((count, self.crops))
-            columns.append((np.full(count, group), places, self.indices[group][order], flip, where))
+            columns.append((np.full(count, group), places, index, flip, where))
         return StepSample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 

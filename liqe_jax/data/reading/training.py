@@ -112,10 +112,8 @@ def training_batches(
     concatenated in the order of the hosts, the shares equal the batch of a single host.
 
     Args:
-      sets: data sets.
-      counts: number of images of each set per step, over all hosts.
-      session: "1" to "10", "official", ...; sets without it are used whole.
-      seed: seed of shuffles, flips and crops.
+      sets, counts: data sets, and number of images of each per step, over all hosts.
+      session, seed: the session ("1" to "10", "official", ...; sets without it are used whole) and seed of the sample.
       start_step, steps: first step and number of steps; None is infinite.
       crops, image_size: number of crops per image, and their side in pixels.
       host, hosts: this process among all.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 from liqe_jax.data.sets import csv_files, excel_files, folder_csv, matlab_files, synthetic, text_files
 from liqe_jax.data.sets.spec import DataSetSpec
 from liqe_jax.errors import DataError
+from liqe_jax.markup import read_asset
 
 _CODE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -43,8 +43,7 @@ _CODE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 @functools.cache
 def specs() -> Mapping[str, DataSetSpec]:
     """The description of every data set, by its short name."""
-    text = importlib.resources.files("liqe_jax.assets").joinpath("data_sets.toml").read_text("utf-8")
-    facts = tomllib.loads(text)
+    facts = tomllib.loads(read_asset("data_sets.toml"))
     return MappingProxyType({slug: DataSetSpec(slug=slug, **facts[slug], **code) for slug, code in _CODE.items()})
 
 

@@ -41,10 +41,7 @@ def kadid_distortion(name: str) -> str:
 
 
 def read_koniq10k(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
-    """Reads official MOS and split.
-
-    MOS come from the score file, or from the rating counts of the split file, whose column MOS is a z-score.
-    """
+    """Reads official split and MOS: of the score file, or rating counts of the split file, whose MOS is a z-score."""
     scores, split = index.first(spec.label_file), index.first(KONIQ_SPLIT)
     splits, means = _koniq_split(split) if split else ({}, {})
     mos = dict(read_scores(scores, "image_name", "MOS")) if scores else means

@@ -1,7 +1,4 @@
-"""Finds the files of a data set below a folder, ignoring the case of names and the folders above.
-
-Missing and ambiguous files are a `DataError`, which shows the expected and the existing files.
-"""
+"""Finds the files of a data set below a folder; errors show the expected and the existing files."""
 
 from __future__ import annotations
 

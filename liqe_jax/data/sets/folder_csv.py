@@ -61,12 +61,7 @@ def read(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
 
 
 def _named(path: Path, rows: list[dict[str, str]], given: Sequence[str]) -> list[dict[str, str]]:
-    """Rows with our column names, which match in any case unless `given` ("mos=Mean Score") names them.
-
-    Raises:
-      DataError: a column does not exist.
-      UsageError: `given` is not of that form.
-    """
+    """Rows with our column names, which match in any case unless `given` ("mos=Mean Score") names them."""
     columns = list(rows[0]) if rows else []
     renamed = {name: name.lower() for name in columns if name.lower() in _COLUMNS and name.lower() not in columns}
     for pair in given:

@@ -99,10 +99,7 @@ def read_file(path: Path) -> list[Row]:
 
 
 def join(official: Sequence[Row], liqe: list[Row], tolerance: float) -> tuple[list[Row], list[str]]:
-    """Adds references and sessions of the official rows to LIQE's rows, and reports disagreements.
-
-    MOS, labels and order of LIQE's rows are kept; MOS differences up to `tolerance` are not reported.
-    """
+    """LIQE's rows with references and sessions of the official rows, and disagreements (MOS: above `tolerance`)."""
     if not official:
         return liqe, ["The official label file was not found: MOS are those of LIQE's label files, unchecked."]
     by_name = {row.name.lower(): row for row in official}

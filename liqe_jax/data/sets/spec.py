@@ -95,13 +95,11 @@ class DataSetSpec:
     """Description of a data set; its page in docs/datasets has more about its labels and irregularities.
 
     Attributes:
-      name: name in results and provenance, such as "KADID-10k".
+      name, title: name in results and provenance, such as "KADID-10k"; full name and publication.
       slug: name in commands, folders and LIQE's label files, such as "kadid10k".
       aliases: other names that differ by more than case and punctuation, without both.
-      title: full name and publication.
       count: official number of images; None for the user's own data.
-      url: download page.
-      licence: licence or terms of use, as far as they are known.
+      url, licence: download page, and licence or terms of use, as far as they are known.
       tree: expected files, shown in errors about missing files.
       mos_range: lowest and highest possible MOS, higher is better.
       label_file: official label file of a set with LIQE's labels.

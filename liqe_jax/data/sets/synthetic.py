@@ -17,8 +17,7 @@ from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Option, Options, Row,
 from liqe_jax.errors import DataError
 from liqe_jax.images.decode import DecodeOptions, decode
 
-# Longest side, pixels, of the photographs that are distorted: KADID-10k's are 512x384, and its
-# blurs and blocks have sizes in pixels.
+# Longest side, pixels, of the photographs that are distorted: that of KADID-10k.
 SIDE = 512
 
 # Shares of the photographs for training, validation and test, as LIQE divides KADID-10k.

@@ -33,10 +33,7 @@ def read_pipal(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabe
 
 
 def read_tid2013(spec: DataSetSpec, index: FileIndex, options: Options) -> SetLabels:
-    """Reads the official MOS.
-
-    Names in the label file and on disk differ in case; here they are all as in I01_01_1.bmp.
-    """
+    """Reads the official MOS; names, whose case differs between label file and disk, are all as in I01_01_1.bmp."""
     types = list(spec.categories)
     rows = []
     for where, line in read_lines(index.require("mos_with_names.txt")):

@@ -7,7 +7,7 @@ what we recommend for photographs that the first two treat badly, and `whole` th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -91,12 +91,14 @@ class Preset:
         return DecodeOptions(self.apply_exif, self.white_background, allow_truncated, self.raw_previews)
 
 
-PRESETS: Mapping[str, Preset] = {
-    "paper": Preset("paper"),
-    "pyiqa": Preset("pyiqa", resize=False, stride=FINE_STRIDE),
-    "even": Preset("even", even=True, apply_exif=True, white_background=True),
-    "whole": Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
-}
+PRESETS = MappingProxyType(
+    {
+        "paper": Preset("paper"),
+        "pyiqa": Preset("pyiqa", resize=False, stride=FINE_STRIDE),
+        "even": Preset("even", even=True, apply_exif=True, white_background=True),
+        "whole": Preset("whole", whole=True, count=1, apply_exif=True, white_background=True),
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,30 +5,7 @@
     print(model.score("photo.jpg").quality)
 
 Names are imported when first used, so that `import liqe_jax` costs nothing.
-
-How the package is divided; a part imports only from parts above it (docs/architecture.md):
-
-    messages, bounded_io      text that is safe to print; reading regular files of bounded size
-    errors, locks             our errors; one process at a time writes a file or folder
-    imports, markup           optional packages, objects by import path; tables and pages as text
-    assets                    data files: vocabulary, the embedded model, licences
-    tasks, taxonomy           task sets as plain data; LIQE's labels and sentences
-    text                      tokenizers
-    metrics                   metrics and statistics as pure functions of arrays (SciPy)
-    images                    decoding, resizing, choice of crops (NumPy, Pillow)
-    encoders                  the protocol; CLIP, SigLIP, EfficientNet-Lite0
-    model                     the forward pass and the head: pure functions over pytrees
-    weights                   every checkpoint format, the hub, provenance
-    synthetic                 KADID-10k's distortions, varied copies for training (OpenCV)
-    data                      data sets and batches; the only part that imports TensorFlow
-    scoring                   the public scorer; batched inference
-    exports                   StableHLO and ONNX files (jax2onnx)
-    evaluate                  the evaluation protocol, tables, report (matplotlib)
-    compare                   gMAD, realignment, rank tests (SciPy, matplotlib)
-    scale                     scoring of shards, in one process or with Ray
-    train                     losses, the pmapped step, the loop (optax, Orbax)
-    app                       the web page of `liqe app`, galleries
-    cli                       the `liqe` command
+docs/architecture.md says how the package is divided.
 """
 
 from __future__ import annotations

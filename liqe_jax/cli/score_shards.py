@@ -70,12 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Scores; returns the exit status.
-
-    Raises:
-      LiqeError: wrong use or no such model.
-      OSError: the output cannot be written.
-    """
+    """Scores; returns the exit status."""
     for module in ("pyarrow", "fsspec"):
         require(module, "scale")
     from liqe_jax.scale.run import Options

@@ -22,11 +22,7 @@ REQUESTS = 16
 
 
 def find_file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URL, and the path in it.
-
-    Raises:
-      UsageError: no file system is installed for its protocol.
-    """
+    """The file system of a URL, and the path in it; raises UsageError if none is installed for its protocol."""
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
@@ -57,11 +53,7 @@ def join(folder: str, *names: str) -> str:
 
 
 def open_shard(url: str) -> IO[bytes]:
-    """Opens a file for streaming.
-
-    Raises:
-      UnreadableError: it cannot be opened.
-    """
+    """Opens a file for streaming; raises UnreadableError if that fails."""
     fs, path = find_file_system(url)
     try:
         return open_regular(path) if is_local(fs) else fs.open(path, "rb")
@@ -72,9 +64,7 @@ def open_shard(url: str) -> IO[bytes]:
 def read_image(url: str) -> bytes:
     """The bytes of one image file, at most `bounded_io.most_bytes()`.
 
-    Raises:
-      UnreadableError: it cannot be read, or is larger.
-      UsageError: no file system is installed for its protocol.
+    Raises UnreadableError if it cannot be read or is larger; else as `find_file_system`.
     """
     fs, path = find_file_system(url)
     try:
@@ -106,10 +96,7 @@ def reason_of(error: Exception) -> str:
 def written_aside(fs: Any, path: str) -> Iterator[IO[bytes]]:
     """A file for writing that gets its name when the block ends without an error, and otherwise does not exist.
 
-    Object stores have no rename, and copy instead; the copy appears as a whole too.
-
-    Raises:
-      OSError: the file cannot be written.
+    Object stores have no rename, and copy instead; the copy appears as a whole too. Raises OSError, with the path.
     """
     folder, name = posixpath.split(path)
     aside = posixpath.join(folder, f".{name}.{uuid.uuid4().hex[:12]}.part")

@@ -29,11 +29,7 @@ class OutputFolder:
         self.fs, self.path = find_file_system(url)
 
     def create(self) -> OutputFolder:
-        """Makes the folder, if it does not exist.
-
-        Raises:
-          UsageError: it cannot be made.
-        """
+        """Makes the folder, if it does not exist; raises UsageError if that fails."""
         try:
             self.fs.makedirs(self.path, exist_ok=True)
         except Exception as error:  # each file system has errors of its own
@@ -53,11 +49,7 @@ class OutputFolder:
         return {name.removesuffix(".parquet") for name in found if name.endswith(".parquet") and name[0] != "."}
 
     def is_done(self, name: str, settings: Mapping[str, Any]) -> bool:
-        """Whether a shard has all its rows already, made with the same settings.
-
-        Raises:
-          UsageError: it has rows that were made with other settings, or by another program.
-        """
+        """Whether a shard has all its rows; raises UsageError if other settings or another program made them."""
         path = self.rows_path(name)
         if not self.fs.exists(path):
             return False
@@ -71,21 +63,13 @@ class OutputFolder:
         return not fault
 
     def write_stats(self, name: str, stats: Mapping[str, Any]) -> None:
-        """Writes a shard's statistics.
-
-        Raises:
-          OSError: they cannot be written.
-        """
+        """Writes a shard's statistics; raises OSError if that fails."""
         with written_aside(self.fs, posixpath.join(self.path, f"{name}_stats.json")) as file:
             file.write((json.dumps(stats, indent=1) + "\n").encode())
 
 
 def read_settings(fs: Any, path: str) -> tuple[dict[str, Any], str]:
-    """The settings that a file of rows was made with, and its fault.
-
-    Raises:
-      UsageError: it is not a file of this program.
-    """
+    """The settings that a file of rows was made with, and its fault; raises UsageError if it is not ours."""
     try:
         with fs.open(path, "rb") as file:
             metadata = pq.read_metadata(file).metadata

@@ -1,9 +1,8 @@
 """Scoring on a Ray cluster: a callable class for `Dataset.map_batches`, and shards spread over actors.
 
-Ray Data starts the actors, assigns their devices, restarts those that die, and gives a shard that was not finished to
-another one. An actor reads, scores and writes whole shards with `liqe_jax.scale.run`, so outputs, corrupt shards and
-resuming are the same with and without Ray. Ray Data's readers end the run at a corrupt file, and its writers know
-neither shards nor their order; `examples/ray_data.py` has a pipeline of them around `Scorer`.
+An actor reads, scores and writes whole shards with `liqe_jax.scale.run`, as without Ray. Ray Data's readers end the run
+at a corrupt file, and its writers know neither shards nor their order; `examples/ray_data.py` has a pipeline of them
+around `Scorer`.
 """
 
 from __future__ import annotations
@@ -64,11 +63,7 @@ class Scorer:
         self._how: dict[str, Any] = {"preprocess": preprocess, "batch_size": batch_size, "workers": workers}
 
     def __call__(self, batch: dict[str, np.ndarray]) -> pa.Table:
-        """Scores one batch.
-
-        Raises:
-          UsageError: it has no such column.
-        """
+        """Scores one batch; raises UsageError if it has no such column."""
         if self._image not in batch:
             raise UsageError(f"The batch has no column {self._image!r}; it has {', '.join(batch)}. Give image=...")
         cells = list(batch[self._image])
@@ -116,17 +111,14 @@ def score_shards(
     An actor that dies is started again, and its shard too. This process loads no model, so that it holds no device.
 
     Args:
-      shards: what to score.
-      folder: where outputs go; all hosts have to see it, and the shards.
+      shards, folder, options: as without Ray; all hosts have to see the shards and the folder of outputs.
       model: arguments of `liqe_jax.load`.
-      options: as without Ray.
       address: of the cluster; default a new one on this machine.
       actors: their number; default as many as the cluster has room for.
       resources: of each actor: CPU, GPU, TPU (chips) or others; default one CPU.
 
     Raises:
-      LiqeError: there is no such cluster, it has no room for an actor, or the run fails, such as for a model that
-        cannot be loaded.
+      LiqeError: there is no such cluster, it has no room for an actor, or the run fails.
     """
     if not shards:
         return

@@ -38,12 +38,7 @@ def fields_of(tasks: TaskSet) -> dict[str, pa.DataType]:
 def schema_of(tasks: TaskSet, columns: Sequence[str] | None = None) -> pa.Schema:
     """The columns, with the labels of the probabilities as JSON in the metadata of the schema, under `labels`.
 
-    Args:
-      tasks: of the model.
-      columns: names of those to keep besides `ALWAYS`; default all.
-
-    Raises:
-      UsageError: there is no such column.
+    `columns` are those to keep besides `ALWAYS`, None: all. Raises UsageError if there is no such column.
     """
     fields = fields_of(tasks)
     unknown = [name for name in columns or () if name not in fields]
@@ -55,13 +50,7 @@ def schema_of(tasks: TaskSet, columns: Sequence[str] | None = None) -> pa.Schema
 
 
 def row_of(sample: Sample, result: Score | Failure, repeated: bool) -> dict[str, Any]:
-    """The row of an image, with all columns; what is not known of it is missing.
-
-    Args:
-      sample: the image.
-      result: of the scorer.
-      repeated: whether an earlier image of the shard has the same key.
-    """
+    """The row of an image with all columns that are known; `repeated`: an earlier one of the shard has its key."""
     row: dict[str, Any] = {"key": sample.key, "sha256": sample.sha256}
     if isinstance(result, Failure):
         message = printable(sample.problem or result.error, LONGEST_MESSAGE)

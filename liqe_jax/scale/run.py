@@ -66,11 +66,7 @@ def settings_of(shard: Shard, model: Model, options: Options) -> dict[str, Any]:
 
 
 def unfinished(shards: Sequence[Shard], folder: OutputFolder, model: Model, options: Options) -> list[Shard]:
-    """The shards that have no complete output yet, or all of them with `options.overwrite`.
-
-    Raises:
-      UsageError: an output was made with other settings.
-    """
+    """The shards that have no complete output yet, or all of them with `options.overwrite`; raises as `is_done`."""
     if options.overwrite:
         return list(shards)
     existing = folder.names()
@@ -83,11 +79,7 @@ def unfinished(shards: Sequence[Shard], folder: OutputFolder, model: Model, opti
 
 
 def attempt_shard(shard: Shard, folder: OutputFolder, model: Model, options: Options) -> dict[str, Any]:
-    """`score_shard`, with a refusal as the fault of its statistics.
-
-    Raises:
-      OSError: the output cannot be written.
-    """
+    """`score_shard`, with a UsageError as the fault of its statistics."""
     try:
         return score_shard(shard, folder, model, options)
     except UsageError as error:
@@ -137,13 +129,7 @@ def score_shard(shard: Shard, folder: OutputFolder, model: Model, options: Optio
 
 
 def score_samples(samples: Iterator[Sample], model: Model, options: Options) -> Generator[dict[str, Any]]:
-    """Rows of images, in order: reading, decoding, copying and computing overlap, and memory is bounded.
-
-    Args:
-      samples: consumed on a thread of its own.
-      model: the scorer.
-      options: the preset, the batch size and the workers.
-    """
+    """Rows of images, in order: reading (on a thread of its own), decoding and computing overlap in bounded memory."""
     waiting: collections.deque[Sample] = collections.deque()
     seen: set[int] = set()  # hashes of keys, since keys may be long
 
@@ -164,11 +150,7 @@ def score_samples(samples: Iterator[Sample], model: Model, options: Options) -> 
 
 
 class Statistics:
-    """Counts of a shard's rows.
-
-    Args:
-      tasks: of the model; the histogram is of its attribute "quality", if that has values.
-    """
+    """Counts of a shard's rows, with a histogram of the attribute "quality" where that has values."""
 
     def __init__(self, tasks: TaskSet):
         self._status: Counter[str] = Counter()

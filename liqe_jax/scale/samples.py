@@ -34,8 +34,7 @@ class Sample(NamedTuple):
 
     Attributes:
       key: unique in its shard, if the input is as it should be.
-      image: encoded; empty where there is a problem.
-      problem: why there is no image.
+      image: encoded; empty where there is a `problem`.
       warnings: what a reader of the row should know.
       sha256: of the encoded image, hexadecimal.
     """
@@ -63,12 +62,8 @@ class Reading:
 def read_samples(shard: Shard, reading: Reading) -> Iterator[Sample]:
     """The images of a shard in order; an image that cannot be read is a `Sample` with a problem.
 
-    Where the shard breaks, the images end, and `reading.fault` says why. It is not an exception, since the images that
-    were read before are still on their way to the devices.
-
-    Args:
-      shard: what to read.
-      reading: filled in; its fields are final at the end of the images.
+    Where the shard breaks, the images end, and `reading`, which is final then, says why. It is not an exception, since
+    the images that were read before are still on their way to the devices.
     """
     if shard.kind == "tar":
         return _in_tar(shard.url, reading)

@@ -30,14 +30,8 @@ class Share:
 def find_share(given: str | None, environment: Mapping[str, str] | None = None) -> Share:
     """The share that is given as "I/N", I from 0 to N - 1; else SLURM's; else that of JAX's process.
 
-    Tasks of a SLURM array count, and so do the tasks that `srun` starts in each of them.
-
-    Args:
-      given: of the command line.
-      environment: SLURM's variables; default those of this process.
-
-    Raises:
-      UsageError: it is not of that form, or SLURM's variables are not numbers.
+    Tasks of a SLURM array count, and so do the tasks that `srun` starts in each of them. `environment` are SLURM's
+    variables. Raises UsageError if `given` is not of that form, or SLURM's variables are not numbers.
     """
     environment = os.environ if environment is None else environment
     if given is not None:

@@ -97,11 +97,8 @@ class Checkpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The newest checkpoint that can be read, with the shapes of `like`, or None where there are none at all.
 
-        Corrupt ones that are newer are reported and set aside as `corrupt-STEP`.
-
-        Raises:
-          UsageError: there are checkpoints and none can be read, or the processes see different ones.
-          OSError, MemoryError: the disk or this machine failed, which says nothing about the checkpoint.
+        Corrupt ones that are newer are reported and set aside as `corrupt-STEP`. Raises UsageError if none can be read
+        or the processes see different ones; OSError or MemoryError if the machine fails, not the checkpoint.
         """
         steps = self.steps()
         expected = from_first(steps)

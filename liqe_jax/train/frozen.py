@@ -1,8 +1,6 @@
 """Training on what a frozen image encoder says of each picture, computed once and kept in files.
 
-An encoder whose image part is mostly frozen (`Encoder.pool`, `fit`, `project`) turns a picture into some thousand
-numbers that never change. A step on them takes milliseconds instead of seconds.
-
+That is for an encoder whose image part is mostly frozen (`Encoder.pool`, `fit`, `project`).
 Letters: N images of a set, F pooled numbers of an image, r numbers that the trained part takes.
 """
 
@@ -36,11 +34,8 @@ _BATCH = 4
 def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> list[np.ndarray]:
     """What the frozen part says of every image of every set: float32 [N, F] each, from files if they are there.
 
-    The files are in the folder `features` in `config.data.folder`.
-
-    Raises:
-      UsageError: the encoder has no frozen part.
-      DataError: an image cannot be decoded, or a file cannot be written.
+    They are in `config.data.folder`/features. Raises UsageError if the encoder has no frozen part, DataError if an
+    image cannot be decoded or a file cannot be written.
     """
     encoder = start.encoder
     if not encoder.has_frozen_part:
@@ -92,10 +87,7 @@ def fitted(
 def on_features(
     config: ConfigDict, encoder: Encoder, params: Params, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
 ) -> list[LabelledSet]:
-    """Sets whose training images are features of `pooled_features` instead of crops, with noise.
-
-    `config.data.feature_noise` is the standard deviation of the noise of each number.
-    """
+    """Sets whose training images are `pooled_features` instead of crops, with `config.data.feature_noise`."""
     project = jax.jit(encoder.project)
     return [
         _with_features(dataset, np.asarray(project(params, features)), config.data.feature_noise)

@@ -45,13 +45,12 @@ def train_and_evaluate(
     """Trains, or goes on where an interrupted run in the same folder stopped.
 
     Args:
-      config: see `settings.default_config`.
+      config: as of `settings.default_config`.
       workdir: local folder or gs:// for checkpoints and logs; exported models are local (`validate.export_folder`).
       losses: functions of your own, by name; default those that the configuration names.
       sets: data sets in memory, in place of prepared ones in `config.data.folder`; names in `config` refer to them.
 
-    Returns:
-      The best validation averages.
+    Returns the best validation averages.
 
     Raises:
       UsageError: the configuration is not valid, or another process trains in that folder.
@@ -153,11 +152,7 @@ def _train(
     logs: Logs,
     upkeep: Upkeep,
 ) -> TrainState | None:
-    """The loop. Returns a copy of the last state, or None where the process was told to stop.
-
-    The host starts steps ahead of the devices and does not wait for their results, but for the last ones of an epoch,
-    on which the next weights may depend, and for those before a checkpoint.
-    """
+    """The loop; returns a copy of the last state, or None where the process was told to stop."""
     number, steps, stopping = progress.step, config.epochs * config.steps_per_epoch, False
     rate_of, stop = find_schedule(config), Stop()
     report = Report(config, progress, logs)
@@ -183,7 +178,7 @@ def _train(
                 copy, epoch = first_copy(state), number // config.steps_per_epoch
                 if ended and (epoch % config.validate_every_epochs == 0 or number == steps):
                     upkeep.validate(copy, number, epoch)
-                report.fetch()
+                report.fetch()  # what the next weights and the checkpoint need; other steps are not waited for
             except NotFinite:
                 upkeep.finish()
                 raise

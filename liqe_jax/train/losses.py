@@ -2,8 +2,7 @@
 
 LIQE's three are fidelity between probabilities, for pairs, labels and sets of labels. Fidelity of Bernoulli
 distributions p and g is sqrt(p g) + sqrt((1 - p)(1 - g)); the loss is one minus it (Tsai et al., SIGIR 2007, for
-ranking; zwx8981/LIQE, MNL_Loss.py). To train for something else, name a function of your own in `config.losses` by its
-import path, or pass it to `train_and_evaluate`. Letters: N images of a batch, S scenes, T distortions.
+ranking; zwx8981/LIQE, MNL_Loss.py). Letters: N images of a batch, S scenes, T distortions.
 """
 
 from __future__ import annotations
@@ -46,10 +45,8 @@ def pairwise_fidelity_loss(
     two images has no pairs and is left out; the reference gets NaN there (MNL_Loss.py:137-159).
 
     Args:
-      quality: predictions, on any common scale.
-      mos: MOS, higher is better; compared within a group only.
-      group: the data set of each image, 0 to groups - 1.
-      groups: number of data sets; static.
+      quality, mos: predictions on any common scale, and MOS, higher is better.
+      group, groups: the data set of each image, 0 to groups - 1, and their number, which is static.
       sigma: standard deviation of the difference of two ratings: 1 in LIQE's code (MNL_Loss.py:154), the
         square root of 2 in UNIQUE, where every rating has variance 1.
       weight: of each data set in the average, given for each of its images; None: all alike.
@@ -85,9 +82,7 @@ def distortion_fidelity_loss(
 ) -> Float[Array, ""]:
     """1 - sum sqrt(p g): fidelity of two distributions over distortions, mean over labelled images.
 
-    Args:
-      p: predicted distribution.
-      target: one-hot, or any distribution; all zero for an image without a label.
+    `target` is any distribution, such as a one-hot one, and all zero for an image without a label.
     """
     target = jnp.asarray(target)
     return _mean_over_labelled(1 - jnp.sqrt(jnp.asarray(p) * target + EPSILON).sum(-1), target, weight)
@@ -98,9 +93,7 @@ def scene_fidelity_loss(
 ) -> Float[Array, ""]:
     """Mean of one binary fidelity per scene, since a photograph can have several.
 
-    Args:
-      p: predicted distribution over scenes.
-      target: 1 for every scene that the photograph has, else 0; all zero without a label.
+    `target` is 1 for every scene that the photograph has, else 0; all zero without a label.
     """
     target = jnp.asarray(target)
     return _mean_over_labelled(_fidelity_loss(jnp.asarray(p), target).mean(-1), target, weight)
@@ -109,13 +102,7 @@ def scene_fidelity_loss(
 def mos_squared_loss(
     quality: Float[AnyArray, " N"], mos: Float[AnyArray, " N"], weight: Float[AnyArray, " N"] | None = None
 ) -> Float[Array, ""]:
-    """Mean squared difference, for MOS on the scale of `quality`. Not the paper's: it gives scores a meaning.
-
-    Args:
-      quality: predictions.
-      mos: mean opinion scores (`config.data.mos_scale`).
-      weight: of each image in the mean; None: all alike.
-    """
+    """Mean squared difference, for MOS on the scale of `quality` (`config.data.mos_scale`); not in the paper."""
     squares = jnp.square(jnp.asarray(quality) - mos)
     return squares.mean() if weight is None else (squares * weight).sum() / jnp.maximum(jnp.sum(weight), EPSILON)
 
@@ -170,14 +157,9 @@ def losses_of(tasks: TaskSet) -> dict[str, Loss]:
 
 
 def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
-    """The losses with these names; without names, those of the task set.
+    """The losses with these names, keys of `LOSSES` or import paths of a `Loss`; without names, `losses_of` the tasks.
 
-    Args:
-      names: keys of `LOSSES`, or import paths of functions of (Prediction, Labels, number of data sets).
-      tasks: what is predicted.
-
-    Raises:
-      UsageError: no such loss, one about an attribute that the task set lacks, or a function of other arguments.
+    Raises UsageError if there is no such loss, the task set lacks its attribute, or it takes other arguments.
     """
     if not names:
         return losses_of(tasks)

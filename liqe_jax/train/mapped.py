@@ -31,8 +31,7 @@ class Mapped:
     """The step on all devices of all processes, and the arrays that it takes: one slice of their first axis a device.
 
     With the mapping "pmap" the arrays of a process are its own D slices; with "shard_map", which compiles to the same
-    program, they are global, so that several processes need not wrap and unwrap every array in every step. Several
-    processes use all of their devices.
+    program, they are global, so that several processes need not wrap and unwrap every array in every step.
     """
 
     def __init__(self, devices: list[jax.Device], mapping: str = "pmap"):
@@ -66,10 +65,7 @@ class Mapped:
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._sharding, np.asarray(leaf)), tree)
 
     def replicate(self, tree: Any) -> Any:
-        """A copy of every leaf on each local device, laid out as the step returns it.
-
-        (A state laid out otherwise would make the second step compile again.)
-        """
+        """A copy of every leaf on each local device, laid out as by the step, which else would compile twice."""
         # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
         # shared cannot be donated.
         copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
@@ -113,11 +109,9 @@ def spread(tree: Any, devices: int) -> Any:
 
 
 def return_freed_memory() -> bool:
-    """Makes glibc give arrays back to the system when they are freed; true if that was possible.
+    """Makes glibc give arrays back to the system when they are freed, in the whole process; true if that was possible.
 
-    Left alone, it keeps blocks of up to 32 MB in its heap, where they cannot be joined: a step of a
-    ViT-B/32 with 4 x 3 crops then takes 7.1 GB instead of 5.3. For whole processes (`train.py`), since
-    it changes how everything in the process allocates.
+    Left alone, it keeps blocks of up to 32 MB: a step of a ViT-B/32 with 4 x 3 crops takes 7.1 GB instead of 5.3.
     """
     if sys.platform != "linux":
         return False

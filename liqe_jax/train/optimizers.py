@@ -37,11 +37,7 @@ class Optimizer(NamedTuple):
 
 
 def reference_adamw(settings: ConfigDict) -> Optimizer:
-    """AdamW with PyTorch's order of operations, which the reference's losses show in their sixth digit.
-
-    Args:
-      settings: `weight_decay`, `betas`, `epsilon` and `clip_norm` (0: none).
-    """
+    """AdamW with PyTorch's order of operations, which the reference's losses show in their sixth digit."""
     betas, epsilon, weight_decay = tuple(settings.betas), settings.epsilon, settings.weight_decay
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
     adam = optax.chain(clip, optax.scale_by_adam(*betas, epsilon))
@@ -66,11 +62,9 @@ def reference_adamw(settings: ConfigDict) -> Optimizer:
 
 
 def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: float = 0.0) -> Optimizer:
-    """Any optax transformation.
+    """Any optax transformation; `clip_norm` is the largest norm of the gradient, 0: none.
 
-    Args:
-      make: learning rate, a scalar array -> transformation. The structure of its state must not depend on the rate.
-      clip_norm: largest norm of the gradient; 0: none.
+    `make` takes the learning rate, a scalar array, on which the structure of the state must not depend.
     """
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
 
@@ -110,13 +104,9 @@ OPTIMIZERS: Mapping[str, Callable[[ConfigDict], Optimizer]] = MappingProxyType(
 
 
 def find_optimizer(settings: ConfigDict) -> Optimizer:
-    """The optimizer that `config.optimizer` names.
+    """The optimizer that `config.optimizer.name` names: a key of `OPTIMIZERS`, or a function for `from_optax`.
 
-    `name` is a key of `OPTIMIZERS`, or the import path of a function that takes the learning rate and returns an optax
-    transformation.
-
-    Raises:
-      UsageError: there is no such optimizer, the function does not return one, or it keeps a random key.
+    Raises UsageError if there is none, or the function returns no optax transformation or one that keeps a random key.
     """
     own = "a function of the learning rate alone that returns an optax transformation"
     make = find_object(settings.name, "config.optimizer.name", OPTIMIZERS, own)

@@ -25,12 +25,8 @@ class Plan:
     """Everything about a step that does not change; static under `jit` and `pmap`.
 
     Attributes:
-      encoder, tasks: the model and what it predicts.
-      losses: name -> loss.
       order: of the prompts (`Prompts.order`).
       groups: number of data sets in a batch.
-      optimizer: see `optimizers.py`.
-      weighting: see `weighting.py`.
       freeze: parameters that are not trained, by name or by the prefix of their names. Those of `encoder.frozen`
         never are.
       train_only: if not empty, nothing else is trained; names and prefixes as in `freeze`.
@@ -55,8 +51,6 @@ class Plan:
     micro_batches: int = 1
 
     def __post_init__(self) -> None:
-        if self.micro_batches < 1:
-            raise UsageError(f"micro_batches must be at least 1; got {self.micro_batches}.")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay must be at least 0 and below 1; got {self.ema_decay}.")
 

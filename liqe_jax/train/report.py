@@ -99,8 +99,8 @@ class Progress:
     """Counters of a run, all of which are in its checkpoints, as JSON.
 
     Attributes:
+      losses: names of the M losses.
       step: steps done.
-      losses: names of the losses; M is their number.
       best: name of an average over the validation sets -> its best value so far.
       epoch_means: mean losses of each epoch so far, M numbers each.
       sums: of the losses in this epoch, M numbers.

@@ -38,19 +38,12 @@ def reference_learning_rate(epoch: int, initial: float = 5e-6, t_max: int = T_MA
 def dynamic_weights(
     losses: Sequence[Float[np.ndarray, " M"]], tasks: int, temperature: float = TEMPERATURE
 ) -> Float[np.ndarray, " M"]:
-    """Weights of M tasks for the next epoch: more for those whose loss falls more slowly.
+    """Weights of M = `tasks` tasks for the next epoch, whose sum is M: more for those whose loss falls more slowly.
 
-    Args:
-      losses: mean loss of every task in each epoch so far, oldest first.
-      tasks: M.
-      temperature: large values make the weights more alike.
-
-    Returns:
-      Weights that sum to M; all one until two epochs are over. A loss that is not positive, because it is learned
-      (fidelity's are slightly negative then) or had no labels, counts as one that stays as it is.
-
-    Raises:
-      UsageError: losses are missing or not finite.
+    `losses` are the mean losses of each epoch so far, oldest first; until there are two, all weights are 1. A high
+    `temperature` makes the weights more alike. A loss that is not positive, because it is learned (fidelity's are
+    slightly negative then) or had no labels, counts as one that does not change. Raises UsageError if losses are missing
+    or not finite.
     """
     if len(losses) < 2:
         return np.ones(tasks)

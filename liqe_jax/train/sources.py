@@ -79,11 +79,8 @@ def held_out(
     """The images that the model is evaluated with: sets with the positions of the part "val" or "test" of the split.
 
     A set without the split is a test set as a whole, unless it is trained on. What has no image in the part is left
-    out. `names` are those of sets, `NONE`, or () for the sets `trained` on; `sets` are as of `training_sets`.
-
-    Raises:
-      DataError: a set is unknown or was not prepared, or an image of the part has no MOS.
-      UsageError: a part is too small for a correlation.
+    out. `names` are those of sets, `NONE`, or () for the sets `trained` on; `sets` are as of `training_sets`. Raises as
+    `training_sets`, DataError if an image of the part has no MOS, UsageError if it is too small for a correlation.
     """
     if tuple(names) == NONE:
         return []

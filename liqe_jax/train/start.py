@@ -91,10 +91,7 @@ def _image_weights(path: Path, encoder: type[Encoder], flat: Flat) -> Flat:
 
 
 def small_tokenizer(tasks: TaskSet) -> Tokenizer:
-    """CLIP's tokenizer with the tokens that a task set's prompts use, and single characters.
-
-    A model that starts from nothing has no use for 49,408 words, which would be most of its size.
-    """
+    """CLIP's tokenizer with single characters and the tokens of a task set's prompts alone, for a small model."""
     full = Tokenizer.default()
     tokens = sorted(full.vocab, key=full.vocab.__getitem__)
     merge_of = {merge.replace(" ", ""): merge for merge in reversed(full.merges)}
@@ -115,11 +112,8 @@ def make_plan(
 ) -> tuple[Plan, Any]:
     """The plan of the steps and this process's rows of prompts, one group for each of its `devices` local devices.
 
-    `losses` are functions of your own, by name, in place of those that `config.losses` names.
-
-    Raises:
-      UsageError: unknown losses, optimizer, weighting or tasks; prompts that the text encoder cannot take.
-      ModelError: the tokenizer does not fit the vocabulary.
+    `losses` are functions of your own, by name, in place of those that `config.losses` names. Raises UsageError
+    for what does not exist or prompts that the encoder cannot take, ModelError if the tokenizer does not fit.
     """
     tasks = find_tasks(config.tasks or None, checkpoint.tasks)
     losses = losses or named_losses(tuple(config.losses), tasks)

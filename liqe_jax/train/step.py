@@ -1,14 +1,10 @@
 """One training step, as one pure function that every device runs.
 
-The losses couple all images of a batch, and all images with all prompts. So a step has three parts: every device
-encodes its share of the images and of the prompts' rows; the features are gathered, and each device computes the same
-losses on all of them, with their gradients with respect to the features; every device carries its share of those back
-through the towers, and the parameters' gradients are summed. No device repeats another's work, but for the head, which
-is small. Since towers meet losses only in the features, a share can also be cut into micro-batches that are encoded
-twice, once for the losses and once for the gradients, and the result is the same.
-
-Letters: N images of the whole batch, n of one device, P crops, B rows of prompts, R prompts of a row, D length of a
-feature, M losses.
+The losses couple all images of a batch and all prompts. So every device encodes its share of both; the features are
+gathered, and each device computes the losses on all of them and their gradients; it carries its share of those back
+through the towers. A share can be cut into micro-batches, which are encoded once for the losses and once for the
+gradients. Letters: N images of the whole batch, n of one device, P crops, B rows of prompts, R prompts of a row, D
+length of a feature, M losses.
 """
 
 from __future__ import annotations
@@ -46,9 +42,7 @@ class TrainState(NamedTuple):
     Attributes:
       step: steps done.
       params: all of them, float32, flat: name -> array.
-      opt_state: of the trained ones.
-      weighting: see `weighting.py`.
-      ema: moving averages of the trained parameters; empty where there are none.
+      opt_state, ema: of the trained ones; `ema`, their moving averages, may be empty.
     """
 
     step: Int[Array, ""]
@@ -113,10 +107,8 @@ def gradients(
     """Gradients of the weighted loss of the whole batch with respect to the trained parameters.
 
     Args:
-      params, weighting: of the state.
       batch, rows: this device's share of the images and of the prompts (`Prompts.rows`).
       fixed_weights: of each loss, where the weighting computes none.
-      plan: static.
       axis: the mapped axis; None where one device has everything.
     """
     trained = {name: leaf for name, leaf in params.items() if plan.is_trained(name)}

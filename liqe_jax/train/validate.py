@@ -36,11 +36,10 @@ class Validation:
     """Predicts the held-out images of a run with the parameters that would be exported, and keeps the best models.
 
     Attributes:
-      config, plan, devices, logs: of the run; devices are local ones.
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
+      devices: local ones.
       held: "val" and "test" -> held-out images.
-      folder: of exported models.
-      background: exports the best models, as `export`, a function of state and step, gives them.
+      folder: where `background` writes the best models, as `export`, a function of state and step, gives them.
     """
 
     config: ConfigDict

@@ -7,11 +7,8 @@
 - `cosine`: an auxiliary task counts by the cosine of its gradient with that of the first task, and not
   at all if they disagree (Du et al., arXiv 1812.02224).
 
-The last two compare gradients of tasks. They take the gradients with respect to the features of both towers, which all
-tasks share: exact backward passes through the head alone, where those with respect to the parameters would cost one
-through both towers for each task (the argument of Sener and Koltun, NeurIPS 2018, section 3.3).
-
-Letters: M losses.
+The last two compare gradients with respect to the features of both towers, which all M losses share: that takes no
+backward pass through the towers for each loss (Sener and Koltun, NeurIPS 2018, section 3.3).
 """
 
 from __future__ import annotations

@@ -43,10 +43,8 @@ WAITS = (1, 2, 4, 8, 15)
 def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> None:
     """Takes a working directory, local or gs://, for this run: checks what is there, and writes the settings.
 
-    The first process alone reads and writes, since the others would read what it is writing.
-
-    Raises:
-      UsageError: the folder holds another run, its settings cannot be read, or the processes do not share it.
+    The first process alone reads and writes, since the others would read what it is writing. Raises UsageError if the
+    folder holds another run, its settings cannot be read, or the processes do not share it.
     """
     folder = epath.Path(workdir)
     content = {**json.loads(config.to_json()), LOSSES: list(losses), FORMAT: VERSION}
@@ -70,10 +68,7 @@ def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> No
 
 
 def check_same_run(folder: epath.Path, now: dict) -> None:
-    """Refuses to go on with another model's run, whose checkpoints would look corrupt.
-
-    `now` are the settings and `LOSSES`, as JSON has them. Raises UsageError, which names the settings that differ.
-    """
+    """Raises UsageError for the checkpoints of another model's run, which would look corrupt; `now` is as in JSON."""
     written, checkpoints = folder / CONFIG_FILE, folder / "checkpoints"
     if not (written.exists() and checkpoints.exists() and any(path.name.isdigit() for path in checkpoints.iterdir())):
         return

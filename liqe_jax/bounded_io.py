@@ -1,7 +1,6 @@
 """Reads files that may be anything: regular files only, of bounded size, and JSON of bounded depth. Writes whole files.
 
-Opening a named pipe waits for a writer, and a device such as /dev/zero has no end. Both are refused before a byte is
-read.
+Opening a named pipe waits for a writer, and a device such as /dev/zero has no end: both are refused.
 """
 
 from __future__ import annotations
@@ -64,9 +63,8 @@ def most_bytes() -> int:
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The content of an image, a table or a JSON file.
 
-    Raises:
-      OSError: it cannot be read, is not a regular file, or is larger than `most_bytes()`.
-      ValueError: the limit is not a number, or the path holds a null character.
+    Raises OSError if it cannot be read, is not a regular file, or is larger than `most_bytes()`; ValueError if the
+    limit is not a number, or the path holds a null character.
     """
     most = most_bytes()
     with open_regular(path) as file:
@@ -79,10 +77,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def read_text(path: str | os.PathLike, encoding: str = "utf-8", errors: str = "strict") -> str:
-    """The text of a table or a JSON file, with its own line ends.
-
-    Raises as `read_bytes`, and ValueError if it is not of this encoding.
-    """
+    """The text of a file with its own line ends; raises as `read_bytes`, and ValueError for another encoding."""
     return read_bytes(path).decode(encoding, errors)
 
 

@@ -6,11 +6,7 @@ from liqe_jax.messages import LONGEST_MESSAGE, printable
 
 
 class LiqeError(Exception):
-    """Base class of every error that liqe_jax raises on purpose.
-
-    Its text is safe to print: whatever a file put into it, terminal escapes are shown as such and the length is
-    bounded (`LONGEST_MESSAGE` characters). Line ends stay.
-    """
+    """Base class of every error that liqe_jax raises on purpose; its text is `printable`, but keeps line ends."""
 
     def __str__(self) -> str:
         return printable(super().__str__(), LONGEST_MESSAGE, keep="\n")

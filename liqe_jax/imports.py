@@ -16,10 +16,7 @@ T = TypeVar("T")
 
 
 def require(module: str, extra: str = "evaluate") -> ModuleType:
-    """Imports a module that the base installation does not include.
-
-    Raises UsageError if it is not installed; the message names the extra that installs it.
-    """
+    """Imports an optional module; raises UsageError, which names the extra that installs it, if it is not there."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -35,14 +32,9 @@ def is_import_path(name: object) -> bool:
 
 
 def load_object(path: str, what: str) -> Any:
-    """Imports an object by name. This runs the code of its module, so only users name such paths, never files.
+    """Imports an object by its path. This runs the code of its module, so only users name such paths, never files.
 
-    Args:
-      path: `module:name`, where Python finds the module, or `file.py:name`.
-      what: what it is needed for, for messages, such as "config.losses".
-
-    Raises:
-      UsageError: the path is malformed, the module cannot be imported, or it has no such name.
+    Raises UsageError, with `what` the path is for, if it is malformed, the module fails, or it has no such name.
     """
     module_name, _, name = path.rpartition(":")
     if not is_import_path(path):
@@ -60,16 +52,10 @@ def load_object(path: str, what: str) -> Any:
 
 
 def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kind: type = object) -> Any:
-    """The object that a setting names: a value of `known`, or one of the user's own.
+    """The object that a setting names: a value of `known`, or one of the user's own, by its import path.
 
-    Args:
-      name: a key of `known`, or an import path for `load_object`.
-      what, own: the setting, and what the user's object has to be, for messages.
-      known: name -> object.
-      kind: class of the user's object.
-
-    Raises:
-      UsageError: the name is neither, the import path leads to nothing, or the object is of another class.
+    Raises UsageError if the name is neither, the path leads to nothing, or the object is no `kind`; the message names
+    the setting `what`, and what the user's object has to be (`own`).
     """
     if isinstance(name, str) and name in known:
         return known[name]
@@ -85,11 +71,7 @@ def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kin
 
 
 def try_object(trial: Callable[[], T], what: str, case: str, own: str) -> T:
-    """The result of a first call of the user's own code.
-
-    Raises UsageError if that raises anything; the message names the setting `what`, the `case`, and what it has to be
-    (`own`).
-    """
+    """The result of a first call of the user's own code; raises UsageError, with the other arguments, if that fails."""
     try:
         return trial()
     except Exception as error:  # whatever that code raises

@@ -1,7 +1,6 @@
 """Advisory locks on files and folders that one process at a time may write.
 
-A lock is a file beside what it protects. The system releases it when the process ends, however it ends, so that a file
-that a killed process left behind locks nothing.
+A lock is a file beside what it protects. The system releases it when the process ends, however it ends.
 """
 
 from __future__ import annotations

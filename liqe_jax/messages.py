@@ -10,14 +10,10 @@ LONGEST_VALUE, LONGEST_MESSAGE, LONGEST_TABLE = 200, 4000, 1_000_000
 
 
 def printable(text: object, longest: int = LONGEST_VALUE, keep: str = "") -> str:
-    """Text of bounded length without line ends, terminal escapes and lone surrogates.
+    """Text of at most `longest` (at least 40) characters, without its middle if it has more.
 
-    A terminal obeys escape sequences, so every character that does not print is shown as its Python escape.
-
-    Args:
-      text: a string, or an object whose `str` is short, such as an error.
-      longest: characters of the result, at least 40; longer texts lose their middle.
-      keep: characters that stay although they do not print, such as a line end.
+    A terminal obeys escape sequences, so every character that does not print is shown as its Python escape, except
+    those in `keep`. Objects are shown by their `str`, which has to be short.
     """
     try:
         whole = text if isinstance(text, str) else str(text)
@@ -33,10 +29,6 @@ def quoted(value: object, longest: int = LONGEST_VALUE) -> str:
 
     Containers and unknown objects are described by their type: the `repr` of nested tuples takes time that is
     exponential in their depth.
-
-    Args:
-      value: anything, such as a part of an unpickled file.
-      longest: characters of the result, at least 40.
     """
     if isinstance(value, (str, bytes)):
         return printable(repr(value[: longest + 1]), longest)

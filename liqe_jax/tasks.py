@@ -1,16 +1,7 @@
 """Task sets: which attributes a model predicts, and the sentence that asks about them.
 
-A task set is plain data. A model that judges other attributes, in other words or another
-number of them, is a different :class:`TaskSet`, not different code::
-
-    wear = TaskSet(
-        name="wear",
-        attributes=(
-            Attribute("quality", ("worn", "used", "new"), values=(1, 2, 3)),
-            Attribute("material", ("wood", "metal")),
-        ),
-        template="a photo of a {quality} surface of {material}",
-    )
+A task set is plain data: a model that judges other attributes is a different :class:`TaskSet`, not different code.
+`Attribute("material", ("wood", "metal"))` fits the template "a photo of a {material}".
 """
 
 from __future__ import annotations
@@ -48,9 +39,8 @@ class Attribute:
       values: the number each label stands for, or None for a purely nominal attribute. An attribute with values is
         reported as an expectation, one without as its most probable label.
 
-    Raises:
-      UsageError: the name is not an identifier or hides another field of results, labels are not strings or occur
-        twice, or values are not finite or not as many.
+    Raises UsageError if the name is not an identifier or hides another field of results, labels are not strings or
+    occur twice, or values are not finite or not as many.
     """
 
     name: str
@@ -93,11 +83,8 @@ class Attribute:
 class TaskSet:
     """Attributes and the template that turns one label of each into a sentence.
 
-    The joint distribution has one axis per attribute, in their order. Prompts enumerate it
-    with the first attribute slowest and the last fastest.
-
-    Raises:
-      UsageError: the template does not use every attribute's name, plain, and nothing else.
+    The joint distribution has one axis per attribute, in their order. Prompts enumerate it with the first attribute
+    slowest. Raises UsageError if the template does not use every attribute's name, plain, and nothing else.
     """
 
     name: str
@@ -147,11 +134,7 @@ class TaskSet:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> TaskSet:
-        """Rebuilds a task set from `to_dict`, or from the same thing read from JSON.
-
-        Raises:
-          UsageError: a key is missing or unknown, or the content makes no task set.
-        """
+        """The task set of `to_dict`, also read from JSON; raises UsageError for other keys, or what makes none."""
         try:
             attributes = tuple(Attribute(**attribute) for attribute in description["attributes"])
             return cls(**{**description, "attributes": attributes})

@@ -1,8 +1,7 @@
 """LIQE's labels, sentences and task sets.
 
-Everything here is frozen: the released weights were trained with these very strings, among
-them `still_life` with its underscore and `a animal`. Source: zwx8981/LIQE at a64655f,
-train_unique_clip_weight.py:19-52 (labels and raw-to-category map) and :88 (sentences).
+The released weights were trained with these very strings, among them `still_life` and `a animal`. Source: zwx8981/LIQE
+at a64655f, train_unique_clip_weight.py:19-52 (labels and raw-to-category map) and :88 (sentences).
 """
 
 from __future__ import annotations

@@ -26,11 +26,7 @@ _ADVICE = {
 def document(title: str, body: str, scripts: tuple[str, ...], data: dict[str, Any]) -> tuple[str, str]:
     """The document, and a Content-Security-Policy that allows its own script and nothing from elsewhere.
 
-    Args:
-      title: text.
-      body: trusted HTML.
-      scripts: files of `assets/page`.
-      data: what the scripts find in the element "data"; anything JSON can hold, trusted or not.
+    `body` is trusted HTML; `scripts` are files of `assets/page`, which find the data, trusted or not, as JSON.
     """
     script = "\n".join(read_asset(f"page/{name}") for name in scripts)
     colours = ",".join("rgb({:.0f} {:.0f} {:.0f})".format(*colour) for colour in COLOURS)

@@ -33,9 +33,8 @@ PICTURE_SIDE, THUMBNAIL_SIDE = 800, 320  # longest sides, pixels
 def card(row: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
     """What the script shows of a result, a row of `Score.to_dict` or `Failure.to_dict`.
 
-    It has `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (attribute -> label
-    for people), `ranges` (attribute -> lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile`
-    where the row has one.
+    It has `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (label for people),
+    `ranges` (lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile` where the row has one.
     """
     name = str(row["image"]).encode("utf-8", "backslashreplace").decode()
     if "error" in row:

@@ -37,26 +37,17 @@ LONGEST_NAME = 200  # characters of a file's name that are shown
 def serve(
     model: Model,
     *,
-    preprocess: str = "even",
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    max_megabytes: float = 20,
-    open_browser: bool = False,
-    started: Callable[[str], None] = lambda url: None,
+    preprocess: str,
+    host: str,
+    port: int | None,
+    max_megabytes: float,
+    open_browser: bool,
+    started: Callable[[str], None],
 ) -> None:
-    """Serves the page until the process is interrupted.
+    """Serves the page until the process is interrupted; arguments as of `liqe app`.
 
-    Args:
-      model: the model.
-      preprocess: a key of `PRESETS`.
-      host: address to listen on; "0.0.0.0" accepts other computers.
-      port: port to listen on; 0 takes any free one, None the first free one from 7860.
-      max_megabytes: size limit of a photograph, in units of 1,048,576 bytes.
-      open_browser: whether to open the page in the browser.
-      started: called with the address of the page when it is ready.
-
-    Raises:
-      UsageError: the server cannot listen on the address.
+    A megabyte has 1,048,576 bytes. `started` is called with the address of the page when it is ready. Raises UsageError
+    if the server cannot listen on the address.
     """
     preset, host = PRESETS[preprocess], host.strip("[]")
     with _listen(host, port) as server:

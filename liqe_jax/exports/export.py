@@ -34,11 +34,7 @@ def write_stablehlo(path: Path, program: Program, description: dict[str, Any]) -
 
 
 def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> None:
-    """Writes an ONNX model that `onnx.checker` accepts; the description goes into its metadata.
-
-    Raises:
-      UsageError: jax2onnx is not installed, or the type is bfloat16.
-    """
+    """Writes an ONNX model that `onnx.checker` accepts; the description goes into its metadata."""
     if description["dtype"] not in ("float32", "int8"):
         raise UsageError(
             f"ONNX export is float32 or int8; got {description['dtype']}, whose sums in float32 ONNX does not have."
@@ -80,20 +76,16 @@ def export(
 ) -> dict[str, Any]:
     """Writes a model as StableHLO or ONNX: crops in, predictions out, normalisation and sentences inside.
 
-    The input is `crops`, uint8 [images, crops, S, S, 3], RGB; S is the model's crop size. The description holds names
-    and shapes of the outputs, labels, and how crops are made (docs/export.md).
+    The input is `crops`, uint8 [images, crops, S, S, 3], RGB; S is the model's crop size. Returns the description that
+    is stored in the file, JSON-ready: outputs, labels, and how crops are made (docs/export.md).
 
     Args:
       model: a model, or what `liqe_jax.load` takes.
-      path: of a file that does not exist.
       to: "stablehlo" or "onnx"; None goes by the suffix.
       output: "quality" (values only), "marginals" (values, and a distribution of each attribute) or "joint".
       batch: images of a call, each with the number of crops of the model's preset; None leaves both numbers free.
       dtype: operand type of the products: "float32", "bfloat16" (StableHLO only) or "int8" (ONNX only, of float32
         models, by ONNX Runtime's dynamic quantization); None takes the model's own, float32 for a name or path.
-
-    Returns:
-      The description that is stored in the file, JSON-ready.
 
     Raises:
       ModelError: no such model, or the file exists.

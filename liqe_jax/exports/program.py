@@ -40,11 +40,7 @@ class Program(NamedTuple):
 
 
 def program_of(model: Model, output: str, batch: int | None) -> Program:
-    """The forward pass with its parameters and text features as constants; arguments as of `export`.
-
-    Raises:
-      UsageError: no such output, a batch that is not a number from 1, or the model predicts no number.
-    """
+    """The forward pass with its parameters and text features as constants; arguments and UsageError as of `export`."""
     named = outputs_of(model.tasks, output)
     if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
         raise UsageError(f'batch must be a number of images from 1, or None ("dynamic"); got {batch!r}.')
@@ -87,7 +83,7 @@ def outputs_of(tasks: TaskSet, output: str) -> dict[str, list[int]]:
 
 
 def description(model: Model, output: str, batch: int | None) -> dict[str, Any]:
-    """JSON-ready: the task set, the digest, the licence, inputs and outputs, and how crops are made."""
+    """What `export` returns, but for the type that was asked for."""
     preset, side, shape = preset_of(model.preprocess), model.encoder.image_size, _shape(model, batch)
     return {
         "format": "liqe_jax export 1",

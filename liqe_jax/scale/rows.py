@@ -20,27 +20,19 @@ SUCCESS, FAILED, DUPLICATE = "success", "failed", "duplicate_key"
 ALWAYS = ("key", "status", "error_message")
 
 
-def fields_of(tasks: TaskSet) -> dict[str, pa.DataType]:
-    """Column -> type, of all columns for a task set; probabilities are in the order of the attribute's labels."""
-    values = {a.name: pa.string() if a.values is None else pa.float32() for a in tasks.attributes}
-    probabilities = {f"{a.name}_probs": pa.list_(pa.float32()) for a in tasks.attributes}
-    rest = {"width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "status": pa.string()}
-    return {
-        "key": pa.string(),
-        **values,
-        **probabilities,
-        **rest,
-        "error_message": pa.string(),
-        "warnings": pa.list_(pa.string()),
-    }
-
-
 def schema_of(tasks: TaskSet, columns: Sequence[str] | None = None) -> pa.Schema:
     """The columns, with the labels of the probabilities as JSON in the metadata of the schema, under `labels`.
 
     `columns` are those to keep besides `ALWAYS`, None: all. Raises UsageError if there is no such column.
     """
-    fields = fields_of(tasks)
+    fields = {
+        "key": pa.string(),
+        **{a.name: pa.string() if a.values is None else pa.float32() for a in tasks.attributes},
+        **{f"{a.name}_probs": pa.list_(pa.float32()) for a in tasks.attributes},
+        **{"width": pa.int32(), "height": pa.int32(), "sha256": pa.string(), "status": pa.string()},
+        "error_message": pa.string(),
+        "warnings": pa.list_(pa.string()),
+    }
     unknown = [name for name in columns or () if name not in fields]
     if unknown:
         raise UsageError(f"There is no column {printable(unknown[0])}; expected some of {', '.join(fields)}.")

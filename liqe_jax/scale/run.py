@@ -37,15 +37,7 @@ BINS = 40
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How shards are scored.
-
-    Attributes:
-      preprocess: a preset; default the model's.
-      columns: of the output, besides those that every output has; default all.
-      batch_size: images per call; default by the devices.
-      workers: decoding threads; default the number of cores, at most eight.
-      overwrite: replace outputs that exist.
-    """
+    """How shards are scored: options of `liqe score-shards`, with its defaults for None."""
 
     preprocess: str | None = None
     columns: tuple[str, ...] | None = None

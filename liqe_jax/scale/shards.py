@@ -92,8 +92,6 @@ def find_shards(
       inputs: tars, parquet files, folders of images (searched with their sub-folders) and .txt files with a path or URL
         on each line; paths or URLs, with braces (`{00000..00041}`, `{a,b}`) and patterns. Relative paths in lists and
         parquet files start from the folder of that file.
-      columns: of the parquet files.
-      images_per_shard: where folders and lists are cut.
 
     Raises:
       UsageError: an input leads to nothing, or two shards have one name.

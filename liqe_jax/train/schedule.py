@@ -42,8 +42,8 @@ def dynamic_weights(
 
     `losses` are the mean losses of each epoch so far, oldest first; until there are two, all weights are 1. A high
     `temperature` makes the weights more alike. A loss that is not positive, because it is learned (fidelity's are
-    slightly negative then) or had no labels, counts as one that does not change. Raises UsageError if losses are missing
-    or not finite.
+    slightly negative then) or had no labels, counts as one that does not change. Raises UsageError if losses are
+    missing or not finite.
     """
     if len(losses) < 2:
         return np.ones(tasks)

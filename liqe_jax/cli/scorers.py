@@ -101,8 +101,7 @@ def scores_by(
 ) -> tuple[str, Float[np.ndarray, " N"]]:
     """The name of a scorer and its scores of the images, NaN for images without a score.
 
-    `argument` is a CSV or JSONL file, whose scores are in `column` (None: the default names), or a model, which writes
-    its results to `destination` and continues there after an interruption.
+    It is a CSV or JSONL file with a `column` of scores (None: the default names), or a model, as of `score_into`.
     """
     if Path(argument).suffix.lower() in SCORE_FILES:
         return Path(argument).stem, matched(numbers(argument, column), names, folder)

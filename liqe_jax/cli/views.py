@@ -65,9 +65,8 @@ def _quality(row: dict[str, Any]) -> float:
 
 
 def gather(rows: Sequence[dict[str, Any]], folder: Path, link: bool) -> None:
-    """Copies or links the photographs into a folder, their names preceded by rank and quality."""
+    """Copies or links the photographs into a folder that exists, their names preceded by rank and quality."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for rank, row in enumerate(rows, start=1):
             source = Path(row["image"]).absolute()
             target = folder / f"{rank:0{len(str(len(rows)))}}_{row['quality']:.2f}_{source.name}"

@@ -25,9 +25,7 @@ class Merged(NamedTuple):
     """What was merged.
 
     Attributes:
-      shards: number of outputs.
-      images: number of images that have a score, and a key of their own.
-      kept: number of rows that were written.
+      shards, images, kept: numbers of outputs, of images with a score and a key of their own, and of rows written.
       least: the lowest quality that was kept.
       incomplete: names of the outputs whose shard was broken.
     """

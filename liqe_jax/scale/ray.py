@@ -40,11 +40,10 @@ class Scorer:
     are, and those of `liqe score-shards` but `key`.
 
     Args:
-      model: as for `liqe_jax.load`.
+      model, options: as for `liqe_jax.load`.
       image: the column of images: uint8 arrays [H, W, 3], or encoded as in a parquet file of `liqe score-shards`.
       columns: of the output besides the status; default all.
       preprocess, batch_size, workers: as for `Model.score_many`.
-      options: other arguments of `liqe_jax.load`, such as dtype.
     """
 
     def __init__(

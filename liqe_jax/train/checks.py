@@ -1,7 +1,4 @@
-"""What is refused before the first step, since it would fail after an epoch, or train for nothing.
-
-`settings.check_config` looks at the settings alone; here the losses and the data sets are known.
-"""
+"""What is refused before the first step where losses and data sets are known; `settings.check_config` comes before."""
 
 from __future__ import annotations
 

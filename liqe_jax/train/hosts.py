@@ -85,10 +85,7 @@ class Stop:
         self._asked = True
 
     def everywhere(self, step: int) -> bool:
-        """Whether any process was asked to stop, as far as is known; every process calls this after each step.
-
-        Several processes exchange it every few seconds: after as many steps as the first process says.
-        """
+        """Whether any process was asked to stop, as exchanged every few seconds; all call this after each step."""
         if jax.process_count() == 1:
             return self._asked
         if step < self._next:

@@ -1,7 +1,6 @@
 """A whole training run: data, steps, validation, checkpoints, logs.
 
-Everything that a run remembers is in its checkpoints, and the batch of a step depends on the seed
-and the number of the step alone; so a run that was killed goes on as if nothing had happened.
+Checkpoints hold all that a run remembers, and a step's batch depends on seed and step alone, so a killed run goes on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Optimizers on trees that are changed in their own memory.
-
-An `Optimizer` is one object: what it remembers, and how it moves parameters. `config.optimizer.name` chooses one.
-"""
+"""Optimizers on trees that are changed in their own memory; `config.optimizer.name` chooses one."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from liqe_jax.errors import LiqeError
 from liqe_jax.messages import LONGEST_MESSAGE, printable
 from liqe_jax.train.mapped import fetched
 from liqe_jax.train.step import Metrics
+from liqe_jax.train.workdir import write_whole
 
 # Steps that the host is ahead of the devices: one that runs, and one that follows it without a wait.
 IN_FLIGHT = 2
@@ -60,12 +61,8 @@ class Logs:
         return kept
 
     def _flush(self) -> None:
-        # The file is small: a line every few steps. It is written whole, since gs:// cannot append, and aside, so that
-        # a kill does not leave an empty file.
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_name(f"{self._file.name}.new")
-        fresh.write_text("".join(line + "\n" for line in self._lines))
-        fresh.replace(self._file)
+        # The file is small: a line every few steps. It is written whole, since gs:// cannot append.
+        write_whole(self._file, "".join(line + "\n" for line in self._lines))
 
     def write(self, step: int, values: Mapping[str, float | str | Sequence[float]]) -> None:
         """One line of JSONL, and scalars for TensorBoard; `step` is the number of steps done."""

@@ -21,22 +21,18 @@ HeldOut = list[tuple[LabelledSet, Int[np.ndarray, " M"]]]
 
 
 def training_sets(config: ConfigDict, sets: Sequence[LabelledSet] | None = None) -> list[LabelledSet]:
-    """The sets that a run trains on, in the order of `config.data.sets`.
+    """The sets that a run trains on, in the order of `config.data.sets`, among `sets` in memory or prepared ones.
 
-    They are found among `sets`, data sets in memory, or prepared ones are read. Raises DataError if a set is unknown or
-    was not prepared, UsageError if a name is not among `sets`.
+    Raises DataError if a set is unknown or was not prepared, UsageError if a name is not among `sets`.
     """
     found = _named([name for name, _ in config.data.sets], config, sets)
-    if not config.data.mos_scale:
-        return found
-    low, high = config.data.mos_scale
-    return [_on_scale(dataset, float(low), float(high)) for dataset in found]
-
-
-def _on_scale(dataset: LabelledSet, low: float, high: float) -> LabelledSet:
-    least, most = dataset.mos_range
-    mos = low + (dataset.mos - least) * ((high - low) / (most - least))
-    return dataclasses.replace(dataset, mos=mos, mos_range=(low, high))
+    if config.data.mos_scale:
+        low, high = map(float, config.data.mos_scale)
+        for place, dataset in enumerate(found):
+            least, most = dataset.mos_range
+            mos = low + (dataset.mos - least) * ((high - low) / (most - least))
+            found[place] = dataclasses.replace(dataset, mos=mos, mos_range=(low, high))
+    return found
 
 
 def _named(names: Sequence[str], config: ConfigDict, sets: Sequence[LabelledSet] | None) -> list[LabelledSet]:

@@ -71,7 +71,8 @@ class Validation:
         self.logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
         self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))
         yield from self._metrics(weights, "test", step, epoch)
-        better = improved(means, best)
+        better = {name: value for name, value in means.items() if value > best.get(name, float("-inf"))}
+        best.update(better)
         if better and jax.process_index() == 0:
             self.background.submit(export_best, self.folder, better, lambda: self.export(state, step), epoch)
 
@@ -185,13 +186,6 @@ def export_folder(workdir: str, name: str) -> Path:
 def lost(folder: Path, best: Mapping[str, float]) -> list[str]:
     """Names of `best` whose model is not in the folder (any more): with gs:// it may lie on another machine."""
     return [name for name in best if not (folder / f"best_{name}").is_dir()]
-
-
-def improved(averages: Mapping[str, float], best: dict[str, float]) -> dict[str, float]:
-    """The averages of a validation (`validate.averages`) that are better than before; updates `best`."""
-    better = {name: value for name, value in averages.items() if value > best.get(name, float("-inf"))}
-    best.update(better)
-    return better
 
 
 def export_best(folder: Path, better: Mapping[str, float], make: Callable[[], Checkpoint], epoch: int) -> None:

@@ -52,11 +52,7 @@ def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> No
     def take() -> str:
         check_same_run(folder, content)
         text = json.dumps(content, indent=2) + "\n"
-        folder.mkdir(parents=True, exist_ok=True)
-        # Written aside, so that a kill leaves the old file or the new one.
-        fresh = folder / f"{CONFIG_FILE}.new"
-        fresh.write_text(text)
-        fresh.replace(folder / CONFIG_FILE)
+        write_whole(folder / CONFIG_FILE, text)
         return text
 
     text = on_first(take)
@@ -94,6 +90,14 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
             f"{folder} holds the checkpoints of another run: {changes}. Choose another --workdir, remove that one, or "
             "give the same settings to go on."
         )
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a text file, whose folder is made, aside first: a kill leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def _shape(key: str, value: Any) -> object:

@@ -51,6 +51,8 @@ class Plan:
     micro_batches: int = 1
 
     def __post_init__(self) -> None:
+        if self.micro_batches < 1:
+            raise UsageError(f"micro_batches must be at least 1; got {self.micro_batches}.")
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay must be at least 0 and below 1; got {self.ema_decay}.")
 

@@ -9,10 +9,7 @@ import sys
 
 
 def quiet_libraries() -> None:
-    """Silences the logs of TensorFlow, XLA and JAX below errors, unless TF_CPP_MIN_LOG_LEVEL is set.
-
-    Call it before their import.
-    """
+    """Silences TensorFlow, XLA and JAX below errors before their import, unless TF_CPP_MIN_LOG_LEVEL is set."""
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows what JAX says of backends that are absent

@@ -1,7 +1,4 @@
-"""The function that an export is made of, and the description that goes with it.
-
-Letters: K sentences, N labels of an attribute, S side of a crop.
-"""
+"""The function that an export is made of, and its description. Letters: B images, P crops of S x S pixels."""
 
 from __future__ import annotations
 

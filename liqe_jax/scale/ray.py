@@ -112,9 +112,8 @@ def score_shards(
     Args:
       shards, folder, options: as without Ray; all hosts have to see the shards and the folder of outputs.
       model: arguments of `liqe_jax.load`.
-      address: of the cluster; default a new one on this machine.
-      actors: their number; default as many as the cluster has room for.
-      resources: of each actor: CPU, GPU, TPU (chips) or others; default one CPU.
+      address, actors, resources: as of `liqe score-shards`; default a new cluster on this machine, as many actors as it
+        has room for, and one CPU for each.
 
     Raises:
       LiqeError: there is no such cluster, it has no room for an actor, or the run fails.

@@ -48,12 +48,7 @@ class Sample(NamedTuple):
 
 @dataclasses.dataclass
 class Reading:
-    """What is known of a shard while and after it is read.
-
-    Attributes:
-      passed_over: files of a tar that are not images, counted by suffix.
-      fault: why reading ended before the end of the shard; "" where it did not.
-    """
+    """Counts by suffix of a tar's files that are not images, and why reading ended before the end, "" if not."""
 
     passed_over: Counter[str] = dataclasses.field(default_factory=Counter)
     fault: str = ""

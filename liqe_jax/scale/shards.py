@@ -30,12 +30,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which columns of parquet files hold what.
-
-    Attributes:
-      image: encoded bytes, paths or URLs as text, or a struct of `bytes` and `path`.
-      key: names of the images; where a file has no such column, the numbers of the rows are the keys.
-    """
+    """Columns of parquet files: of bytes, paths, URLs or structs of `bytes` and `path`; of keys, else row numbers."""
 
     image: str = "image"
     key: str = "key"

@@ -1,7 +1,4 @@
-"""What the processes of a run tell each other, so that all of them do the same.
-
-All have to call these functions, in the same order. A run of one process pays nothing.
-"""
+"""What the processes of a run tell each other. All have to call these functions, in the same order."""
 
 from __future__ import annotations
 

@@ -95,10 +95,7 @@ def fetched(tree: Any) -> Any:
 
 
 def spread(tree: Any, devices: int) -> Any:
-    """A batch or rows of prompts, divided among devices: arrays [N, ...] become [devices, N / devices, ...].
-
-    Raises UsageError if they do not divide.
-    """
+    """Arrays [N, ...] as [devices, N / devices, ...]; raises UsageError if they do not divide."""
     for count in {len(leaf) for leaf in jax.tree.leaves(tree)}:
         if count % devices:
             raise UsageError(

@@ -24,10 +24,7 @@ Step = Callable[[Flat, OptState, Flat, Float[Array, ""], Bool[Array, ""]], tuple
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions: the state of trained parameters, and a step.
-
-    A step that is not taken returns both as they were.
-    """
+    """Pure functions: the state of trained parameters, and a step, which returns both as they were if not taken."""
 
     init: Callable[[Flat], OptState]
     step: Step

@@ -34,15 +34,10 @@ WEIGHT_RATE = 0.025
 
 
 class WeightingState(NamedTuple):
-    """What a weighting remembers between steps.
+    """What a weighting remembers between steps."""
 
-    Attributes:
-      values: log variances s (`uncertainty`), weights (`gradnorm`), unused otherwise.
-      first_losses: of the first step in which each was positive, for `gradnorm`; zero until then.
-    """
-
-    values: Float[Array, " M"]
-    first_losses: Float[Array, " M"]
+    values: Float[Array, " M"]  # log variances s (`uncertainty`), weights (`gradnorm`), unused otherwise
+    first_losses: Float[Array, " M"]  # for `gradnorm`, of the first step in which each was positive; zero until then
 
 
 Weights = tuple[Float[Array, " M"], WeightingState]  # of a step, and the next state

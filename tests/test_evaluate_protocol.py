@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs import eval_own
 from liqe_jax.errors import DataError, ModelError, UsageError
 from liqe_jax.evaluate.predictions import PredictionFile
-from liqe_jax.evaluate.protocol import SIX_SETS
+from liqe_jax.evaluate.protocol import SIX_SETS, Unit, units
 from liqe_jax.evaluate.published import leaderboard, session_results
 from liqe_jax.evaluate.report import tables_from
 from liqe_jax.evaluate.run import evaluate
@@ -603,3 +604,17 @@ def test_unknown_settings_and_presets(run, tmp_path):
         run(preset="papre")
     with pytest.raises(UsageError, match="No model is named"):
         evaluate(settings(), "", tmp_path)
+
+
+def test_the_configuration_of_an_own_set_evaluates_that_set_alone():
+    config = eval_own.get_config()
+    config.set = "mine"
+    check_eval_config(config)
+    assert units(config, ["model"]) == [Unit("whole", "mine", "all", "", "model")]
+    config.split = "val"
+    check_eval_config(config)
+    assert units(config, ["model"]) == [Unit("official", "mine", "own", "val", "model")]
+    config.set = ""
+    config.split = "all"
+    with pytest.raises(UsageError, match="split must be one of train, val, test"):
+        check_eval_config(config)

@@ -1,9 +1,7 @@
-"""`as_loss`, the range of crops, names of bytes, and unknown settings."""
+"""`as_loss`, and what it and `predict` refuse."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -12,10 +10,7 @@ import numpy as np
 import pytest
 
 import liqe_jax
-from configs import eval_own
 from liqe_jax.errors import UsageError
-from liqe_jax.evaluate.protocol import Unit, units
-from liqe_jax.evaluate.settings import check_eval_config
 
 from .conftest import SAMPLES
 
@@ -52,34 +47,3 @@ def test_a_loss_needs_a_quality_with_values(model):
     other = liqe_jax.Model(model.params, model.text_features[:9], model.encoder, plain, model.provenance)
     with pytest.raises(UsageError, match="A loss needs a quality with values"):
         liqe_jax.as_loss(other)
-
-
-def test_bytes_can_have_names(model):
-    encoded = (SAMPLES / "cat.jpg").read_bytes()
-    results = [*model.score_many([("first", encoded), ("second", b"no image"), encoded])]
-    assert [result.image for result in results] == ["first", "second", "<bytes>"]
-    assert isinstance(results[1], liqe_jax.Failure)
-
-
-@pytest.mark.parametrize("script", ["train.py", "eval.py"])
-def test_an_unknown_setting_is_one_line(script, tmp_path):
-    config = {"train.py": "smoke", "eval.py": "eval_liqe"}[script]
-    options = [f"--config=configs/{config}.py", f"--workdir={tmp_path}", "--config.tsks=quality"]
-    command = [sys.executable, script, *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 2
-    assert done.stderr == f'{script}: There is no setting --config.tsks. Did you mean "tasks"?\n'
-
-
-def test_the_configuration_of_an_own_set_evaluates_that_set_alone():
-    config = eval_own.get_config()
-    config.set = "mine"
-    check_eval_config(config)
-    assert units(config, ["model"]) == [Unit("whole", "mine", "all", "", "model")]
-    config.split = "val"
-    check_eval_config(config)
-    assert units(config, ["model"]) == [Unit("official", "mine", "own", "val", "model")]
-    config.set = ""
-    config.split = "all"
-    with pytest.raises(UsageError, match="split must be one of train, val, test"):
-        check_eval_config(config)

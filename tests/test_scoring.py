@@ -474,3 +474,10 @@ def test_a_quality_without_values_is_no_number(checkpoint: Checkpoint, photo):
     assert score["quality"] in ("bad", "good")
     with pytest.raises(UsageError, match="there is no number"):
         score.quality  # noqa: B018
+
+
+def test_bytes_can_have_names(model):
+    encoded = (SAMPLES / "cat.jpg").read_bytes()
+    results = [*model.score_many([("first", encoded), ("second", b"no image"), encoded])]
+    assert [result.image for result in results] == ["first", "second", "<bytes>"]
+    assert isinstance(results[1], liqe_jax.Failure)

@@ -1,9 +1,9 @@
-"""What each encoder costs: parameters, arithmetic, memory and time of scoring one image, float32, with random weights.
+"""What each encoder costs: parameters, arithmetic, memory and time of scoring one image in float32.
 
     python benchmarks/encoders.py [--encoders ViT-B/32 liqe_nano ...] [--rounds 5]
 
-Every encoder has a process of its own, which holds one image of 15 crops (one for liqe_nano) and the model; its peak
-memory includes JAX and the compiler. The encoders take turns, and times are medians.
+Weights are random, but for liqe_nano. Every encoder has a process of its own, which holds the model and one image of 15
+crops (liqe_nano: one); its peak memory includes JAX and the compiler. The encoders take turns, and times are medians.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENCODERS = ("liqe_nano", "ViT-B/32", "ViT-B/16", "ViT-L/14", "SigLIP-2-B/16")
 
 
 def measure(name: str) -> dict[str, float]:
-    """The figures of one encoder, in this process."""
+    """Measurements of one encoder, in this process."""
     import jax
     import numpy as np
 

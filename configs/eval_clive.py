@@ -14,4 +14,6 @@ def get_config() -> ConfigDict:
     config.sets = ("CLIVE",)
     config.official = ()
     config.whole = ()
+    # The recipe of liqe_nano also trains on synthetic copies of other photographs, of which no provenance can know.
+    config.trained_on = (("CLIVE", "session {session}"),)
     return config

@@ -4,8 +4,8 @@
     python train.py --config=configs/folder_csv.py --workdir=runs/mine --config.data.folder=DATA \
       --config.init=liqe_mix
     liqe score MY_FOLDER --model runs/mine/best_quality
-    python eval.py --config=configs/eval_liqe.py --weights=runs/mine/best_quality --workdir=runs/mine_eval \
-      --config.data.folder=DATA --config.sets='()' --config.whole='()' --config.official="(('folder_csv','own'),)"
+    python eval.py --config=configs/eval_own.py --config.set=folder_csv --config.split=test \
+      --weights=runs/mine/best_quality --workdir=runs/mine_eval --config.data.folder=DATA
 
 Needs: a prepared folder_csv set with a column `split` (train, val, test), and a model to start from. Without
 the column all images are used for training, and the last model is exported instead of the best.

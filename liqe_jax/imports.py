@@ -34,7 +34,8 @@ def is_import_path(name: object) -> bool:
 def load_object(path: str, what: str) -> Any:
     """Imports an object by its path. This runs the code of its module, so only users name such paths, never files.
 
-    Raises UsageError, with `what` the path is for, if it is malformed, the module fails, or it has no such name.
+    `what` names the setting in messages. Raises UsageError if the path is malformed, the module fails, or it lacks the
+    name.
     """
     module_name, _, name = path.rpartition(":")
     if not is_import_path(path):
@@ -71,7 +72,10 @@ def find_object(name: object, what: str, known: Mapping[str, Any], own: str, kin
 
 
 def try_object(trial: Callable[[], T], what: str, case: str, own: str) -> T:
-    """The result of a first call of the user's own code; raises UsageError, with the other arguments, if that fails."""
+    """The result of a first call of the user's own code; raises UsageError if that fails.
+
+    The message is made of `what` it is, the `case` that it failed for, and what it has to be (`own`).
+    """
     try:
         return trial()
     except Exception as error:  # whatever that code raises

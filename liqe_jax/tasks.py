@@ -1,6 +1,6 @@
 """Task sets: which attributes a model predicts, and the sentence that asks about them.
 
-A task set is plain data: a model that judges other attributes is a different :class:`TaskSet`, not different code.
+A task set is plain data: a model that predicts other attributes is a different :class:`TaskSet`, not different code.
 `Attribute("material", ("wood", "metal"))` fits the template "a photo of a {material}".
 """
 

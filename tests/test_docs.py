@@ -145,7 +145,7 @@ def test_python_of_a_page_runs_as_printed(page, checkout):
 
 
 def test_every_page_with_python_is_run():
-    with_python = {page for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")] if python_of(page)}
+    with_python = {page for page in EVERY_PAGE if python_of(page)}
     assert with_python <= {*PAGES, *TUTORIALS}
 
 

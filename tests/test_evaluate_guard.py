@@ -87,7 +87,7 @@ def test_a_set_of_an_unknown_name_could_be_this_one():
 
 def test_sets_that_are_made_or_prepared_here_are_known():
     names = [*(spec.name for spec in specs().values()), *specs()]
-    names += ["generated", "generated-2", "LIVE-itW", "varied"]
+    names += ["generated", "generated-2", "LIVE-itW"]
     assert checked([(name, "all") for name in names], dataset="mine").status == TEST
 
 

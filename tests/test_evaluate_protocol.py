@@ -614,6 +614,8 @@ def test_the_configuration_of_an_own_set_evaluates_that_set_alone():
     config.split = "val"
     check_eval_config(config)
     assert units(config, ["model"]) == [Unit("official", "mine", "own", "val", "model")]
+    config.set, config.session = "KonIQ-10k", "official"
+    assert units(config, ["model"]) == [Unit("official", "KonIQ-10k", "official", "val", "model")]
     config.set = ""
     config.split = "all"
     with pytest.raises(UsageError, match="split must be one of train, val, test"):

@@ -179,9 +179,8 @@ def test_losses_of_ones_own_stand_beside_liqe_s(tmp_path, monkeypatch):
     [
         (
             ("sharpness",),
-            r"config\.losses must be one of quality, distortion, mos, or the .*; got 'sharpness'",
+            r"config\.losses must be one of quality, scene, distortion, mos, or the .*; got 'sharpness'",
         ),
-        (("scene",), r"config\.losses must be one of quality, distortion, mos, .*; got 'scene'"),
         ((f"{__name__}:absent",), r"config\.losses names '.*:absent', and .* has no 'absent'"),
         ((f"{__name__}:of_two",), r"of_two must be a function of \(prediction, labels, number of data sets\)"),
         ((f"{__name__}:OWN",), r"OWN must be a function of \(prediction, labels, number of data sets\)"),

@@ -75,7 +75,8 @@ def test_a_hugging_face_data_set_is_filtered(score_shards, tmp_path):
 
     def python(*arguments: object) -> bytes:
         environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-        return subprocess.run([sys.executable, *arguments], check=True, env=environment, stdout=subprocess.PIPE).stdout
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, timeout=600).stdout
 
     python(EXAMPLES / "filter_hf_dataset.py", data, "id", best, filtered)
     found, wanted = json.loads(python("-c", SHOW, filtered)), pq.read_table(best).select(["key", "quality"]).to_pydict()

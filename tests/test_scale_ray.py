@@ -83,7 +83,9 @@ def test_two_actors_write_what_one_process_writes(model, model_folder, tmp_path)
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), "RAY_AUTH_MODE": "disabled", "XLA_FLAGS": ""}
     command = [sys.executable, "-c", SCRIPT, model_folder, tmp_path, root]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600
+    )
     assert done.returncode == 0, done.stderr
     assert [line[-1] for line in done.stdout.splitlines() if line.startswith("status")] == ["1", "1", "2", "2"]
     assert (tmp_path / "died").exists()

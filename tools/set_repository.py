@@ -68,6 +68,6 @@ def write(root: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", sys.argv[1]):
+    if len(sys.argv) != 2 or not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/?", sys.argv[1]):
         raise SystemExit(__doc__)
     write(ROOT, sys.argv[1].removesuffix("/").removesuffix(".git"))

@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_destination(arguments.destination, arguments.to)
     batch = None if arguments.batch == "dynamic" else arguments.batch
     options = {"output": arguments.output, "batch": batch, "dtype": arguments.dtype}
-    arguments.dtype = "float32" if arguments.dtype == "int8" else arguments.dtype  # ONNX Runtime shortens it
-    described = export(load_model(arguments), arguments.destination, arguments.to, **options)
+    model = load_model(arguments, dtype="float32" if arguments.dtype == "int8" else None)  # ONNX Runtime rounds to int8
+    described = export(model, arguments.destination, arguments.to, **options)
     outputs = ", ".join(f"{one['name']} {one['shape']}" for one in described["outputs"])
     megabytes = os.path.getsize(arguments.destination) / 1e6
     print(f"{arguments.destination}: {megabytes:.1f} MB, crops {described['input']['shape']} -> {outputs}")

@@ -9,7 +9,10 @@ import sys
 
 
 def quiet_libraries() -> None:
-    """Silences TensorFlow, XLA and JAX below errors before their import, unless TF_CPP_MIN_LOG_LEVEL is set."""
+    """Silences TensorFlow and XLA below errors and JAX below warnings, unless TF_CPP_MIN_LOG_LEVEL is set.
+
+    To be called before their import.
+    """
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         logging.getLogger("jax").setLevel(logging.WARNING)  # absl shows what JAX says of backends that are absent

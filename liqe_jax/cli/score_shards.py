@@ -10,13 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from liqe_jax.cli.settings import (
-    add_model_options,
-    add_preprocess_option,
-    read_tasks,
-    text_cache_folder,
-    use_compilation_cache,
-)
+from liqe_jax.cli.settings import add_call_options, add_model_options, add_preprocess_option, load_model, read_tasks
 from liqe_jax.errors import UsageError
 from liqe_jax.imports import require
 from liqe_jax.messages import printable, quoted
@@ -52,13 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder, a path or URL")
     add_model_options(parser)
     add_preprocess_option(parser)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="as of liqe score")
+    add_call_options(parser)
     parser.add_argument("--shards", metavar="I/N", help="each N-th from I on (default: SLURM's, then JAX's; Ray: all)")
     parser.add_argument("--columns", nargs="+", metavar="C", help="columns to write besides the key and the status")
     parser.add_argument("--image-column", default="image", metavar="C", help="of parquet inputs: bytes, paths or URLs")
     parser.add_argument("--key-column", default="key", metavar="C", help="of parquet inputs (default: key, or numbers)")
     parser.add_argument("--workers", type=int, metavar="W", help="decoding threads (default: cores, at most eight)")
-    parser.add_argument("--batch-size", type=int, metavar="B", help="images per call (default: by the devices)")
     parser.add_argument("--keep-going", action="store_true", help="go on after a shard that is broken or not ours")
     parser.add_argument("--overwrite", action="store_true", help="score all shards again and replace their outputs")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or a Ray cluster")
@@ -89,26 +82,15 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(engine(shards, options, arguments), arguments)
 
 
-def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "name_or_path": arguments.model,
-        "tasks": read_tasks(arguments.tasks),
-        "dtype": arguments.dtype,
-        "encoder": arguments.encoder,
-    }
-
-
 def _here(shards: list[Shard], options: Options, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from liqe_jax.scale.output import OutputFolder
     from liqe_jax.scale.rows import schema_of
     from liqe_jax.scale.run import attempt_shard, unfinished
     from liqe_jax.scale.share import find_share
-    from liqe_jax.scoring.load import load
 
-    use_compilation_cache()
     # What Pillow remarks on odd metadata says nothing about the pixels; images that cannot be decoded are rows.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    model = load(**_model_arguments(arguments), text_cache_folder=text_cache_folder())
+    model = load_model(arguments)
     model.batch_size(options.batch_size)  # refuses nonsense before anything is written
     schema_of(model.tasks, options.columns)
     share, folder = find_share(arguments.shards), OutputFolder(arguments.output).create()
@@ -135,7 +117,12 @@ def _with_ray(shards: list[Shard], options: Options, arguments: argparse.Namespa
     return score_shards(
         share.of(shards),
         folder.fs.unstrip_protocol(folder.path),
-        _model_arguments(arguments),
+        {
+            "name_or_path": arguments.model,
+            "tasks": read_tasks(arguments.tasks),
+            "dtype": arguments.dtype,
+            "encoder": arguments.encoder,
+        },
         options,
         address=arguments.address,
         actors=arguments.actors,

@@ -125,8 +125,8 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-def load_model(arguments: argparse.Namespace, name: str | None = None) -> Model:
-    """Loads `arguments.model`, or a model by name, with the other options of the command and with caches."""
+def load_model(arguments: argparse.Namespace, name: str | None = None, dtype: str | None = None) -> Model:
+    """Loads `arguments.model`, or a model by name or of another dtype, with the command's other options and caches."""
     options = vars(arguments)
     tasks = read_tasks(options.get("tasks"))
 
@@ -134,11 +134,10 @@ def load_model(arguments: argparse.Namespace, name: str | None = None) -> Model:
     from liqe_jax.scoring.load import load
 
     use_compilation_cache()
-    dtype = options.get("dtype", "float32")
     return load(
         name or arguments.model,
         tasks=tasks,
-        dtype=dtype,
+        dtype=dtype or options.get("dtype", "float32"),
         encoder=options.get("encoder"),
         text_cache_folder=text_cache_folder(),
     )

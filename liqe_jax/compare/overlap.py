@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from liqe_jax.compare.realign import HIGH, LOW, Values
+from liqe_jax.compare.realign import HIGH, LOW, OtherValues, Values
 from liqe_jax.errors import UsageError
 from liqe_jax.imports import require
 from liqe_jax.markup import markdown_table
@@ -45,7 +45,7 @@ class PairOverlap:
     order_changed: float
 
 
-def overlap_coefficient(a_N: Values, b_M: Values, bins: int = BINS) -> float:
+def overlap_coefficient(a_N: Values, b_M: OtherValues, bins: int = BINS) -> float:
     """Common area of two histograms over 1..5 with area 1: 0 (disjoint) to 1 (identical).
 
     Values outside the scale are counted in the outermost bins.
@@ -55,7 +55,7 @@ def overlap_coefficient(a_N: Values, b_M: Values, bins: int = BINS) -> float:
     return float(np.minimum(*shares).sum())
 
 
-def opposite_share(x_N: Values, y_N: Values, x_M: Values, y_M: Values) -> float:
+def opposite_share(x_N: Values, y_N: Values, x_M: OtherValues, y_M: OtherValues) -> float:
     """Share of the N x M pairs that x and y order oppositely; equal values have no order.
 
     Raises:

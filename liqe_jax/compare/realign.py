@@ -22,6 +22,7 @@ LOW, HIGH = 1.0, 5.0  # LIQE's scale, bad to perfect
 
 # One number per image of a set.
 Values = Float[np.ndarray, " N"]
+OtherValues = Float[np.ndarray, " M"]  # of another set, or of a part of the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +178,7 @@ def stretch(mos_N: Values, mos_range: Sequence[float] | None = None, *, lower_is
     return LOW + (HIGH - LOW) * (1 - share if lower_is_better else share)
 
 
-def _prepared(mos_N: Values, score_N: Values, lower_is_better: bool) -> tuple[Values, Values]:
+def _prepared(mos_N: Values, score_N: Values, lower_is_better: bool) -> tuple[OtherValues, OtherValues]:
     mos_N = mos = np.asarray(mos_N, np.float64)
     scores = np.asarray(score_N, np.float64)
     if mos.shape != scores.shape or mos.ndim != 1:

@@ -113,7 +113,10 @@ class Encoder(abc.ABC):
         return features_BxRxD.reshape(-1, self.projection_dim)[prompts.order]
 
     def param_shapes(self, arrays: int) -> dict[str, tuple[int, ...]]:
-        """Name, joined with slashes -> shape; ModelError for sizes of no model, or of more than `arrays` arrays."""
+        """Name, joined with slashes -> shape, for a file of `arrays` arrays.
+
+        An encoder may raise ModelError for sizes of no model, or of a model with more arrays than the file has.
+        """
         shapes = jax.eval_shape(lambda: self.init_params(jax.random.key(0)))  # touches no device
         return {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
 

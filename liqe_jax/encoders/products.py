@@ -1,4 +1,4 @@
-"""Operations whose operands are what they seem, on every kind of device.
+"""Matrix products in full float32 on every kind of device; ViT patches; operations with one form for each platform.
 
 Left to itself, JAX multiplies float32 on a TPU in bfloat16, and on newer GPUs with ten bits (TF32): with operands
 rounded as a TPU does, a score of 4.39 became 4.34. Who wants that asks for `dtype` bfloat16.

@@ -69,7 +69,11 @@ class VisionTower(TowerModule):
 
 
 class TextTower(TowerModule):
-    """Token ids to the projected output of the last token, mostly padding; every token attends to all of them."""
+    """Token ids to the projected output of the last token, which is padding in all but the longest sentences.
+
+    Every token attends to all of them, padding included, as in SiglipModel with the published tokenizers, which return
+    no attention mask (`model_input_names` in tokenizer_config.json).
+    """
 
     # As in training: big_vision's models/proj/image_text/text_transformer.py has no mask.
 

@@ -188,9 +188,12 @@ class TwoTowers(Encoder):
 
     @classmethod
     def from_architecture(cls, sizes: Mapping[str, Any], tokenizer: BaseTokenizer) -> TwoTowers:
-        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes."""
+        """The model of a random start, from `vision` and `text` (fields of `TowerConfig`) and the other sizes.
+
+        Only the activation and LayerNorm's epsilon have defaults: those of the published models.
+        """
         vision, text = (
-            dataclasses.replace(default, **sizes[name])
+            TowerConfig(**{"activation": default.activation, "layer_norm_eps": default.layer_norm_eps, **sizes[name]})
             for name, default in zip(("vision", "text"), cls.default_towers, strict=True)
         )
         return cls(**{**sizes, "vision": vision, "text": text, "vocab_size": len(tokenizer.vocab)})

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from liqe_jax.data.sets.folder_csv import SESSION as OWN_SESSION
 from liqe_jax.weights.provenance import Provenance, TrainingSet
 
 # The data sets of LIQE's Table 1, in the order of its columns.
@@ -51,7 +50,7 @@ def units(config: Any, keys: Sequence[str]) -> list[Unit]:
     if config.set and config.split == "all":
         return [Unit(WHOLE_PROTOCOL, config.set, "all", "", key) for key in whole]
     if config.set:
-        return [Unit(OFFICIAL_PROTOCOL, config.set, OWN_SESSION, config.split, key) for key in whole]
+        return [Unit(OFFICIAL_PROTOCOL, config.set, config.session, config.split, key) for key in whole]
     found = [
         Unit(SESSION_PROTOCOL, dataset, str(session), config.split, f"session-{session}" if several else "model")
         for dataset in config.sets

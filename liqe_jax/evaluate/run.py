@@ -148,8 +148,8 @@ def _open_sets(
     if skipped and config.missing == "stop":
         listed = "\n".join(f"  {what}: {why}" for what, why in skipped.items())
         raise DataError(
-            f"{len(skipped)} evaluations are not possible:\n{listed}\nPrepare those sets, remove them from "
-            "config.sets, config.official and config.whole, or skip them with --config.missing=skip."
+            f"{len(skipped)} evaluations are not possible:\n{listed}\nPrepare those sets, change "
+            "config.set and session, or sets, official and whole, or skip them with --config.missing=skip."
         )
     if not possible:
         raise DataError(

@@ -20,6 +20,7 @@ def default_eval_config() -> ConfigDict:
             "name": "",  # name of the model in tables; "" takes it from its provenance
             "data": {"folder": "data"},  # as given to `liqe data prepare --data-dir`
             "set": "",  # one data set in place of `sets`, `official` and `whole`
+            "session": "own",  # of `set`, where `split` is not all; that of a column `split` is "own"
             "sets": SIX_SETS,  # evaluated on each session
             "sessions": SESSIONS,
             "split": "test",  # train, val or test; of `set` also all

@@ -41,7 +41,7 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
         )
     jax2onnx, onnx = require("jax2onnx", "onnx"), require("onnx", "onnx")
     # jax2onnx 0.17 does not convert a function of JAX that is compiled by itself, such as softmax, with JAX 0.12.
-    with one_form(), jax.disable_jit(), _quiet():
+    with one_form(), jax.disable_jit(), _quiet("jax2onnx", "onnx_ir"):
         model = jax2onnx.to_onnx(
             program.function,
             [program.crops],
@@ -56,7 +56,7 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     if description["dtype"] == "int8":
-        with _quiet():
+        with _quiet(""):  # ONNX Runtime logs to the root
             require("onnxruntime.quantization", "onnx").quantize_dynamic(path, path)
 
 
@@ -134,11 +134,13 @@ def _computing_in(dtype: str | None, to: str, model: Model | str | os.PathLike) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What the converters log below errors concerns their own developers."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def _quiet(*names: str) -> Iterator[None]:
+    """What these libraries log below errors concerns their own developers."""
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.disable(before)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -84,7 +84,8 @@ def memory_errors_are_of_the_image() -> Iterator[None]:
 def decode(source: ImageSource, options: DecodeOptions | None = None) -> DecodedImage:
     """Decodes a path, encoded bytes, a PIL image or an array.
 
-    Arrays are RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4], either uint8 or floating in [0, 1].
+    Arrays are RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4], either uint8 or floating in [0, 1], which are
+    rounded to 256 levels.
     ImageError: it is none of these, cannot be decoded, is cut off, is too large, or is not a regular file.
     """
     options = options or DecodeOptions()

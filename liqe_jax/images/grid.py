@@ -56,6 +56,7 @@ def even_corners(height: int, width: int, count: int, crop_size: int = CROP_SIZE
 
     The number of rows is the one that makes vertical and horizontal spacing most alike; where `count` does not divide
     by it, the upper rows hold one crop more. Four crops and more reach every corner of the image.
+    Corners coincide where there is no room for different ones.
     """
     free_y, free_x = height - crop_size, width - crop_size
 
@@ -83,7 +84,8 @@ def covered_share(
     corners: Int[np.ndarray, "P 2"], height: int, width: int, crop_size: int = CROP_SIZE
 ) -> tuple[float, float]:
     """Shares of the height and of the width that the crops reach, each in (0, 1]."""
-    rows, columns = (np.unique(starts[:, None] + np.arange(crop_size)).size for starts in corners.T)
+    starts = (np.unique(axis) for axis in corners.T)
+    rows, columns = (int(np.minimum(np.diff(tops), crop_size).sum()) + crop_size for tops in starts)
     return rows / height, columns / width
 
 

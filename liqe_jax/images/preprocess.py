@@ -71,7 +71,10 @@ class Preset:
             raise UsageError(f"The grid needs a stride of at least one pixel; got stride {self.stride}.")
 
     def with_crops(self, crops: int | str | None) -> Preset:
-        """The same with another number of crops, or "all", in its name too ("paper-30"); None changes nothing."""
+        """The same with at most so many crops, or "all", in its name too ("paper-30"); None changes nothing.
+
+        Raises UsageError for another value.
+        """
         if crops is None or crops == self.count:
             return self
         if crops == "all":

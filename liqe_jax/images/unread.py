@@ -11,7 +11,7 @@ import io
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
-# Of the files that are read, by which folders and archives are searched, and of the others.
+# By these, folders and archives are searched.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
     | {".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga"}
@@ -21,6 +21,7 @@ RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".nef", ".nrw"}
     | {".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srw", ".x3f"}
 )
+# Images that are passed over, and counted.
 UNREAD_SUFFIXES = HEIC_SUFFIXES | RAW_SUFFIXES | {".jxl"}
 
 RAW = "a camera's raw file"

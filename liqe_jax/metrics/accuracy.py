@@ -41,7 +41,7 @@ def recall_by_scene(p_NxS: Float[np.ndarray, "N S"], scenes_NxS: Bool[np.ndarray
 
 
 def accuracy(p_NxL: Float[np.ndarray, "N L"], label_N: Int[np.ndarray, " N"]) -> float:
-    """Share of images whose most probable label is correct, without negative labels; errors of `confusion`."""
+    """Share of images whose most probable label is correct; negative labels are ignored. Errors as in `confusion`."""
     matrix = confusion(p_NxL, label_N)
     return float(np.trace(matrix) / matrix.sum())
 

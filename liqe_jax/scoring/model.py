@@ -121,7 +121,7 @@ class Model:
         allow_truncated: bool = False,
         name: str | None = None,
     ) -> Score:
-        """Judges one image.
+        """Scores one image.
 
         Args:
           image: path, encoded bytes, PIL image, or array: RGB [H, W, 3], RGBA [H, W, 4] or
@@ -153,7 +153,7 @@ class Model:
         allow_truncated: bool = False,
         workers: int | None = None,
     ) -> Iterator[Score | Failure]:
-        """Judges any number of images in order, with bounded memory; what cannot be scored yields a `Failure`.
+        """Scores any number of images in order, with bounded memory; what cannot be scored yields a `Failure`.
 
         Args:
           images: each as in `score`, or a pair (name, image), such as a key and encoded bytes; read lazily.
@@ -189,18 +189,18 @@ class Model:
     def quality_map(
         self, image: ImageSource, *, preprocess: str | Preset | None = None, allow_truncated: bool = False
     ) -> QualityMap:
-        """Judges every crop of a dense grid by itself; arguments and errors as in `score`.
+        """Scores every crop of a dense grid by itself; arguments and errors as in `score`.
 
         The grid is the one that `paper` chooses its fifteen crops from (stride 32, or 48 for large images): a 1024x768
         photograph has 204 of 224 pixels. `liqe_nano` takes larger crops, and fewer. UsageError without a quality.
         """
-        if "quality" not in (a.name for a in self.tasks.attributes if a.values is not None):
+        if not self.tasks.has_quality:
             raise UsageError(f"A quality map needs an attribute 'quality' with values; {self.name} has none.")
         dense = self._chosen(preprocess).dense(self.encoder.image_size)
         prepared = self._prepared(image, _name_of(image), dense, allow_truncated)
         quality = self.forward.by_crop(self.weights, prepared.crops()).values["quality"]
         if not np.isfinite(quality).all():
-            raise ModelError(self._damaged())
+            raise ModelError(self._corrupt())
         height, width = prepared.pixels.shape[:2]
         cells = grid(height, width, dense.stride, self.encoder.image_size)
         return QualityMap(prepared.pixels, cells, quality.reshape(cells.rows, cells.cols), self.encoder.image_size)
@@ -238,7 +238,7 @@ class Model:
                 prepared = dataclasses.replace(prepared, warnings=(*prepared.warnings, seen))
         return prepared
 
-    def _damaged(self) -> str:
+    def _corrupt(self) -> str:
         return f"{self.name} predicts NaN for this image: its weights are corrupt."
 
     def _stream(self, items: Iterable[_Ready | Failure], preset: Preset, batch_size: int) -> Iterator[Score | Failure]:
@@ -267,7 +267,7 @@ class Model:
 
     def _result(self, item: _Ready, joint: np.ndarray, logits: np.ndarray) -> Score | Failure:
         finite = np.isfinite(joint).all()
-        return item.score(joint=joint, logits=logits) if finite else Failure(item.name, self._damaged())
+        return item.score(joint=joint, logits=logits) if finite else Failure(item.name, self._corrupt())
 
 
 def _name_of(image: ImageSource) -> str:

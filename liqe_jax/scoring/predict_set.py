@@ -54,7 +54,7 @@ def predict_set(
     """
     if preset.count is None:
         raise UsageError("An evaluation needs a preset with a fixed number of crops; this preset takes all of them.")
-    if not any(a.name == "quality" and a.values for a in forward.tasks.attributes):
+    if not forward.tasks.has_quality:
         raise UsageError(f"{name} does not predict quality, which an evaluation needs. Use a model with that task.")
     batch_size = forward.batch_size(images_per_device)
     images = evaluation_images(

@@ -26,7 +26,8 @@ Operator = Callable[[Image, float, np.random.Generator], Image]
 class Kind:
     """One kind of distortion: KADID-10k's number (1..25), names, meaning of the parameter and its values by level.
 
-    `raw_label` is the name in LIQE's label files. `function` maps (image, parameter, generator) to an unclipped image.
+    `raw_label` is the name in LIQE's label files (zwx8981/LIQE, IQA_Database/kadid10k/splits2). `function` maps
+    (image, parameter, generator) to an unclipped image.
     """
 
     number: int

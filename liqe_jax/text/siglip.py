@@ -88,7 +88,11 @@ class SigLIPTokenizer(BaseTokenizer):
         return backend
 
     def _prepared(self, sentence: str) -> str:
-        """The text as in training (transformers, SiglipTokenizer.canonicalize_text and Siglip2Tokenizer)."""
+        """The text as in training.
+
+        SigLIP: lower case, no ASCII punctuation, single spaces (transformers, SiglipTokenizer.canonicalize_text, after
+        big_vision's evaluators/proj/image_text/prompt_engineering.py). SigLIP 2: lower case (Siglip2Tokenizer).
+        """
         import tokenizers
 
         if isinstance(self._backend.model, tokenizers.models.Unigram):
@@ -99,5 +103,6 @@ class SigLIPTokenizer(BaseTokenizer):
         """Token ids, each with an end token and padded to `context_length`; ModelError where the file is corrupt."""
         backend = self._backend
         end, padding = (self.vocab[token] for token in _END_AND_PADDING[type(backend.model).__name__])
+        # Without Gemma's start token: SigLIP 2 is trained without.
         encodings = backend.encode_batch([self._prepared(sentence) for sentence in sentences], add_special_tokens=False)
         return padded_rows(sentences, [[*encoding.ids, end] for encoding in encodings], context_length, padding)

@@ -1,5 +1,7 @@
 """Sentences to token ids: CLIP's tokenizer, put together from the `tokenizers` library as transformers' is.
 
+transformers takes a second and a half to import; the tests compare the two tokenizers.
+
 `assets/clip_merges.txt.gz` holds OpenAI's 48,894 byte-pair merges (openai/CLIP,
 bpe_simple_vocab_16e6.txt.gz, MIT licence); the vocabulary follows from them.
 """

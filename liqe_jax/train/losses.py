@@ -111,7 +111,7 @@ class Labels(NamedTuple):
     """What is known of N images; a pytree.
 
     Attributes:
-      mos: opinion scores, higher is better, each data set on its own scale.
+      mos: MOS, higher is better, each data set on its own scale.
       group: the data set of each image; pairs are formed within one only.
       distortion: one-hot over the categories; all zero where unknown.
       scenes: 1 for every scene that the photograph has; all zero where unknown.
@@ -159,16 +159,15 @@ def losses_of(tasks: TaskSet) -> dict[str, Loss]:
 def named_losses(names: Sequence[str], tasks: TaskSet) -> dict[str, Loss]:
     """The losses with these names, keys of `LOSSES` or import paths of a `Loss`; without names, `losses_of` the tasks.
 
-    Raises UsageError if there is no such loss, the task set lacks its attribute, or it takes other arguments.
+    Raises UsageError if there is no such loss, or it takes other arguments. `checks.check_run` compares them with the
+    tasks.
     """
     if not names:
         return losses_of(tasks)
-    attributes = {attribute.name for attribute in tasks.attributes}
-    known = {name: loss for name, loss in LOSSES.items() if ABOUT[name] in attributes}
     own = "a function of (prediction, labels, number of data sets) that returns a scalar"
     losses: dict[str, Loss] = {}
     for name in names:
-        loss = losses[name.rpartition(":")[2]] = find_object(name, "config.losses", known, own)
+        loss = losses[name.rpartition(":")[2]] = find_object(name, "config.losses", LOSSES, own)
         if is_import_path(name):
             try:
                 inspect.signature(loss).bind(None, None, 1)

@@ -65,7 +65,7 @@ class Mapped:
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(self._sharding, np.asarray(leaf)), tree)
 
     def replicate(self, tree: Any) -> Any:
-        """A copy of every leaf on each local device, laid out as by the step, which else would compile twice."""
+        """A copy of every leaf on each local device, laid out as by the step, or that compiles a second time."""
         # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
         # shared cannot be donated.
         copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])

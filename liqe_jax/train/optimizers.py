@@ -31,7 +31,10 @@ class Optimizer(NamedTuple):
 
 
 def reference_adamw(settings: ConfigDict) -> Optimizer:
-    """AdamW with PyTorch's order of operations, which the reference's losses show in their sixth digit."""
+    """AdamW with PyTorch's order of operations, which the reference's losses show in their sixth digit.
+
+    Takes `weight_decay`, `betas`, `epsilon` and `clip_norm` (0: no clipping).
+    """
     betas, epsilon, weight_decay = tuple(settings.betas), settings.epsilon, settings.weight_decay
     clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
     adam = optax.chain(clip, optax.scale_by_adam(*betas, epsilon))

@@ -197,7 +197,7 @@ class Report:
 
 
 def scatter_picture(mos: np.ndarray, quality: np.ndarray, title: str) -> np.ndarray:
-    """Opinion against prediction, uint8 [H, W, 3]."""
+    """MOS against prediction, uint8 [H, W, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -10,7 +10,7 @@ from liqe_jax.images.preprocess import CROP_COUNT, PRESETS
 # Images of each data set per step (train_unique_clip_weight.py:730-800).
 LIQE_SETS = (("LIVE", 4), ("CSIQ", 4), ("BID", 4), ("CLIVE", 4), ("KonIQ-10k", 16), ("KADID-10k", 16))
 
-# Settings whose lowest value is 1; other numbers are at least 0, which stands for "none" or "all" where there is that.
+# Settings whose lowest value is 1; other numbers are at least 0, which stands for "none" or "all" where that may be.
 FROM_1 = frozenset(
     (
         "epochs",
@@ -135,5 +135,5 @@ def _check(config: ConfigDict, known: ConfigDict, path: str) -> None:
                 raise UsageError(f"config.{path}{key} must be a group of settings; got {config[key]!r}.")
             _check(config[key], value, f"{path}{key}.")
         lowest = int(f"{path}{key}" in FROM_1)
-        if isinstance(value, (int, float)) and not config[key] >= lowest:
+        if type(value) in (int, float) and not config[key] >= lowest:
             raise UsageError(f"config.{path}{key} must be at least {lowest}; got {config[key]}.")

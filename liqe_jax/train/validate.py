@@ -39,7 +39,8 @@ class Validation:
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       devices: local ones.
       held: "val" and "test" -> held-out images.
-      folder: where `background` writes the best models, as `export`, a function of state and step, gives them.
+      folder: of the best models, which `background` writes.
+      export: (state, step) -> the model to write.
     """
 
     config: ConfigDict

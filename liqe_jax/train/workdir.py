@@ -16,7 +16,7 @@ from liqe_jax.train.hosts import on_first, which
 
 # Beside the checkpoints: the settings of the run, and the names of its losses.
 CONFIG_FILE = "config.json"
-LOSSES = "terms"
+LOSSES_KEY = "terms"
 
 # Of the form of a training state; states of other versions cannot be read.
 VERSION, FORMAT = 2, "format"
@@ -33,7 +33,7 @@ SHAPING = (
     "train_only",
     "optimizer",
     "ema_decay",
-    LOSSES,
+    LOSSES_KEY,
 )
 
 # Seconds between looks for a file that another host wrote: NFS shows it after 30 at the latest.
@@ -47,7 +47,7 @@ def check_workdir(workdir: str, config: ConfigDict, losses: Sequence[str]) -> No
     folder holds another run, its settings cannot be read, or the processes do not share it.
     """
     folder = epath.Path(workdir)
-    content = {**json.loads(config.to_json()), LOSSES: list(losses), FORMAT: VERSION}
+    content = {**json.loads(config.to_json()), LOSSES_KEY: list(losses), FORMAT: VERSION}
 
     def take() -> str:
         check_same_run(folder, content)
@@ -82,7 +82,7 @@ def check_same_run(folder: epath.Path, now: dict) -> None:
         )
     # What an older version did not write is not compared.
     if differing := [key for key in SHAPING if key in before and _shape(key, before[key]) != _shape(key, now[key])]:
-        named = {key: "the list of losses" if key == LOSSES else f"config.{key}" for key in differing}
+        named = {key: "the list of losses" if key == LOSSES_KEY else f"config.{key}" for key in differing}
         changes = ", ".join(
             f"{name} was {_shape(key, before[key])!r} and is {_shape(key, now[key])!r}" for key, name in named.items()
         )

@@ -77,7 +77,10 @@ def fetch_repository(name: str) -> Path:
 
 
 def hub_answers() -> bool:
-    """Whether the hub, or $HF_ENDPOINT, can be reached, or a proxy: huggingface_hub would try for half a minute."""
+    """Whether the hub, or $HF_ENDPOINT, accepts a connection; always so behind a proxy.
+
+    huggingface_hub by itself would try for half a minute with every file.
+    """
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -1,4 +1,4 @@
-"""Applies the tables of weight names that encoders declare (`encoders.layout`): reading, writing, and what differs."""
+"""Applies the tables of weight names that encoders declare (`encoders.layout`): reading and writing."""
 
 from __future__ import annotations
 

@@ -74,7 +74,10 @@ DATASET_PATHS: Mapping[str, str] = {
 
 
 def seen_in_training(provenance: Provenance, path: str) -> str | None:
-    """A warning if `path` looks like an image of a data set that the model was trained on, or None."""
+    """A warning if `path` looks like an image of a data set that the model was trained on, or None.
+
+    The model may have seen it: a name does not tell the split.
+    """
     posix = PurePath(path).as_posix()
     for entry in provenance.trained_on or ():
         pattern = DATASET_PATHS.get(entry.dataset)

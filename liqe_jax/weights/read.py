@@ -181,7 +181,7 @@ def _unwrap(content: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarra
     others = [f"{printable(name)} ({type(value).__name__})" for name, value in content.items() if name not in arrays]
     if others:
         raise ModelError(
-            f"{path} holds things that are not tensors where a state dict was expected: {', '.join(others[:6])}. "
+            f"{path} holds things that are not tensors where a state dict was expected: {listing(others, 6)}. "
             f"Expected names to tensors, or one of {', '.join(_WRAPPERS)}."
         )
     for prefix in _PREFIXES:

@@ -28,7 +28,7 @@ def evaluation_images(
     hosts: int = 1,
     workers: int = 0,
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "p S S 3"]]]:
-    """Yields this host's images as (position in the set, crops), decoded ahead in threads (tf.data is slower).
+    """Yields this host's images as (position in the set, crops), decoded ahead in threads.
 
     Image k goes to host k mod hosts. Every host yields the same number, a multiple of its `batch_size`: the last ones
     are padding, with the position `PADDING` and one crop of zeros. With `workers` 0 there is one thread per core.

@@ -98,4 +98,4 @@ def find_tasks(tasks: TaskSet | str | None, default: TaskSet | None) -> TaskSet:
         return tasks
     if tasks is None:
         return default or JOINT
-    return find_object(tasks, "tasks (a liqe_jax.TaskSet or a name)", TASK_SETS, "a liqe_jax.TaskSet", TaskSet)
+    return find_object(tasks, "tasks", TASK_SETS, "a liqe_jax.TaskSet", TaskSet)

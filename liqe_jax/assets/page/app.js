@@ -103,7 +103,7 @@ const sides = [null, null];
         element("h3", {}, key, `${letter} · ${card.name}`),
         ...Object.keys(card.ranges).map((attribute) => number(card, attribute, true)),
         labels(card), ...card.warnings.map((note) => element("p", { class: "quiet" }, note)),
-        pictures(Object.assign(card, { file }), () => ask("map", file)));
+        picture(Object.assign(card, { file })));
     } catch (error) {
       if (sides[side] !== file) return;
       sides[side] = null;
@@ -128,6 +128,11 @@ function compare() {
   });
   const keys = sides.map((side, index) => element("span", {}, element("i", { class: index ? "key b" : "key" }), `${"AB"[index]} · ${side.name}`));
   place.replaceChildren(...sentences, element("p", { class: "quiet keys" }, ...keys), charts(sides));
+  // The server works on one photograph at a time, so a map would delay the second score.
+  sides.forEach((side, index) => {
+    const pictures = document.querySelector(`#card-${"AB"[index]} .pictures`);
+    if (!pictures.querySelector(".map")) pictures.append(mapFigure(side, () => ask("map", side.file)));
+  });
 }
 
 document.querySelectorAll("[role=tab]").forEach((tab) => tab.addEventListener("click", () => {

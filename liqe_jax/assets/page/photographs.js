@@ -77,12 +77,12 @@ function mapFigure(card, drawMap) {
   return figure;
 }
 
-function pictures(card, drawMap) {
+function picture(card) {
   const [width, height] = card.size;
   const image = element("img", { class: "picture", alt: card.name, src: card.picture });
   const caption = element("figcaption", {}, `${width} x ${height} pixels`);
   if (card.original) caption.append(" ", element("a", { href: card.original }, "original"));
-  return element("div", { class: "pictures" }, element("figure", {}, image, caption), mapFigure(card, drawMap));
+  return element("div", { class: "pictures" }, element("figure", {}, image, caption));
 }
 
 function tile(card, drawMap) {
@@ -97,7 +97,9 @@ function tile(card, drawMap) {
   const made = element("details", { class: "photo" }, summary);
   made.addEventListener("toggle", () => {
     if (made.open && made.children.length === 1) {
-      made.append(element("div", { class: "body" }, pictures(card, drawMap), charts([card])));
+      const pictures = picture(card);
+      pictures.append(mapFigure(card, drawMap));
+      made.append(element("div", { class: "body" }, pictures, charts([card])));
     }
   });
   return made;

@@ -85,10 +85,18 @@ def executed(tmp_path_factory) -> nbformat.NotebookNode:
             for name in ("LIQE_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")
         },
     }
-    command = [sys.executable, "tools/notebook.py", folder / "probed.ipynb", "--output", folder / "out.ipynb"]
+    command = [
+        sys.executable,
+        "tools/notebook.py",
+        folder / "probed.ipynb",
+        "--output",
+        folder / "out.ipynb",
+        "--times",
+    ]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     notebook = nbformat.read(folder / "out.ipynb", as_version=4)
+    notebook.metadata.times = run.stdout
     notebook.metadata.connections = (folder / "connections.txt").read_text().split()
     return notebook
 
@@ -115,6 +123,12 @@ def test_the_table_has_a_row_for_every_sample(executed, found):
     (table,) = shown(executed, "photos", "text/markdown")
     rows = dict(re.findall(r"^\| (\S+\.jpg) \| (\d\.\d\d) \|", table, re.MULTILINE))
     assert rows == {name: f"{quality:.2f}" for name, quality in found["scores"].items()}
+
+
+def test_every_section_has_its_seconds(executed):
+    numbers = re.findall(r"^ *\d+\.\d s  (\d)\. ", executed.metadata.times, re.MULTILINE)
+    assert numbers == list("12345678")
+    assert all("execution" not in cell.metadata for cell in executed.cells)
 
 
 def test_pictures_are_shown(executed):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from . import quick_compiling
+
 # Eight virtual CPU devices, before anything imports JAX and fixes their number.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = (
+    f"{quick_compiling.flags()} {os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # What one test has compiled the next need not: in this process, pytest-xdist's, a command's that a test runs, or the
@@ -42,6 +48,8 @@ from .tiny import TINY, random_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
+MOST_BYTES = 2 << 30  # of a process, between two test files
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skips parity tests where the reference's figures are absent, which CI does not allow."""
@@ -53,6 +61,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "goldens" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before fixtures are made, which compile too."""
+    quick_compiling.choose(item)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Compiled programs, and what they leave to glibc, would be gigabytes at the end of a whole run."""
+    yield
+    if resident_bytes() > MOST_BYTES:
+        from liqe_jax.train.mapped import _glibc
+
+        jax.clear_caches()
+        gc.collect()
+        _glibc("malloc_trim", 0)
+
+
+def resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not say it."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 @pytest.fixture(scope="session")

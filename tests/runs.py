@@ -35,7 +35,7 @@ def tiny_config() -> ConfigDict:
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last one counts
     ours = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}  # JAX sets it
     return {**ours, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 

@@ -30,6 +30,8 @@ from tools import architecture_figure
 from tools.check_site import faults_of
 from tools.prompt_figure import figure
 
+from .quick_compiling import as_for_users
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TUTORIALS = [*sorted((DOCS / "tutorials").glob("*.md")), DOCS / "extending.md", DOCS / "export.md"]
@@ -121,11 +123,10 @@ def test_every_block_is_run_or_says_why_not(page):
 def run_in(checkout: Path, script: str) -> str:
     """Runs a script as a user would, and returns what it prints."""
     environment = {
-        **os.environ,
+        **as_for_users(os.environ),  # one CPU device
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "LIQE_HOME": str(checkout / "home"),
-        "XLA_FLAGS": "",  # as on a user's machine: one CPU device
         "HF_HUB_OFFLINE": "1",
     }
     shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")

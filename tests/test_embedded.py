@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -19,9 +20,18 @@ from .conftest import SAMPLES
 
 MOST_BYTES = 10_000_000
 
+pytestmark = pytest.mark.optimised
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_one_device():
+    """As on a CPU of a user: on eight, one photograph is scored with seven empty ones."""
+    with jax.default_device(jax.devices()[0]):
+        yield
+
 
 @pytest.fixture(scope="module")
-def nano():
+def nano(on_one_device):
     return liqe_jax.load()
 
 
@@ -101,8 +111,6 @@ def test_new_sentences_of_known_words_have_features(tmp_path):
 
 def test_it_is_a_loss(nano, picture):
     """Uphill along the gradient a blurred picture's score rises."""
-    import jax
-
     crops = nano.crops(picture.filter(ImageFilter.GaussianBlur(3)))[None].astype(np.float32)
 
     def score(crops):

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from .conftest import SAMPLES
+from .quick_compiling import as_for_users
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "notebooks" / "liqe_colab.ipynb"
@@ -73,7 +74,7 @@ def executed(tmp_path_factory) -> nbformat.NotebookNode:
     notebook.cells.append(nbformat.v4.new_code_cell(PROBE, id="probe"))
     nbformat.write(notebook, folder / "probed.ipynb")
     environment = {
-        **os.environ,
+        **as_for_users(os.environ),
         "PYTHONPATH": str(folder),
         "CONNECTIONS": str(folder / "connections.txt"),
         "HF_HUB_OFFLINE": "1",

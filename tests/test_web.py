@@ -25,6 +25,8 @@ DIST = Path(__file__).parent.parent / "web" / "dist"
 TOLERANCE = 0.02  # of a score: decoders differ
 PATIENCE = 300_000  # milliseconds, on a very busy machine
 
+pytestmark = pytest.mark.optimised
+
 
 def missing(hint: str) -> None:
     # CI may have no way to npm's registry; the public workflow has one, and sets this.

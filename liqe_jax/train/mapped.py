@@ -66,16 +66,22 @@ class Mapped:
 
     def replicate(self, tree: Any) -> Any:
         """A copy of every leaf on each local device, laid out as by the step, or that compiles a second time."""
-        # A compiled copy: what `device_put` makes may share memory with its source, and memory that is
-        # shared cannot be donated.
-        copy = jax.jit(lambda leaf: jnp.copy(leaf)[None])
 
         def spread_leaf(leaf: Any) -> Array:
-            copies = [copy(jax.device_put(leaf, device)) for device in self.devices]
+            copies = [_copied(jax.device_put(leaf, device)) for device in self.devices]
             shape = (self._mesh.size, *np.shape(leaf))
             return jax.make_array_from_single_device_arrays(shape, self._sharding, copies)
 
         return jax.tree.map(spread_leaf, tree)
+
+
+@jax.jit
+def _copied(leaf: Array) -> Array:
+    """A compiled copy with a device axis.
+
+    What `device_put` makes may share memory with its source, and memory that is shared cannot be donated.
+    """
+    return jnp.copy(leaf)[None]
 
 
 @jax.jit

@@ -1,0 +1,52 @@
+"""How the tests' programs are compiled: most of them run for milliseconds, and compiling them takes most of the time.
+
+Without optimisations XLA compiles a training step in a fifth of the time. What it does to a program is not what these
+tests are about, but for two kinds, which keep the compiler's defaults: comparisons with the reference's figures, whose
+tolerances are tight, and models that compute for seconds (marker `optimised`). Documentation and notebook are run as
+users run them, too.
+
+With JAX_DISABLE_MOST_OPTIMIZATIONS set, all tests follow that: `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles
+everything as users do.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import mmap
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+OPTION = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+CHOSEN_BY_USER = OPTION in os.environ
+
+# Code for fusions by way of MLIR takes three times as long to compile as the older one, if neither is optimised.
+_EMITTERS = "xla_cpu_use_fusion_emitters"
+
+
+def flags() -> str:
+    """For XLA_FLAGS; an XLA without that flag would end the process that sets it."""
+    library = Path(importlib.util.find_spec("jaxlib").origin).parent / "libjax_common.so"
+    if CHOSEN_BY_USER or not library.exists():
+        return ""
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return f"--{_EMITTERS}=false" if content.find(_EMITTERS.encode()) >= 0 else ""
+
+
+def choose(item: pytest.Item) -> None:
+    """Before a test and its fixtures: how this process, and those that it starts, compile from now on."""
+    if CHOSEN_BY_USER:
+        return
+    import jax
+
+    optimised = any(item.get_closest_marker(name) for name in ("goldens", "optimised"))
+    jax.config.update(OPTION.lower(), not optimised)
+    os.environ[OPTION] = str(int(not optimised))
+
+
+def as_for_users(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment whose programs are compiled with the compiler's defaults."""
+    others = {name: value for name, value in environment.items() if CHOSEN_BY_USER or name != OPTION}
+    return {**others, "XLA_FLAGS": ""}

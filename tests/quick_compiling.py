@@ -1,12 +1,11 @@
 """How the tests' programs are compiled: most of them run for milliseconds, and compiling them takes most of the time.
 
-Without optimisations XLA compiles a training step in a fifth of the time. What it does to a program is not what these
-tests are about, but for two kinds, which keep the compiler's defaults: comparisons with the reference's figures, whose
-tolerances are tight, and models that compute for seconds (marker `optimised`). Documentation and notebook are run as
-users run them, too.
+Without optimisations XLA compiles a training step in a fifth of the time. Most tests are not about the compiler's
+optimisations. Two kinds are optimised: comparisons with the reference (marker `goldens`), and models that compute for
+seconds or tests with tight tolerances (marker `optimised`). Documentation and notebook run as users run them.
 
-With JAX_DISABLE_MOST_OPTIMIZATIONS set, all tests follow that: `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles
-everything as users do.
+`JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` compiles every program exactly as users do. `make test` does that for the
+comparisons with the reference.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ import pytest
 OPTION = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 CHOSEN_BY_USER = OPTION in os.environ
 
-# Code for fusions by way of MLIR takes three times as long to compile as the older one, if neither is optimised.
+# XLA's newer code generator for fusions takes three times as long to compile as the older one, if neither is optimised.
 _EMITTERS = "xla_cpu_use_fusion_emitters"
 
 
 def flags() -> str:
-    """For XLA_FLAGS; an XLA without that flag would end the process that sets it."""
+    """A part of XLA_FLAGS; empty for an XLA that does not know the flag, since an unknown flag ends the process."""
     library = Path(importlib.util.find_spec("jaxlib").origin).parent / "libjax_common.so"
     if CHOSEN_BY_USER or not library.exists():
         return ""

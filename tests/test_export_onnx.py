@@ -102,8 +102,9 @@ def test_int8_is_smaller_and_close(model, model_folder, tmp_path):
     assert described["dtype"] == "int8"
     session = session_of(path)
     assert session.get_modelmeta().custom_metadata_map["dtype"] == "int8"
-    found = [session.run(None, {"crops": model.crops(picture)[None]})[0][0] for picture in PICTURES]
-    expected = [score.quality for score in model.score_many(PICTURES)]
+    pictures = [*PICTURES, SAMPLES / "cat.jpg", SAMPLES / "coffee.jpg"]  # signed weights fail by 0.26 here without VNNI
+    found = [session.run(None, {"crops": model.crops(picture)[None]})[0][0] for picture in pictures]
+    expected = [score.quality for score in model.score_many(pictures)]
     np.testing.assert_allclose(found, expected, atol=0.02)
     assert not np.allclose(found, expected, atol=1e-7)
 

@@ -56,8 +56,10 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     if description["dtype"] == "int8":
+        quantization = require("onnxruntime.quantization", "onnx")
         with _quiet(""):  # ONNX Runtime logs to the root
-            require("onnxruntime.quantization", "onnx").quantize_dynamic(path, path)
+            # Products of signed weights overflow 16 bits on processors with AVX2 and without VNNI.
+            quantization.quantize_dynamic(path, path, weight_type=quantization.QuantType.QUInt8)
 
 
 WRITERS = {"stablehlo": write_stablehlo, "onnx": write_onnx}

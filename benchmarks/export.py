@@ -123,9 +123,10 @@ def prepare(model: str, photographs: list[Path], folder: Path, contenders: list[
     liqe_jax.export(loaded, folder / "model.stablehlo")
     liqe_jax.export(loaded, folder / "model.onnx", output="quality")
     if "onnx int8" in contenders:
-        from onnxruntime.quantization import quantize_dynamic
+        from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        quantize_dynamic(folder / "model.onnx", folder / "int8.onnx")
+        # As liqe_jax.export, which refuses liqe_nano.
+        quantize_dynamic(folder / "model.onnx", folder / "int8.onnx", weight_type=QuantType.QUInt8)
     for number, path in enumerate(photographs):
         np.save(folder / f"{number}.npy", loaded.crops(path)[None])
     for file in sorted(folder.glob("*.*")):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds sdist and wheel into dist/, and scores a photograph with each in a clean environment.
+# Builds sdist and wheel into dist/; in a clean environment each scores a photograph and exports StableHLO.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +16,7 @@ for file in dist/*.whl dist/*.tar.gz; do
   "$scratch/clean/bin/pip" install --quiet "$file"
   # From another folder, so that the installed package is the one that is imported.
   (cd "$scratch" && clean/bin/liqe score "$OLDPWD/samples/cat.jpg" --gallery "gallery-$(basename "$file")" --quiet)
+  (cd "$scratch" && clean/bin/liqe export liqe_nano "$(basename "$file").stablehlo")
   "$scratch/clean/bin/python" -c "import liqe_jax.scoring.load, sys; assert not {'torch', 'tensorflow'} & set(sys.modules)"
-  echo "$file: installed and scored"
+  echo "$file: installed, scored and exported"
 done

@@ -17,7 +17,7 @@ from PIL import Image
 from liqe_jax.data.generated import generated_set
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
-from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
+from liqe_jax.data.reading.sampling import Sampler, number_of_groups, sampler_for, share
 from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, pixels_of, random_crops, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
@@ -89,6 +89,39 @@ def test_a_sample_depends_on_seed_session_set_and_step_only():
     alone = sample(sets=SETS[1:], counts=COUNTS[1:])
     np.testing.assert_array_equal(alone.index, first.index[first.group == 1])
     np.testing.assert_array_equal(alone.where, first.where[first.group == 1])
+
+
+def test_pairs_within_a_photograph():
+    first, second = SETS
+    copies = dataclasses.replace(second, reference=[f"photograph {index % 3}" for index in range(len(second))])
+    sets, counts, pairs = [first, copies], (3, 4), ("set", "photograph")
+    sampler = sampler_for(sets, counts, session="all", seed=7, crops=2, pairs=pairs)
+    taken = []
+    for step in range(3 * len(copies)):
+        sample = sampler.sample(step)
+        assert sample.pairs.max() < number_of_groups(counts, pairs)
+        assert (sample.pairs[sample.group == 0] == 0).all()
+        mine, index = sample.pairs[sample.group == 1], sample.index[sample.group == 1]
+        assert (mine > 1).all()
+        names = [copies.reference[one] for one in index]
+        for a in range(len(index)):
+            for b in range(len(index)):
+                assert (mine[a] == mine[b]) == (names[a] == names[b])
+        taken += index.tolist()
+    passes = np.reshape(taken, (-1, len(copies)))
+    assert (np.sort(passes, axis=1) == np.arange(len(copies))).all()  # every copy once a pass
+    for one in passes.tolist():  # copies of one photograph follow each other
+        names = [copies.reference[index] for index in one]
+        assert sum(a != b for a, b in itertools.pairwise(names)) == 2
+    assert len({tuple(one) for one in passes.tolist()}) == len(passes)
+    (batch,) = batches(1, sets=sets, counts=counts, session="all", pairs=pairs)
+    np.testing.assert_array_equal(batch.pairs, sampler.sample(0).pairs)
+
+
+def test_copies_of_unknown_photographs_form_no_pairs_within_them():
+    unknown = dataclasses.replace(SETS[1], reference=[""] * len(SETS[1]))
+    with pytest.raises(DataError, match=r"have no reference.*config\.data\.pairs"):
+        sampler_for([SETS[0], unknown], COUNTS, session="1", seed=7, crops=2, pairs=("set", "photograph"))
 
 
 def test_flips_and_places_are_uniform():

@@ -48,10 +48,20 @@ def test_every_set_that_is_used_whole_is_named():
         check_split([bare, other], "1")
 
 
-def check(tasks=JOINT, *, losses=None, sets=(SET,), counts=(2,), validated=(), weighting="equal", loss_weights=()):
+def check(
+    tasks=JOINT,
+    *,
+    losses=None,
+    sets=(SET,),
+    counts=(2,),
+    validated=(),
+    weighting="equal",
+    loss_weights=(),
+    set_weights=(),
+):
     config = default_config()
     config.data.sets = tuple((one.name, count) for one, count in zip(sets, counts, strict=True))
-    config.loss_weights, config.weighting = loss_weights, weighting
+    config.loss_weights, config.weighting, config.data.weights = loss_weights, weighting, set_weights
     losses = named_losses((), tasks) if losses is None else losses
     optimizer, found = find_optimizer(config.optimizer), find_weighting(weighting, tuple(losses))
     plan = Plan(TINY, tasks, losses, np.arange(1), len(sets), optimizer, weighting=found)
@@ -100,6 +110,14 @@ def test_factors_of_losses():
     for weighting in ("uncertainty", "gradnorm", "cosine"):
         with pytest.raises(UsageError, match=f"but the weighting '{weighting}' finds its own weights"):
             check(weighting=weighting, loss_weights=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("wrong", [(1.0, 2.0), (1.0, 2.0, -1.0), -1.0, ("a", 1.0, 1.0)])
+def test_weights_of_sets(wrong):
+    other = without(SET, name="other")
+    check(sets=[SET, other], counts=(2, 2), set_weights=(1.0, (1.0, 0.0, 2)))
+    with pytest.raises(UsageError, match="or one for each loss, here quality, scene, distortion; got"):
+        check(sets=[SET, other], counts=(2, 2), set_weights=(1.0, wrong))
 
 
 @pytest.mark.parametrize("known", [SCENE, DISTORTION])

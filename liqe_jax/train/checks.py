@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
@@ -26,6 +27,7 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
     """
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
+    set_weights(config, plan)
     _check_attributes(ready, plan.tasks)
     if validated and not plan.tasks.has_quality:
         raise UsageError(
@@ -69,6 +71,21 @@ def check_loss_weights(config: ConfigDict, plan: Plan) -> None:
             f"config.loss_weights holds a factor for each loss, here {', '.join(plan.losses)}; got {factors}. Give "
             f"{len(plan.losses)}, in that order."
         )
+
+
+def set_weights(config: ConfigDict, plan: Plan) -> Float[np.ndarray, "sets losses"] | None:
+    """The weight of each data set in each loss, None where all are 1.
+
+    Raises UsageError for an entry of `config.data.weights` that is neither a number nor one number for each loss.
+    """
+    rows = [(entry,) * len(plan.losses) if np.ndim(entry) == 0 else tuple(entry) for entry in config.data.weights]
+    for row in rows:
+        if len(row) != len(plan.losses) or not all(isinstance(one, int | float) and one >= 0 for one in row):
+            raise UsageError(
+                f"config.data.weights holds for each data set a number of at least 0, or one for each loss, here "
+                f"{', '.join(plan.losses)}; got {row}."
+            )
+    return np.asarray(rows, np.float32) if rows else None
 
 
 def has_known_labels(attribute: Attribute) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
@@ -21,7 +22,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.checkpoints import Checkpoints
-from liqe_jax.train.checks import check_run
+from liqe_jax.train.checks import check_run, set_weights
 from liqe_jax.train.frozen import fitted, on_features, pooled_features
 from liqe_jax.train.hosts import Stop, on_first
 from liqe_jax.train.losses import Labels, Loss
@@ -115,6 +116,7 @@ def _run(
             start_step=progress.step,
             steps=config.epochs * config.steps_per_epoch - progress.step,
             crops=config.data.crops,
+            pairs=config.data.pairs,
             image_size=plan.encoder.image_size,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -159,7 +161,7 @@ def _train(
         logs.say(f"Going on after step {number} of {steps}.")
     step, copy, weights = None, None, _epoch_weights(config, plan, progress)
     with stop:
-        for names, batch in _placed(batches, config, mapped):
+        for names, batch in _placed(batches, set_weights(config, plan), mapped):
             rate = rate_of(number)
             arguments = (batch, rows, np.float32(rate), weights)
             step = step or compiled_ahead(mapped.step(plan), state, *arguments)
@@ -195,11 +197,13 @@ def _train(
     return first_copy(state) if copy is None else copy
 
 
-def _placed(batches: Iterator[TrainingBatch], config: ConfigDict, mapped: Mapped) -> Iterator[tuple[list[str], Batch]]:
+def _placed(
+    batches: Iterator[TrainingBatch], weights: np.ndarray | None, mapped: Mapped
+) -> Iterator[tuple[list[str], Batch]]:
     """Names of the images and what is on the devices, one batch ahead: it travels while a step runs."""
 
     def place(batch: TrainingBatch) -> tuple[list[str], Batch]:
-        return batch.names, mapped.place(spread(_labelled(batch, config.data.weights), len(mapped.devices)))
+        return batch.names, mapped.place(spread(_labelled(batch, weights), len(mapped.devices)))
 
     # `pairwise` takes the next batch before it gives this one.
     return (this for this, _ in itertools.pairwise(itertools.chain(map(place, batches), [None])) if this is not None)
@@ -228,9 +232,9 @@ def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.nda
     return (weights * (config.loss_weights or 1.0)).astype(np.float32)
 
 
-def _labelled(batch: TrainingBatch, weights: Sequence[float]) -> Batch:
+def _labelled(batch: TrainingBatch, weights: Float[np.ndarray, "sets losses"] | None) -> Batch:
     one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
     known = (batch.distortion >= 0)[:, None]
-    weight = np.asarray(weights, np.float32)[batch.group] if weights else None
-    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes, weight)
+    weight = None if weights is None else weights[batch.group]
+    labels = Labels(batch.mos, batch.pairs, one_hot[batch.distortion] * known, batch.scenes, weight)
     return Batch(batch.crops, labels)

@@ -112,17 +112,25 @@ class Labels(NamedTuple):
 
     Attributes:
       mos: MOS, higher is better, each data set on its own scale.
-      group: the data set of each image; pairs are formed within one only.
+      group: the data set of each image, or the photograph of which it is a copy; pairs are formed within one only.
       distortion: one-hot over the categories; all zero where unknown.
       scenes: 1 for every scene that the photograph has; all zero where unknown.
-      weight: of each image in the losses, the same for all images of a data set; None: 1 for all.
+      weight: of each image in the losses, the same for all images of a data set, or a column for each loss; None: 1
+        for all. A loss gets its own column (`for_loss`).
     """
 
     mos: Float[AnyArray, " N"]
     group: Int[AnyArray, " N"]
     distortion: Float[AnyArray, "N T"]
     scenes: Float[AnyArray, "N S"]
-    weight: Float[AnyArray, " N"] | None = None
+    weight: Float[AnyArray, " N"] | Float[AnyArray, "N losses"] | None = None
+
+
+def for_loss(labels: Labels, place: int) -> Labels:
+    """The labels with the weights of the loss at a place of the training run's."""
+    if labels.weight is None or labels.weight.ndim == 1:
+        return labels
+    return labels._replace(weight=labels.weight[:, place])
 
 
 # (prediction, labels, number of data sets) -> loss

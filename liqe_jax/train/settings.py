@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from liqe_jax.data.reading.sampling import PAIRS
 from liqe_jax.errors import UsageError
 from liqe_jax.images.preprocess import CROP_COUNT, PRESETS
 
@@ -56,7 +57,8 @@ def default_config() -> ConfigDict:
                 "validate": (),  # names; () takes the training sets
                 "test": (),  # names, or ("none",); () takes the training sets
                 "crops": 3,  # per image
-                "weights": (),  # of the sets in the losses; (): 1 each
+                "weights": (),  # of the sets in the losses: numbers, or tuples of a number for each loss; (): 1 each
+                "pairs": (),  # of each set, what pairs are formed within: "set" or "photograph"; (): "set"
                 "mos_scale": (),  # (lowest, highest): every set's scores are mapped to it; (): as they are
                 "frozen_features": False,  # train on what the frozen part of an encoder says, computed once
                 "feature_noise": 0.0,  # standard deviation of noise that is added to such features
@@ -113,6 +115,11 @@ def check_config(config: ConfigDict) -> None:
         raise UsageError(
             f"config.data.weights must have one number for each of config.data.sets; got {config.data.weights} for "
             f"{len(config.data.sets)} sets."
+        )
+    if config.data.pairs and (len(config.data.pairs) != len(config.data.sets) or not {*config.data.pairs} <= {*PAIRS}):
+        raise UsageError(
+            f"config.data.pairs must have one of {', '.join(PAIRS)} for each of config.data.sets; got "
+            f"{config.data.pairs} for {len(config.data.sets)} sets."
         )
     if not config.data.sets:
         raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.reading.sampling import number_of_groups
 from liqe_jax.encoders.base import Encoder
 from liqe_jax.encoders.find import encoder_class
 from liqe_jax.errors import ModelError, UsageError
@@ -123,7 +124,7 @@ def make_plan(
         tasks,
         losses,
         prompts.order,
-        len(config.data.sets),
+        number_of_groups([count for _, count in config.data.sets], config.data.pairs),
         find_optimizer(config.optimizer),
         weighting=find_weighting(config.weighting, tuple(losses)),
         freeze=tuple(config.freeze),

@@ -23,7 +23,7 @@ from liqe_jax.encoders.base import Params
 from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.model.predict import predict_from_features
-from liqe_jax.train.losses import Labels
+from liqe_jax.train.losses import Labels, for_loss
 from liqe_jax.train.optimizers import Flat, OptState
 from liqe_jax.train.plan import Plan, matches, nested
 from liqe_jax.train.weighting import WeightingState
@@ -124,7 +124,9 @@ def gradients(
         text = text_BxRxD.reshape(-1, text_BxRxD.shape[-1])[plan.order]
         tree = nested({**params, **own})
         prediction = predict_from_features(tree, image_NxPxD, text, encoder=plan.encoder, tasks=plan.tasks)
-        losses = jnp.stack([loss(prediction, labels, plan.groups) for loss in plan.losses.values()])
+        losses = jnp.stack(
+            [loss(prediction, for_loss(labels, place), plan.groups) for place, loss in enumerate(plan.losses.values())]
+        )
         return losses, prediction.values.get("quality", jnp.zeros(image_NxPxD.shape[0]))
 
     gather, share = _collectives(axis)

@@ -1,8 +1,9 @@
 """Samples the images, crops and flips of the batch of a step: a pure function of seed and step.
 
-Every data set is shuffled once per pass. So training can start at any step without replay, and every host computes the
-whole sample and decodes its share. Batches are always full: a batch at the end of a pass continues with the next one
-(the reference lets it shrink, down to one image, whose loss is NaN: MNL_Loss.py:137).
+Every data set is shuffled once per pass. Where pairs are formed within the copies of a photograph, photographs are
+shuffled, and copies of one follow each other. So training can start at any step without replay, and every host computes
+the whole sample and decodes its share. Batches are always full: a batch at the end of a pass continues with the next
+one (the reference lets it shrink, down to one image, whose loss is NaN: MNL_Loss.py:137).
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError
+
+# Images that pairs are formed within: those of a data set, or its copies of one photograph (`LabelledSet.reference`).
+PAIRS = ("set", "photograph")
 
 # Domains that separate the streams of random numbers.
 _SHUFFLE, _CROP = 1, 2
@@ -26,6 +31,7 @@ class StepSample:
 
     Attributes:
       group: data set of each image.
+      pairs: equal for images that form pairs: those of a data set, or its copies of one photograph.
       place: number of images of its set that were taken before it, over all steps.
       index: position in its data set.
       flip: whether the image is mirrored before crops are cut.
@@ -33,6 +39,7 @@ class StepSample:
     """
 
     group: Int[np.ndarray, " N"]
+    pairs: Int[np.ndarray, " N"]
     place: Int[np.ndarray, " N"]
     index: Int[np.ndarray, " N"]
     flip: Bool[np.ndarray, " N"]
@@ -49,6 +56,8 @@ class Sampler:
       counts: number of images of each set per step.
       seed, session: the other inputs of the shuffle.
       crops: number of crops per image.
+      photographs: of each set, the number of each sampled image's photograph, where pairs are formed within its copies,
+        else None; () is None for all.
     """
 
     names: tuple[str, ...]
@@ -57,6 +66,7 @@ class Sampler:
     seed: int
     session: str
     crops: int
+    photographs: tuple[Int[np.ndarray, " M"] | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.indices) == len(self.counts):
@@ -73,7 +83,24 @@ class Sampler:
         return int(self._shuffled(group, turn)[offset])
 
     def _shuffled(self, group: int, turn: int) -> Int[np.ndarray, " M"]:
-        return self.indices[group][self._random(_SHUFFLE, group, turn).permutation(len(self.indices[group]))]
+        rng = self._random(_SHUFFLE, group, turn)
+        order = rng.permutation(len(self.indices[group]))
+        photographs = self._photographs(group)
+        if photographs is not None:
+            rank = rng.permutation(photographs.max() + 1)
+            order = order[np.argsort(rank[photographs[order]], kind="stable")]
+        return self.indices[group][order]
+
+    def _photographs(self, group: int) -> Int[np.ndarray, " M"] | None:
+        return self.photographs[group] if self.photographs else None
+
+    def _pairs(self, group: int, index: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+        """The set's number; or numbers after those of all sets, for which each image of a step has room."""
+        photographs = self._photographs(group)
+        if photographs is None:
+            return np.full(len(index), group)
+        _, number = np.unique(photographs[np.searchsorted(self.indices[group], index)], return_inverse=True)
+        return len(self.counts) + sum(self.counts[:group]) + number
 
     def _random(self, domain: int, group: int, number: int) -> np.random.Generator:
         words = [self.seed, domain, zlib.crc32(f"{self.names[group]}/{self.session}".encode()), number]
@@ -90,7 +117,7 @@ class Sampler:
             random = self._random(_CROP, group, step)
             flip = random.random(count) < 0.5
             where = random.random((count, self.crops))
-            columns.append((np.full(count, group), places, index, flip, where))
+            columns.append((np.full(count, group), self._pairs(group, index), places, index, flip, where))
         return StepSample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
@@ -108,11 +135,43 @@ def share(images: int, host: int, hosts: int) -> slice:
     return slice(host * each, (host + 1) * each)
 
 
-def sampler_for(sets: Sequence, counts: Sequence[int], *, session: str, seed: int, crops: int) -> Sampler:
+def sampler_for(
+    sets: Sequence[LabelledSet],
+    counts: Sequence[int],
+    *,
+    session: str,
+    seed: int,
+    crops: int,
+    pairs: Sequence[str] = (),
+) -> Sampler:
     """The sampler of the train splits of data sets; a set without the session is used whole.
 
+    Args:
+      pairs: of each set, one of `PAIRS`; () is "set" for all.
+
     Raises:
-      DataError: a train split is empty.
+      DataError: a train split is empty, or images form pairs within a photograph of which nothing is known.
     """
     indices = tuple(s.indices(session if session in s.splits else "all", "train") for s in sets)
-    return Sampler(tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops)
+    photographs = [
+        _photographs_of(dataset, chosen) if within == "photograph" else None
+        for dataset, chosen, within in zip(sets, indices, pairs or ["set"] * len(sets), strict=True)
+    ]
+    return Sampler(
+        tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops, tuple(photographs) if pairs else ()
+    )
+
+
+def number_of_groups(counts: Sequence[int], pairs: Sequence[str]) -> int:
+    """One more than the largest number in `StepSample.pairs`."""
+    return len(counts) + (sum(counts) if "photograph" in pairs else 0)
+
+
+def _photographs_of(dataset: LabelledSet, indices: Int[np.ndarray, " M"]) -> Int[np.ndarray, " M"]:
+    names = [dataset.reference[index] for index in indices]
+    if "" in names:
+        raise DataError(
+            f"{names.count('')} of {len(names)} images of {dataset.name} have no reference, so nobody knows of which "
+            'photograph they are copies. Set config.data.pairs to "set" for this data set.'
+        )
+    return np.unique(names, return_inverse=True)[1]

@@ -39,6 +39,7 @@ class TrainingBatch(NamedTuple):
       crops: RGB uint8 [N, P, S, S, 3]; the model normalises them. With `LabelledSet.ready`, its arrays [N, P, ...].
       mos: MOS on the scale of each set.
       group: data set of each image, its position among the sets.
+      pairs: equal for images that form pairs (`StepSample.pairs`).
       distortion: index into `DISTORTION.labels`, -1 where unknown.
       scenes: 1 for every scene of the image.
       names: "SET/NAME" of each image.
@@ -47,6 +48,7 @@ class TrainingBatch(NamedTuple):
     crops: np.ndarray
     mos: Float[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
+    pairs: Int[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
     scenes: Float[np.ndarray, "N S"]
     names: list[str]
@@ -100,6 +102,7 @@ def training_batches(
     start_step: int = 0,
     steps: int | None = None,
     crops: int = 3,
+    pairs: Sequence[str] = (),
     image_size: int = CROP_SIZE,
     host: int = 0,
     hosts: int = 1,
@@ -116,6 +119,7 @@ def training_batches(
       session, seed: the session ("1" to "10", "official", ...; sets without it are used whole) and seed of the sample.
       start_step, steps: first step and number of steps; None is infinite.
       crops, image_size: number of crops per image, and their side in pixels.
+      pairs: of each set, one of `PAIRS`; () is "set" for all.
       host, hosts: this process among all.
       workers: number of images decoded at the same time; 0 lets tf.data decide.
       broken: collects the images that were replaced.
@@ -128,7 +132,7 @@ def training_batches(
     for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
         with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
             tf.config.set_visible_devices([], kind)
-    sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops)
+    sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops, pairs=pairs)
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, image_size, broken if broken is not None else Broken(), mine)
@@ -206,13 +210,15 @@ class _Source:
 
     def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
         """Adds labels and names to crops and positions."""
-        group = self.sample(step).group[self.mine]
-        pairs = [(self.sets[g], i) for g, i in zip(group.tolist(), index.tolist(), strict=True)]
+        sample = self.sample(step)
+        group = sample.group[self.mine]
+        images = [(self.sets[g], i) for g, i in zip(group.tolist(), index.tolist(), strict=True)]
         return TrainingBatch(
             crops,
-            np.asarray([s.mos[i] for s, i in pairs], np.float32),
+            np.asarray([s.mos[i] for s, i in images], np.float32),
             group.astype(np.int32),
-            np.asarray([s.distortion[i] for s, i in pairs], np.int32),
-            np.asarray([s.scenes[i] for s, i in pairs], np.float32),
-            [f"{s.name}/{s.names[i]}" for s, i in pairs],
+            sample.pairs[self.mine].astype(np.int32),
+            np.asarray([s.distortion[i] for s, i in images], np.int32),
+            np.asarray([s.scenes[i] for s, i in images], np.float32),
+            [f"{s.name}/{s.names[i]}" for s, i in images],
         )

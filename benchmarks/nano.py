@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,8 @@ import cv2
 import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import liqe_jax
 from liqe_jax.compare.ranktest import p_test

@@ -11,6 +11,7 @@ from PIL import Image
 
 import liqe_jax
 from liqe_jax.scoring.heatmap import render
+from liqe_jax.scoring.shown import shown_label
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 HEIGHT = 300  # of each panel, pixels
@@ -39,8 +40,8 @@ def main() -> None:
     for name, picture in pictures.items():
         score = model.score(picture)
         quality_map = model.quality_map(picture)
-        title = f"{name}: {score.quality:.2f}, {score.distortion} {score.distortion_probs[score.distortion]:.0%}"
-        panel = render(quality_map, title)
+        distortion = shown_label(score.to_dict(), "distortion", model.tasks.attributes)
+        panel = render(quality_map, f"{name}: {score.quality:.2f}, {distortion.replace('none', 'no distortion')}")
         panels.append(panel.resize((round(panel.width * HEIGHT / panel.height), HEIGHT), Image.Resampling.LANCZOS))
     sheet = Image.new("RGB", (sum(p.width for p in panels) + 12 * (len(panels) - 1), HEIGHT), "white")
     left = 0

@@ -109,10 +109,10 @@ def part_of(dataset: LabelledSet, session: str, kept: Int[np.ndarray, " M"]) -> 
 def recipe(study: Study, session: str, images: Int[np.ndarray, " M"], copies: Int[np.ndarray, " L"]) -> Scores:
     """A model of the recipe, trained on images of CLIVE and on varied copies, or on one of them."""
     config = liqe_nano.get_config()
-    settings = zip(study.sets, (images, copies), config.data.sets, config.data.weights, strict=True)
-    used = [(one, kept, entry, weight) for one, kept, entry, weight in settings if len(kept)]
-    config.data.sets = tuple(entry for *_, entry, _ in used)
-    config.data.weights = tuple(weight for *_, weight in used)
+    data = config.data
+    settings = zip(study.sets, (images, copies), data.sets, data.weights, data.pairs, strict=True)
+    used = [one for one in settings if len(one[1])]
+    data.sets, data.weights, data.pairs = (tuple(column) for column in list(zip(*used, strict=True))[2:])
     config.data.split, config.data.folder = "part", str(study.folder)
     with tempfile.TemporaryDirectory() as workdir:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):

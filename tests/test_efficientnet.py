@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from liqe_jax.encoders.depthwise import depthwise, grouped, shifted
-from liqe_jax.encoders.efficientnet import EfficientNetLite
+from liqe_jax.encoders.efficientnet import GATE_UNIT, EfficientNetLite, principal_components
 from liqe_jax.encoders.efficientnet_names import BLOCKS, STEM_WIDTH
 from liqe_jax.errors import ModelError
 from liqe_jax.taxonomy import JOINT
@@ -151,17 +151,58 @@ def test_the_trained_part_takes_crops_or_what_the_frozen_part_made_of_them(encod
     np.testing.assert_allclose(encoder.image_features(params, ready), from_crops, atol=1e-5)
 
 
-def test_components_are_those_of_the_training_pictures(encoder, params):
+@pytest.fixture(scope="module")
+def pictures(encoder) -> list[np.ndarray]:
+    """Statistics of the pictures of two data sets, which differ in their means."""
     rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(20, encoder.statistics))
-    sets = [rng.normal(size=(count, 20)) @ mixing for count in (40, 25)]
-    fitted = encoder.fit(params, sets)
-    parts = np.concatenate([np.asarray(encoder.project(fitted, one)) for one in sets])
-    assert np.square(parts).mean() == pytest.approx(1, rel=1e-3)  # the mean variance of a component
-    products = parts.T @ parts
-    off = products - np.diag(np.diag(products))
-    assert np.abs(off).max() < 1e-3 * np.diag(products).max()  # uncorrelated
-    assert (np.diff(np.diag(products)) <= 1e-3 * products[0, 0]).all()  # the largest first
+    mixing = rng.normal(size=(20, sum(encoder.statistics.values())))
+    return [(rng.normal(size=(count, 20)) + shift) @ mixing for count, shift in ((400, -0.5), (250, 0.5))]
+
+
+def test_components_are_those_of_the_training_pictures(encoder, params, pictures):
+    fitted = encoder.fit(params, pictures)
+    # All sets weigh the same.
+    parts = [np.asarray(encoder.project(fitted, one))[:, :-1] / np.sqrt(2 * len(one)) for one in pictures]
+    components = np.concatenate(parts)
+    assert np.square(components).sum(0).mean() == pytest.approx(1, rel=1e-3)  # the mean variance of a component
+    for block in np.split(components, np.cumsum(list(encoder.kept.values()))[:-1], axis=1):
+        products = block.T @ block
+        off = products - np.diag(np.diag(products))
+        assert np.abs(off).max() < 1e-3 * np.diag(products).max()  # uncorrelated
+        assert (np.diff(np.diag(products)) <= 1e-3 * products[0, 0]).all()  # the largest first
+
+
+def test_the_sign_of_a_component_is_fixed():
+    x = np.random.default_rng(0).normal(size=(30, 8))
+    vectors = principal_components(x, 5)
+    assert (vectors[np.abs(vectors).argmax(0), range(5)] > 0).all()
+    np.testing.assert_allclose(principal_components(-x, 5), vectors)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-12)
+
+
+def test_the_gate_tells_the_first_data_set_from_the_others(encoder, params, pictures):
+    fitted = encoder.fit(params, pictures)
+    first, second = (np.asarray(encoder.project(fitted, one))[:, -1] for one in pictures)
+    assert np.mean(GATE_UNIT * first < 0.5) > 0.95
+    assert np.mean(GATE_UNIT * second > 0.5) > 0.95
+    alone = encoder.fit(params, pictures[:1])
+    assert not np.asarray(encoder.project(alone, pictures[0]))[:, -1].any()
+
+
+def test_the_gate_chooses_between_two_hidden_layers(encoder, params):
+    r = sum(encoder.kept.values())
+    ready = np.random.default_rng(0).normal(size=(3, r)).astype(np.float32)
+
+    def features(gate: float, expert: int | None = None) -> np.ndarray:
+        own = params["image_model"]["hidden"]
+        hidden = own if expert is None else jax.tree.map(lambda leaf: jnp.stack([leaf[expert]] * 2), own)
+        tree = {**params, "image_model": {**params["image_model"], "hidden": hidden}}
+        column = np.full((len(ready), 1), gate / GATE_UNIT, np.float32)
+        return np.asarray(encoder.image_features(tree, np.concatenate([ready, column], 1)))
+
+    np.testing.assert_allclose(features(-0.5), features(0.3, expert=0), atol=1e-6)  # as 0
+    np.testing.assert_allclose(features(2.0), features(0.3, expert=1), atol=1e-6)  # as 1
+    np.testing.assert_allclose(features(0.25), 0.75 * features(0) + 0.25 * features(1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("init", "refitted"), [("random", True), ("liqe_nano", False)])
@@ -170,10 +211,11 @@ def test_only_a_random_start_takes_the_statistics_of_the_training_pictures(encod
     config.init, config.data.split = init, "all"
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     dataset = known_set("known", count=30)
-    pooled = np.random.default_rng(0).normal(size=(30, encoder.statistics))
+    pooled = np.random.default_rng(0).normal(size=(30, sum(encoder.statistics.values())))
     found = fitted(config, Checkpoint(flat, encoder, Provenance("start")), [dataset], [pooled])
     moved = {name for name in flat if not np.array_equal(found.flat[name], flat[name])}
-    fit = {"image_model/statistics/mean", "image_model/statistics/std", "image_model/projection/kernel"}
+    fit = {"image_model/statistics/mean", "image_model/statistics/std"}
+    fit |= {f"image_model/projection/{tap}" for tap in encoder.taps}  # the gate of one set is 0, as before
     assert moved == (fit if refitted else set())
 
 

@@ -12,7 +12,9 @@ from liqe_jax.taxonomy import JOINT, QUALITY, QUALITY_DISTORTION
 from liqe_jax.train.losses import (
     ABOUT,
     LOSSES,
+    Labels,
     distortion_fidelity_loss,
+    for_loss,
     losses_of,
     named_losses,
     pairwise_fidelity_loss,
@@ -76,6 +78,15 @@ def test_only_pairs_within_a_data_set_count():
     parts = [pairwise_fidelity_loss(quality[k : k + 2], mos[k : k + 2], jnp.zeros(2, int), 1) for k in (0, 2)]
     assert float(whole) == pytest.approx(float(sum(parts)) / 2, rel=1e-6)
     assert parts[0] < parts[1]  # the first pair is in the right order, the second is not
+
+
+def test_a_loss_gets_its_own_weights():
+    labels = Labels(np.zeros(2), np.arange(2), np.zeros((2, 11)), np.zeros((2, 9)))
+    assert for_loss(labels, 1) is labels
+    of_all = labels._replace(weight=np.asarray([1.0, 2.0]))
+    assert for_loss(of_all, 1) is of_all
+    of_each = labels._replace(weight=np.asarray([[1.0, 3.0], [2.0, 4.0]]))
+    np.testing.assert_array_equal(for_loss(of_each, 1).weight, [3.0, 4.0])
 
 
 def test_sigma_is_the_unit_of_differences():

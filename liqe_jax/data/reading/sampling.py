@@ -163,7 +163,7 @@ def sampler_for(
 
 
 def number_of_groups(counts: Sequence[int], pairs: Sequence[str]) -> int:
-    """One more than the largest number in `StepSample.pairs`."""
+    """A number that all numbers in `StepSample.pairs` are below."""
     return len(counts) + (sum(counts) if "photograph" in pairs else 0)
 
 

@@ -201,6 +201,16 @@ def test_settings_are_checked():
             check_config(config)
 
 
+@pytest.mark.parametrize("pairs", [("set",), ("set", "reference")])
+def test_pairs_are_within_a_set_or_a_photograph(pairs):
+    config = default_config()
+    config.data.sets, config.data.pairs = (("CLIVE", 4), ("synthetic", 4)), ("set", "photograph")
+    check_config(config)
+    config.data.pairs = pairs
+    with pytest.raises(UsageError, match=r"config\.data\.pairs must have one of set, photograph for each"):
+        check_config(config)
+
+
 NUMBERS = {
     key: int(key in FROM_1)
     for key, value in flatten_dict(default_config().to_dict(), sep=".").items()

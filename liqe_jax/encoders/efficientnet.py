@@ -130,9 +130,10 @@ class EfficientNetLite(Encoder):
                 y = _relu6(_pointwise(y, parts["expand"], dtype))
             y = _relu6(_normalised(parts["depthwise"], lambda k, y=y, s=block.stride: depthwise(y, k, s)))
             if number in self.taps:
-                mean = y.mean((1, 2), keepdims=True)
+                # The mean of rows' means: some runtimes add up all pixels in turn, which loses three digits.
+                mean = y.mean(2, keepdims=True).mean(1, keepdims=True)
                 # Two passes: of a saturated channel the mean square less the squared mean is rounding noise.
-                spread = jnp.square(y - mean).mean((1, 2))
+                spread = jnp.square(y - mean).mean(2).mean(1)
                 # The slope of a root at 0 is infinite, and a channel that is 0 everywhere has no spread.
                 varies = spread > 0
                 statistics += [mean[:, 0, 0], jnp.where(varies, jnp.sqrt(jnp.where(varies, spread, 1.0)), 0.0)]

@@ -19,12 +19,12 @@ TASKS = TaskSet("quality_appeal", (QUALITY, APPEAL), "a {appeal} photo of {quali
 
 
 def plcc(prediction, labels, groups):
-    """1 - Pearson's correlation of appeal and MOS within each data set, averaged over the data sets of the batch.
+    """1 - Pearson's correlation of appeal and MOS within each group, averaged over the groups of the batch.
 
     Args:
       prediction: `liqe_jax.model.head.Prediction` of N images.
-      labels: `liqe_jax.train.losses.Labels` of the same images; `labels.group` is the data set of each.
-      groups: number of data sets.
+      labels: `liqe_jax.train.losses.Labels` of the same images; `labels.group` is the group of each.
+      groups: number of groups, which are data sets unless `config.data.pairs` says otherwise.
     """
     member = (labels.group == jnp.arange(groups)[:, None]).astype(jnp.float32)  # [groups, N]
     count = jnp.maximum(member.sum(1, keepdims=True), 1)

@@ -67,7 +67,7 @@ def test_every_image_once_a_pass():
     sampler = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2)
     mine = SETS[0].indices("1", "train")
     steps = [sampler.sample(step) for step in range(3 * len(mine))]  # nine passes
-    drawn = np.concatenate([sample.index[sample.group == 0] for sample in steps])
+    drawn = np.concatenate([sample.index[sample.dataset == 0] for sample in steps])
     passes = drawn.reshape(-1, len(mine))
     assert (np.sort(passes, axis=1) == mine).all()
     assert len({tuple(one) for one in passes.tolist()}) == len(passes)  # each in another order
@@ -87,8 +87,8 @@ def test_a_sample_depends_on_seed_session_set_and_step_only():
         assert not np.array_equal(first.where, other.where)
     # A set's own stream stays what it is when another set is added before it.
     alone = sample(sets=SETS[1:], counts=COUNTS[1:])
-    np.testing.assert_array_equal(alone.index, first.index[first.group == 1])
-    np.testing.assert_array_equal(alone.where, first.where[first.group == 1])
+    np.testing.assert_array_equal(alone.index, first.index[first.dataset == 1])
+    np.testing.assert_array_equal(alone.where, first.where[first.dataset == 1])
 
 
 def test_pairs_within_a_photograph():
@@ -99,9 +99,9 @@ def test_pairs_within_a_photograph():
     taken = []
     for step in range(3 * len(copies)):
         sample = sampler.sample(step)
-        assert sample.pairs.max() < number_of_groups(counts, pairs)
-        assert (sample.pairs[sample.group == 0] == 0).all()
-        mine, index = sample.pairs[sample.group == 1], sample.index[sample.group == 1]
+        assert sample.group.max() < number_of_groups(counts, pairs)
+        assert (sample.group[sample.dataset == 0] == 0).all()
+        mine, index = sample.group[sample.dataset == 1], sample.index[sample.dataset == 1]
         assert (mine > 1).all()
         names = [copies.reference[one] for one in index]
         for a in range(len(index)):
@@ -115,7 +115,7 @@ def test_pairs_within_a_photograph():
         assert sum(a != b for a, b in itertools.pairwise(names)) == 2
     assert len({tuple(one) for one in passes.tolist()}) == len(passes)
     (batch,) = batches(1, sets=sets, counts=counts, session="all", pairs=pairs)
-    np.testing.assert_array_equal(batch.pairs, sampler.sample(0).pairs)
+    np.testing.assert_array_equal(batch.group, sampler.sample(0).group)
 
 
 def test_copies_of_unknown_photographs_form_no_pairs_within_them():
@@ -194,7 +194,7 @@ def test_step_one_hundred_thousand_needs_no_replay():
     (batch,) = batches(1, 100_000, sets=[counted(dataset) for dataset in SETS])
     assert len(read) == len(batch.mos) == 4
     sample = sampler_for(SETS, COUNTS, session="1", seed=7, crops=2).sample(100_000)
-    chosen = zip(sample.group, sample.index, strict=True)
+    chosen = zip(sample.dataset, sample.index, strict=True)
     assert batch.names == [f"{SETS[g].name}/{SETS[g].names[i]}" for g, i in chosen]
 
 
@@ -212,9 +212,9 @@ def test_labels_belong_to_their_images():
     for batch in batches(6):
         assert batch.crops.shape == (4, 2, 32, 32, 3)
         assert batch.crops.dtype == np.uint8
-        assert batch.group.tolist() == [0, 0, 0, 1]
+        assert batch.dataset.tolist() == [0, 0, 0, 1]
         for row, name in enumerate(batch.names):
-            dataset = SETS[batch.group[row]]
+            dataset = SETS[batch.dataset[row]]
             index = dataset.names.index(name.split("/", 1)[1])
             assert batch.mos[row] == dataset.mos[index]
             assert batch.distortion[row] == dataset.distortion[index]

@@ -235,6 +235,6 @@ def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.nda
 def _labelled(batch: TrainingBatch, weights: Float[np.ndarray, "sets losses"] | None) -> Batch:
     one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
     known = (batch.distortion >= 0)[:, None]
-    weight = None if weights is None else weights[batch.group]
-    labels = Labels(batch.mos, batch.pairs, one_hot[batch.distortion] * known, batch.scenes, weight)
+    weight = None if weights is None else weights[batch.dataset]
+    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes, weight)
     return Batch(batch.crops, labels)

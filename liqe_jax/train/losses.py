@@ -38,18 +38,19 @@ def pairwise_fidelity_loss(
     sigma: float = 1.0,
     weight: Float[AnyArray, " N"] | None = None,
 ) -> Float[Array, ""]:
-    """How often predicted and true order disagree, within each data set, averaged over the sets.
+    """How often predicted and true order disagree, within each group of images, averaged over the groups.
 
     For a pair i < j, p = Phi((q_i - q_j) / sigma) is the predicted probability that image i is the better one, and g is
-    1, 1/2 or 0 by the order of their MOS. Every data set counts alike, however many pairs it has. A set with fewer than
+    1, 1/2 or 0 by the order of their MOS. Every group counts alike, however many pairs it has. A group with fewer than
     two images has no pairs and is left out; the reference gets NaN there (MNL_Loss.py:137-159).
 
     Args:
       quality, mos: predictions on any common scale, and MOS, higher is better.
-      group, groups: the data set of each image, 0 to groups - 1, and their number, which is static.
+      group, groups: the group of each image, 0 to groups - 1, and their number, which is static. A group is a data set,
+        or the copies of one photograph.
       sigma: standard deviation of the difference of two ratings: 1 in LIQE's code (MNL_Loss.py:154), the
         square root of 2 in UNIQUE, where every rating has variance 1.
-      weight: of each data set in the average, given for each of its images; None: all alike.
+      weight: of each group in the average, given for each of its images; None: all alike.
     """
     p = jax.scipy.stats.norm.cdf((jnp.asarray(quality)[:, None] - jnp.asarray(quality)[None]) / sigma)
     mos, group = jnp.asarray(mos), jnp.asarray(group)
@@ -112,7 +113,7 @@ class Labels(NamedTuple):
 
     Attributes:
       mos: MOS, higher is better, each data set on its own scale.
-      group: the data set of each image, or the photograph of which it is a copy; pairs are formed within one only.
+      group: equal for images that form pairs: those of a data set, or its copies of one photograph.
       distortion: one-hot over the categories; all zero where unknown.
       scenes: 1 for every scene that the photograph has; all zero where unknown.
       weight: of each image in the losses, the same for all images of a data set, or a column for each loss; None: 1
@@ -133,7 +134,7 @@ def for_loss(labels: Labels, place: int) -> Labels:
     return labels._replace(weight=labels.weight[:, place])
 
 
-# (prediction, labels, number of data sets) -> loss
+# (prediction, labels, number of groups) -> loss
 Loss = Callable[[Prediction, Labels, int], Float[Array, ""]]
 
 # LIQE's three (the paper's equations 5 to 9), and one that ties the score to its scale.

@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
       order: of the prompts (`Prompts.order`).
-      groups: number of data sets in a batch, or of its groups of images that form pairs (`number_of_groups`).
+      groups: number of groups of images that form pairs in a batch (`number_of_groups`).
       freeze: parameters that are not trained, by name or by the prefix of their names. Those of `encoder.frozen`
         never are.
       train_only: if not empty, nothing else is trained; names and prefixes as in `freeze`.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.errors import DataError
 
-# Images that pairs are formed within: those of a data set, or its copies of one photograph (`LabelledSet.reference`).
+# What pairs are formed within: a data set, or its copies of one photograph (`LabelledSet.reference`).
 PAIRS = ("set", "photograph")
 
 # Domains that separate the streams of random numbers.
@@ -30,16 +30,16 @@ class StepSample:
     """The sample of one step, in the order of the data sets; letters: N images, P crops.
 
     Attributes:
-      group: data set of each image.
-      pairs: equal for images that form pairs: those of a data set, or its copies of one photograph.
+      dataset: number of each image's data set.
+      group: equal for images that form pairs: those of a data set, or its copies of one photograph.
       place: number of images of its set that were taken before it, over all steps.
       index: position in its data set.
       flip: whether the image is mirrored before crops are cut.
       where: uniform number per crop, from which the cell of the grid is computed when the size of the image is known.
     """
 
+    dataset: Int[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
-    pairs: Int[np.ndarray, " N"]
     place: Int[np.ndarray, " N"]
     index: Int[np.ndarray, " N"]
     flip: Bool[np.ndarray, " N"]
@@ -56,8 +56,8 @@ class Sampler:
       counts: number of images of each set per step.
       seed, session: the other inputs of the shuffle.
       crops: number of crops per image.
-      photographs: of each set, the number of each sampled image's photograph, where pairs are formed within its copies,
-        else None; () is None for all.
+      photographs: by number of the set, the number of each sampled image's photograph, for sets whose pairs are formed
+        within the copies of one.
     """
 
     names: tuple[str, ...]
@@ -66,7 +66,7 @@ class Sampler:
     seed: int
     session: str
     crops: int
-    photographs: tuple[Int[np.ndarray, " M"] | None, ...] = ()
+    photographs: Mapping[int, Int[np.ndarray, " M"]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.indices) == len(self.counts):
@@ -77,47 +77,43 @@ class Sampler:
             if count < 1 or not len(indices):
                 raise DataError(f"{name} has {len(indices)} images and {count} images per batch; both must be above 0.")
 
-    def image_at(self, group: int, place: int) -> int:
+    def image_at(self, dataset: int, place: int) -> int:
         """Position in its set of the image at a place of the infinite shuffle."""
-        turn, offset = divmod(place, len(self.indices[group]))
-        return int(self._shuffled(group, turn)[offset])
+        turn, offset = divmod(place, len(self.indices[dataset]))
+        return int(self._shuffled(dataset, turn)[offset])
 
-    def _shuffled(self, group: int, turn: int) -> Int[np.ndarray, " M"]:
-        rng = self._random(_SHUFFLE, group, turn)
-        order = rng.permutation(len(self.indices[group]))
-        photographs = self._photographs(group)
-        if photographs is not None:
+    def _shuffled(self, dataset: int, turn: int) -> Int[np.ndarray, " M"]:
+        rng = self._random(_SHUFFLE, dataset, turn)
+        order = rng.permutation(len(self.indices[dataset]))
+        if dataset in self.photographs:
+            photographs = self.photographs[dataset]
             rank = rng.permutation(photographs.max() + 1)
             order = order[np.argsort(rank[photographs[order]], kind="stable")]
-        return self.indices[group][order]
+        return self.indices[dataset][order]
 
-    def _photographs(self, group: int) -> Int[np.ndarray, " M"] | None:
-        return self.photographs[group] if self.photographs else None
-
-    def _pairs(self, group: int, index: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    def _group(self, dataset: int, index: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
         """The set's number; or numbers after those of all sets, for which each image of a step has room."""
-        photographs = self._photographs(group)
-        if photographs is None:
-            return np.full(len(index), group)
-        _, number = np.unique(photographs[np.searchsorted(self.indices[group], index)], return_inverse=True)
-        return len(self.counts) + sum(self.counts[:group]) + number
+        if dataset not in self.photographs:
+            return np.full(len(index), dataset)
+        photographs = self.photographs[dataset][np.searchsorted(self.indices[dataset], index)]
+        return len(self.counts) + sum(self.counts[:dataset]) + np.unique(photographs, return_inverse=True)[1]
 
-    def _random(self, domain: int, group: int, number: int) -> np.random.Generator:
-        words = [self.seed, domain, zlib.crc32(f"{self.names[group]}/{self.session}".encode()), number]
+    def _random(self, domain: int, dataset: int, number: int) -> np.random.Generator:
+        words = [self.seed, domain, zlib.crc32(f"{self.names[dataset]}/{self.session}".encode()), number]
         return np.random.default_rng(np.random.SeedSequence(words))
 
     def sample(self, step: int) -> StepSample:
         """The sample of one step."""
         columns = []
-        for group, count in enumerate(self.counts):
+        for dataset, count in enumerate(self.counts):
             places = np.arange(step * count, (step + 1) * count)
-            first, last = (place // len(self.indices[group]) for place in (places[0], places[-1]))
-            passes = np.concatenate([self._shuffled(group, turn) for turn in range(first, last + 1)])
-            index = passes[places - first * len(self.indices[group])]
-            random = self._random(_CROP, group, step)
+            first, last = (place // len(self.indices[dataset]) for place in (places[0], places[-1]))
+            passes = np.concatenate([self._shuffled(dataset, turn) for turn in range(first, last + 1)])
+            index = passes[places - first * len(self.indices[dataset])]
+            random = self._random(_CROP, dataset, step)
             flip = random.random(count) < 0.5
             where = random.random((count, self.crops))
-            columns.append((np.full(count, group), self._pairs(group, index), places, index, flip, where))
+            columns.append((np.full(count, dataset), self._group(dataset, index), places, index, flip, where))
         return StepSample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
@@ -153,17 +149,13 @@ def sampler_for(
       DataError: a train split is empty, or images form pairs within a photograph of which nothing is known.
     """
     indices = tuple(s.indices(session if session in s.splits else "all", "train") for s in sets)
-    photographs = [
-        _photographs_of(dataset, chosen) if within == "photograph" else None
-        for dataset, chosen, within in zip(sets, indices, pairs or ["set"] * len(sets), strict=True)
-    ]
-    return Sampler(
-        tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops, tuple(photographs) if pairs else ()
-    )
+    within = [number for number, kind in enumerate(pairs) if kind == "photograph"]
+    photographs = {number: _photographs_of(sets[number], indices[number]) for number in within}
+    return Sampler(tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops, photographs)
 
 
 def number_of_groups(counts: Sequence[int], pairs: Sequence[str]) -> int:
-    """A number that all numbers in `StepSample.pairs` are below."""
+    """A number that all numbers in `StepSample.group` are below."""
     return len(counts) + (sum(counts) if "photograph" in pairs else 0)
 
 

@@ -38,8 +38,8 @@ class TrainingBatch(NamedTuple):
     Attributes:
       crops: RGB uint8 [N, P, S, S, 3]; the model normalises them. With `LabelledSet.ready`, its arrays [N, P, ...].
       mos: MOS on the scale of each set.
-      group: data set of each image, its position among the sets.
-      pairs: equal for images that form pairs (`StepSample.pairs`).
+      dataset: data set of each image, its position among the sets.
+      group: equal for images that form pairs (`StepSample.group`).
       distortion: index into `DISTORTION.labels`, -1 where unknown.
       scenes: 1 for every scene of the image.
       names: "SET/NAME" of each image.
@@ -47,8 +47,8 @@ class TrainingBatch(NamedTuple):
 
     crops: np.ndarray
     mos: Float[np.ndarray, " N"]
+    dataset: Int[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
-    pairs: Int[np.ndarray, " N"]
     distortion: Int[np.ndarray, " N"]
     scenes: Float[np.ndarray, "N S"]
     names: list[str]
@@ -186,8 +186,8 @@ class _Source:
         """Crops of one image, and the position of the image in its set, which may be a replacement."""
         step, row = divmod(int(element), self.mine.stop - self.mine.start)
         sample, row = self.sample(step), self.mine.start + row
-        group, index = int(sample.group[row]), int(sample.index[row])
-        dataset = self.sets[group]
+        number, index = int(sample.dataset[row]), int(sample.index[row])
+        dataset = self.sets[number]
         if dataset.ready:
             return dataset.ready(index, bool(sample.flip[row]), sample.where[row]), np.int64(index)
         for attempt in range(MOST_REPLACEMENTS):
@@ -201,7 +201,7 @@ class _Source:
                 raise
             except (ImageError, DataError) as error:
                 self.broken.add(name, str(error))
-            index = self.sampler.image_at(group, int(sample.place[row]) + attempt + 1)
+            index = self.sampler.image_at(number, int(sample.place[row]) + attempt + 1)
         self.failure = DataError(
             f"{MOST_REPLACEMENTS} consecutive images of {dataset.name} cannot be decoded; the last is {name}. Prepare "
             "the data set again, or check it: liqe data verify."
@@ -211,13 +211,13 @@ class _Source:
     def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
         """Adds labels and names to crops and positions."""
         sample = self.sample(step)
-        group = sample.group[self.mine]
-        images = [(self.sets[g], i) for g, i in zip(group.tolist(), index.tolist(), strict=True)]
+        dataset = sample.dataset[self.mine]
+        images = [(self.sets[d], i) for d, i in zip(dataset.tolist(), index.tolist(), strict=True)]
         return TrainingBatch(
             crops,
             np.asarray([s.mos[i] for s, i in images], np.float32),
-            group.astype(np.int32),
-            sample.pairs[self.mine].astype(np.int32),
+            dataset.astype(np.int32),
+            sample.group[self.mine].astype(np.int32),
             np.asarray([s.distortion[i] for s, i in images], np.int32),
             np.asarray([s.scenes[i] for s, i in images], np.float32),
             [f"{s.name}/{s.names[i]}" for s, i in images],

@@ -64,7 +64,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how it chooses crops by default, kept in our own format (default: as the source)",
     )
     add_tasks_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

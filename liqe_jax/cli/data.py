@@ -45,7 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--allow-missing", action="store_true", help="exclude missing and unreadable images")
     prepare.add_argument("--workers", type=number_from_1(), metavar="N", help="threads (default: one per core)")
     prepare.add_argument("--name", dest="own_name", metavar="NAME", help="name of a set of your own")
-    _add_set_options(prepare)
+    for option, slugs in _set_options().items():
+        kind: dict[str, Any] = {"type": option.parse, "metavar": option.metavar}
+        kind |= {} if option.words == 1 else {"nargs": option.words}
+        if not option.words:
+            kind = {"action": "store_true", "default": None}
+        prepare.add_argument(option.flag, help=f"{', '.join(slugs)}: {option.help}", **kind)
     prepare.add_argument("--quiet", action="store_true", help="no progress bar")
     prepare.set_defaults(run=run_prepare)
 
@@ -76,15 +81,6 @@ def _set_options() -> dict[Option, list[str]]:
         for option in spec.all_options:
             users.setdefault(option, []).append(spec.slug)
     return users
-
-
-def _add_set_options(parser: argparse.ArgumentParser) -> None:
-    for option, slugs in _set_options().items():
-        kind: dict[str, Any] = {"type": option.parse, "metavar": option.metavar}
-        kind |= {} if option.words == 1 else {"nargs": option.words}
-        if not option.words:
-            kind = {"action": "store_true", "default": None}
-        parser.add_argument(option.flag, help=f"{', '.join(slugs)}: {option.help}", **kind)
 
 
 def run_list(arguments: argparse.Namespace) -> int:

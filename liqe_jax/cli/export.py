@@ -56,7 +56,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_encoder_option(parser)
     add_tasks_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recursive", action="store_true", help="include sub-folders")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sides on which images are shown (default 0)")
     add_scoring_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

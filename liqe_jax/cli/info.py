@@ -33,7 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_encoder_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -47,8 +47,8 @@ COMMANDS = (score, score_shards, merge_shards, app, convert, export, info, gmad,
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar.
 
-    Each module of a command has HELP, DESCRIPTION, EPILOG and `add_options`, and sets `run`, which takes the parsed
-    arguments, returns the exit status and raises errors that `main` prints.
+    Each module of a command has HELP, DESCRIPTION, EPILOG, `add_options` and `run`, which takes the parsed arguments,
+    returns the exit status and raises errors that `main` prints. Where a command has actions, each sets its own `run`.
     """
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser("liqe", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2].replace("_", "-")
         texts = {"help": command.HELP, "description": command.DESCRIPTION, "epilog": command.EPILOG}
-        command.add_options(commands.add_parser(name, **texts, formatter_class=raw))
+        options = commands.add_parser(name, **texts, formatter_class=raw)
+        options.set_defaults(run=getattr(command, "run", None))
+        command.add_options(options)
     return top
 
 

@@ -21,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     rule.add_argument("--min-quality", type=float, metavar="Q", help="keep images with at least this quality")
     parser.add_argument("--output", required=True, metavar="FILE", help="parquet file, a path or URL")
     parser.add_argument("--overwrite", action="store_true", help="replace --output if it exists")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -59,7 +59,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the distortions (default 0)")
     parser.add_argument("--recursive", action="store_true", help="include sub-folders")
     add_scoring_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

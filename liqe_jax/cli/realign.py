@@ -61,7 +61,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-figure", action="store_true", help="do not draw the figure, which needs matplotlib")
     add_scoring_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -92,7 +92,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--xmp", action="store_true", help="write IMAGE.xmp with 1 to 5 stars beside each image; keeps existing files"
     )
     views_of.add_argument("--map", metavar="DIR", help="write a heat map of per-crop quality for every image")
-    parser.set_defaults(run=run)
 
 
 def _names(argument: str) -> tuple[str, ...]:

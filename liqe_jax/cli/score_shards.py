@@ -59,7 +59,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--actors", type=int, metavar="N", help="of Ray (default: as many as there is room for)")
     parser.add_argument("--resources", nargs="+", metavar="NAME=N", help="of each actor, such as GPU=1 CPU=8 or TPU=4")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

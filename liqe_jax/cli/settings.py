@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
@@ -132,6 +131,7 @@ def load_model(arguments: argparse.Namespace, name: str | None = None, dtype: st
 
     # Imported after the checks: JAX takes a second.
     from liqe_jax.scoring.load import load
+    from liqe_jax.weights.hub import models_folder
 
     use_compilation_cache()
     return load(
@@ -139,12 +139,5 @@ def load_model(arguments: argparse.Namespace, name: str | None = None, dtype: st
         tasks=tasks,
         dtype=dtype or options.get("dtype", "float32"),
         encoder=options.get("encoder"),
-        text_cache_folder=text_cache_folder(),
+        text_cache_folder=models_folder().parent / "text_features",
     )
-
-
-def text_cache_folder() -> Path:
-    """Where the command keeps the sentences' features of weight files."""
-    from liqe_jax.weights.hub import models_folder
-
-    return models_folder().parent / "text_features"

@@ -53,8 +53,6 @@ def value_of(row: Row, field: str) -> Any:
 
 
 def _jsonl(attributes: Sequence[Attribute], fields: Sequence[str]) -> tuple[str, Callable[[Row], str]]:
-    """One JSON object per line."""
-
     def line(row: Row) -> str:
         chosen = {field: value for field in fields if (value := value_of(row, field)) is not None}
         return json_text(chosen if fields else dict(row)) + "\n"
@@ -107,7 +105,6 @@ def _table(attributes: Sequence[Attribute], fields: Sequence[str]) -> tuple[str,
 
 
 def _shown(row: Row, name: str, attributes: Sequence[Attribute]) -> str:
-    """A cell of the table."""
     value = value_of(row, name)
     if isinstance(value, float):
         return f"{value:.1f}" if name == PERCENTILE else f"{value:.3f}"

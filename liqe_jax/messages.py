@@ -20,7 +20,9 @@ def printable(text: object, longest: int = LONGEST_VALUE, keep: str = "") -> str
     except ValueError:  # Python prints no integers of more than 4300 digits
         whole = f"<{type(text).__name__}>"
     # Cut before escaping as well: escaping 100 MB of text would take seconds.
-    escaped = "".join(c if c.isprintable() or c in keep else _escape(c) for c in _cut(whole, longest))
+    escaped = "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in _cut(whole, longest)
+    )
     return _cut(escaped, longest)
 
 
@@ -47,6 +49,16 @@ def json_text(value: object, indent: int | None = None) -> str:
     return text if text.replace("\n", "").isprintable() else json.dumps(value, indent=indent)
 
 
+def storable(text: str) -> str:
+    """Text as UTF-8 can hold it; what of a file's name is not UTF-8 becomes escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, or its type where it says nothing."""
+    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__, 400)
+
+
 def other_separator(header: Sequence[str]) -> str | None:
     """The semicolon or tab that seems to separate the columns of a table that was read with commas, or None."""
     return next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
@@ -58,7 +70,3 @@ def _cut(text: str, longest: int) -> str:
         return text
     end = longest // 4
     return f"{text[: longest - end - 5]} ... {text[-end:]}"
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")

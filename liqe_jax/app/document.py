@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from liqe_jax.markup import fill_page, read_asset
+from liqe_jax.messages import storable
 from liqe_jax.scoring.heatmap import COLOURS
 from liqe_jax.scoring.model import Model
 
@@ -51,5 +52,5 @@ def about(model: Model, preset: str) -> str:
         more.append(f"Licence of the weights: {html.escape(model.provenance.licence)}")
     more.append(f"Crops are chosen by the preset '{html.escape(preset)}'.")
     paragraphs = "".join(f"<p>{text}</p>" for text in more)
-    name = html.escape(model.name.encode("utf-8", "backslashreplace").decode())
+    name = html.escape(storable(model.name))
     return f"<details class=quiet><summary>Model: <b>{name}</b>, {count} parameters</summary>{paragraphs}</details>"

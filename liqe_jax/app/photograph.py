@@ -15,6 +15,7 @@ from PIL import Image
 from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodedImage, decode
 from liqe_jax.images.preprocess import Preset, prepare
+from liqe_jax.messages import storable
 from liqe_jax.scoring import heatmap
 from liqe_jax.scoring.model import Model
 from liqe_jax.scoring.shown import shown_label
@@ -36,7 +37,7 @@ def card(row: Mapping[str, Any], tasks: TaskSet) -> dict[str, Any]:
     It has `name`, and either `error`, or `values` (attribute -> number or likeliest label), `shown` (label for people),
     `ranges` (lowest and highest value), `probabilities`, `size`, `warnings`, and `percentile` where the row has one.
     """
-    name = str(row["image"]).encode("utf-8", "backslashreplace").decode()
+    name = storable(str(row["image"]))
     if "error" in row:
         return {"name": name, "error": row["error"]}
     names = [attribute.name for attribute in tasks.attributes]

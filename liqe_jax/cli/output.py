@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from liqe_jax.bounded_io import open_regular, parse_json
 from liqe_jax.cli.writers import csv_columns
 from liqe_jax.errors import UsageError
-from liqe_jax.messages import printable, quoted
+from liqe_jax.messages import printable, quoted, storable
 from liqe_jax.tasks import Attribute, TaskSet
 
 if TYPE_CHECKING:
@@ -55,13 +55,8 @@ def settings_of(model: Model, preprocess: str) -> dict[str, str]:
     return {"model": model.name, "preprocess": preprocess, "digest": short_digest(model)}
 
 
-def stored_name(image: str) -> str:
-    """An image's name as every format holds it: bytes that are not UTF-8 as escapes."""
-    return image.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def take_up(path: str, form: str, tasks: TaskSet, made_by: Mapping[str, str]) -> set[str]:
-    """Prepares an interrupted file for appending and returns the names (`stored_name`) of the images that it contains.
+    """Prepares an interrupted file for appending and returns the names (`storable`) of the images that it contains.
 
     The file is read line by line. An unfinished last line is cut off after everything before it has been checked. A
     file whose rows have another task set, or not the values of `made_by` (column -> value), is left as it is.
@@ -149,7 +144,7 @@ def _names(path: str, end: int, form: str, tasks: TaskSet, made_by: Mapping[str,
             _check_settings(path, row, made_by)
             if form == "jsonl":  # of CSV the header says so
                 _check_attributes(path, row, tasks)
-        yield stored_name(row["image"])
+        yield storable(row["image"])
 
 
 def _check_settings(path: str, row: Mapping[str, Any], made_by: Mapping[str, str]) -> None:

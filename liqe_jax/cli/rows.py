@@ -17,7 +17,7 @@ from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand, passed_over
 from liqe_jax.cli.writers import row_of
 from liqe_jax.errors import LiqeError
-from liqe_jax.messages import printable
+from liqe_jax.messages import printable, storable
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Scoring:
                 for result in self._results():
                     if isinstance(result, Failure):
                         self._failed += 1
-                        if output.stored_name(result.image) in self._done:
+                        if storable(result.image) in self._done:
                             # A folder that could not be listed by the run before either: it has its row.
                             print(f"liqe: {printable(result.image)}: {printable(result.error, 1000)}", file=sys.stderr)
                             continue
@@ -85,7 +85,7 @@ class Scoring:
     def _wanted(self, passed: Counter[str]) -> Iterator[str | Failure]:
         for item in expanded(self._arguments, passed):
             # What could not be listed is never done: behind it may be any number of images.
-            if isinstance(item, Failure) or output.stored_name(item) not in self._done:
+            if isinstance(item, Failure) or storable(item) not in self._done:
                 yield item
 
     def _results(self) -> Iterator[Any]:

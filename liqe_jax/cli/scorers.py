@@ -20,7 +20,7 @@ from liqe_jax.cli.settings import add_call_options, add_preprocess_option, load_
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
-from liqe_jax.messages import LONGEST_TABLE, printable
+from liqe_jax.messages import LONGEST_TABLE, printable, storable
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def score_into(
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))
         paths = [os.path.join(folder, name) for name in names]
-        missing = [path for path in paths if output.stored_name(path) not in done]
+        missing = [path for path in paths if storable(path) not in done]
         results = model.score_many(missing, batch_size=arguments.batch_size, preprocess=preprocess)
         with open(destination, "a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             writer = Writer("jsonl", stream, model.tasks.attributes)

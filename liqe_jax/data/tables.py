@@ -17,7 +17,7 @@ import numpy as np
 
 from liqe_jax.bounded_io import read_text
 from liqe_jax.errors import DataError
-from liqe_jax.messages import other_separator, printable, quoted
+from liqe_jax.messages import other_separator, printable, quoted, reason_of
 
 
 def number(text: Any, where: str) -> float:
@@ -40,18 +40,16 @@ def _text_of(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") ->
             "spreadsheets call that CSV UTF-8."
         ) from error
     except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error, 400)
-        raise DataError(f"Cannot read {path}: {reason}. Check the path, or fetch the file again.") from error
+        raise DataError(f"Cannot read {path}: {reason_of(error)}. Check the path, or fetch the file again.") from error
 
 
 def read_csv(path: Path, columns: Sequence[str] = (), *, strip: bool = True) -> list[dict[str, str]]:
     """Reads a CSV file with a header that has `columns`; `strip` removes white space around values, not only names."""
     text = _text_of(path)
     try:
-        with io.StringIO(text, newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            lines = [(reader.line_num, cells) for cells in reader]
+        reader = csv.reader(io.StringIO(text, newline=""))
+        header = [name.strip() for name in next(reader, [])]
+        lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:  # a cell of more than 131,072 characters, such as after a quote that nothing closes
         raise DataError(f"{path} is not a CSV file: {printable(error)}. Correct it or fetch it again.") from error
     if mark := other_separator(header):

@@ -22,7 +22,7 @@ from liqe_jax.errors import ImageError
 from liqe_jax.images.colour import to_rgb
 from liqe_jax.images.costly import check_cost
 from liqe_jax.images.unread import ADVICE, HEIC_ADVICE, RAW, is_raw, kind_of, open_heic, preview_of, reads_heic
-from liqe_jax.messages import printable
+from liqe_jax.messages import printable, reason_of
 
 ImageSource = Union[str, os.PathLike, bytes, Image.Image, np.ndarray]
 
@@ -118,10 +118,7 @@ def _read(path: str | os.PathLike) -> bytes:
     try:
         return read_bytes(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(
-            f"Cannot read the file: {printable(reason, 400)}. Check the path and its permissions."
-        ) from error
+        raise ImageError(f"Cannot read the file: {reason_of(error)}. Check the path and its permissions.") from error
 
 
 def _as_array(source: object) -> np.ndarray:

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from liqe_jax.bounded_io import LIMIT_VARIABLE, most_bytes, open_regular, read_bytes
 from liqe_jax.errors import UnreadableError, UsageError
 from liqe_jax.images.unread import HEIC_SUFFIXES, SUFFIXES
-from liqe_jax.messages import printable
+from liqe_jax.messages import printable, reason_of
 
 # Files that are read at a time where each holds little, since storage answers slowly.
 REQUESTS = 16
@@ -85,11 +85,6 @@ def too_large(size: int) -> str:
         f"It has at least {size / 1e6:,.0f} MB, and at most {most_bytes() / 1e6:,.0f} MB are read; set "
         f"{LIMIT_VARIABLE} to raise the limit."
     )
-
-
-def reason_of(error: Exception) -> str:
-    """What an exception says, or its type where it says nothing."""
-    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__, 400)
 
 
 @contextlib.contextmanager

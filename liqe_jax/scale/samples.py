@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from liqe_jax.bounded_io import most_bytes
 from liqe_jax.errors import UnreadableError, UsageError
 from liqe_jax.images.stream import map_ahead
-from liqe_jax.messages import printable
+from liqe_jax.messages import printable, storable
 from liqe_jax.scale.files import REQUESTS, is_image, join, open_shard, read_image, reason_of, too_large
 from liqe_jax.scale.shards import Columns, Shard
 
@@ -79,12 +79,8 @@ def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
 
 
 def _sample(key: str, image: bytes, warnings: tuple[str, ...] = ()) -> Sample:
-    # Bytes of a name that are not UTF-8 become escapes, since parquet holds UTF-8.
-    return Sample(_storable(key), image, "", warnings, hashlib.sha256(image).hexdigest())
-
-
-def _storable(key: str) -> str:
-    return key.encode("utf-8", "backslashreplace").decode("utf-8")
+    # Parquet holds UTF-8.
+    return Sample(storable(key), image, "", warnings, hashlib.sha256(image).hexdigest())
 
 
 class _Header(tarfile.TarInfo):
@@ -131,11 +127,12 @@ def _in_tar(url: str, reading: Reading) -> Iterator[Sample]:
 
 
 def _of_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Sample:
-    key = _key_of(member.name)
+    folder, slash, last = member.name.rpartition("/")
+    key = folder + slash + last.partition(".")[0]  # WebDataset's: up to the first dot of the last part
     if not member.isreg():
-        return Sample(_storable(key), problem="It is a link or a device, and only regular files are read.")
+        return Sample(storable(key), problem="It is a link or a device, and only regular files are read.")
     if member.size > most_bytes():
-        return Sample(_storable(key), problem=too_large(member.size))
+        return Sample(storable(key), problem=too_large(member.size))
     content = tar.extractfile(member)
     assert content is not None  # only of what is not a regular file
     outside = member.name.startswith("/") or ".." in member.name.split("/")
@@ -143,14 +140,7 @@ def _of_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Sample:
     return _sample(key, content.read(), (note,) if outside else ())
 
 
-def _key_of(name: str) -> str:
-    """WebDataset's key of a file: its path up to the first dot of the last part."""
-    folder, slash, last = name.rpartition("/")
-    return folder + slash + last.partition(".")[0]
-
-
 def _in_parquet(url: str, columns: Columns, reading: Reading) -> Generator[tuple[str, Any]]:
-    """Keys and cells."""
     count = 0
     try:
         # Buffered, so that a row group of images is not read as a whole.
@@ -181,8 +171,8 @@ def of_cell(key: str, value: Any, folder: str) -> Sample:
         return _sample(key, value)
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
-        return Sample(_storable(key), problem=f"Expected encoded bytes or a path; the cell holds {kind}.")
+        return Sample(storable(key), problem=f"Expected encoded bytes or a path; the cell holds {kind}.")
     try:
         return _sample(key, read_image(join(folder, value)))
     except (UnreadableError, UsageError) as error:
-        return Sample(_storable(key), problem=str(error))
+        return Sample(storable(key), problem=str(error))

@@ -28,7 +28,7 @@ from liqe_jax.data.reading.prepared import FILE, FORMAT
 from liqe_jax.data.sets import specs
 from liqe_jax.data.sets.spec import DataSetSpec, Options
 from liqe_jax.errors import DataError
-from liqe_jax.messages import printable
+from liqe_jax.messages import reason_of
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 # tfds sorts keys as numbers of this many bits, in buckets by their highest bits.
@@ -162,10 +162,9 @@ def _content_of(image: PreparedImage) -> bytes:
     try:
         content = read_bytes(image.path)
     except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error, 400)
         raise DataError(
-            f"{image.path} cannot be read any more ({reason}). Put it back and run the command again: finished images "
-            "are kept."
+            f"{image.path} cannot be read any more ({reason_of(error)}). Put it back and run the command again: "
+            "finished images are kept."
         ) from error
     if hashlib.sha256(content).hexdigest() != image.sha256:
         raise DataError(f"{image.path} changed while the set was prepared. Run the command again.")

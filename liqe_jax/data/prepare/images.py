@@ -22,7 +22,7 @@ from liqe_jax.bounded_io import parse_json, read_bytes, read_text
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.decode import DecodeOptions, decode, memory_errors_are_of_the_image
 from liqe_jax.images.preprocess import resize_short_side
-from liqe_jax.messages import printable
+from liqe_jax.messages import reason_of
 
 # Formats that pipelines decode, and the modes in which every decoder agrees on the colours.
 KEPT_FORMATS = frozenset({"JPEG", "MPO", "PNG", "BMP"})
@@ -110,8 +110,7 @@ def prepare_image(path: Path, cache: Cache, recipe: Recipe | None = None) -> tup
             return known, True
         encoded = b"" if recipe else read_bytes(path)
     except (OSError, ValueError) as error:
-        reason = printable(getattr(error, "strerror", None) or error, 400)
-        raise ImageError(f"Cannot read the file: {reason}.") from error
+        raise ImageError(f"Cannot read the file: {reason_of(error)}.") from error
     # As the reference opens images: no EXIF rotation, the alpha channel dropped.
     pixels = recipe.make() if recipe else decode(encoded, DecodeOptions()).pixels
     resized = resize_short_side(pixels)

@@ -11,11 +11,8 @@ from collections.abc import Iterable, Sequence
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A pipe table; the first column is left-aligned, the others right-aligned."""
     marks = ["---" if column == 0 else "---:" for column in range(len(header))]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (header, marks, *rows))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    cells = ([text.replace("|", "\\|").replace("\n", " ") for text in row] for row in (header, marks, *rows))
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
 
 
 def escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,8 +16,6 @@ from jaxtyping import Float
 from liqe_jax.compare.gmad import Competition
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.imports import require
-
-T = TypeVar("T")
 
 
 def tally(
@@ -94,7 +92,8 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
     strengths: dict[str, list[float]] = {}
     for number, row in enumerate(rows, 2):
         where = f"Row {number} of the ranking"
-        pair = _known(row.get("pair"), known)
+        # JSONL may contain lists and objects, which cannot be keys.
+        pair = known.get(row["pair"]) if isinstance(row.get("pair"), str) else None
         if pair is None:
             raise DataError(f"{where} names the pair {row.get('pair')!r}; the pairs are {', '.join(known) or 'none'}.")
         names = {"left": competition.names[pair.left], "right": competition.names[pair.right]}
@@ -114,13 +113,8 @@ def strengths_of(rows: Iterable[Mapping[str, Any]], competition: Competition) ->
             strength = math.nan
         if not 0 <= strength <= 1:
             raise DataError(f"{where} has the strength {row.get('strength')!r}; expected a number from 0 to 1.")
-        sign = _known(better, signs)
+        sign = signs.get(better) if isinstance(better, str) else None
         if sign is None:
             raise DataError(f"{where} says that {better!r} is better; expected left, right, same or one of {names}.")
         strengths.setdefault(pair.id, []).append(sign * strength)
     return strengths
-
-
-def _known(key: object, values: Mapping[str, T]) -> T | None:
-    """The value of a key, or None; JSONL may contain lists and objects, which cannot be keys."""
-    return values.get(key) if isinstance(key, str) else None

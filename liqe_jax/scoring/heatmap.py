@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 from liqe_jax.scoring.result import QualityMap
@@ -70,7 +70,8 @@ def render(quality_map: QualityMap, title: str = "") -> Image.Image:
     canvas = Image.new("RGB", (canvas_width, photo.height + margin + int(1.4 * size) * len(lines)), "white")
     canvas.paste(photo, (0, 0))
     left = photo.width + margin
-    canvas.paste(_colour_bar(bar, photo.height), (left, 0))
+    column = np.rint(colours_of(np.linspace(HIGH, LOW, photo.height))).astype(np.uint8)
+    canvas.paste(Image.fromarray(np.repeat(column[:, None], bar, axis=1)), (left, 0))
     draw = ImageDraw.Draw(canvas)
     for level in range(int(LOW), int(HIGH) + 1):
         y = round((HIGH - level) / (HIGH - LOW) * (photo.height - 1))
@@ -81,11 +82,6 @@ def render(quality_map: QualityMap, title: str = "") -> Image.Image:
         text = line if font.getlength(line) <= canvas_width - margin else _shortened(line, font, canvas_width - margin)
         draw.text((margin // 2, photo.height + margin // 2 + number * int(1.4 * size)), text, fill="black", font=font)
     return canvas
-
-
-def _colour_bar(width: int, height: int) -> Image.Image:
-    column: UInt8[np.ndarray, "H 3"] = np.rint(colours_of(np.linspace(HIGH, LOW, height))).astype(np.uint8)
-    return Image.fromarray(np.repeat(column[:, None], width, axis=1))
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:

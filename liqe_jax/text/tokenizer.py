@@ -34,12 +34,6 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-def _byte_characters() -> list[str]:
-    """Printable stand-ins for the 256 bytes, in CLIP's order (openai/CLIP, clip/simple_tokenizer.py:17-36)."""
-    themselves = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    return [chr(code) for code in (*themselves, *range(256, 512 - len(themselves)))]
-
-
 class BaseTokenizer(abc.ABC):
     """What an encoder and the formats of models need of a tokenizer."""
 
@@ -116,7 +110,9 @@ class Tokenizer(BaseTokenizer):
         """CLIP's own vocabulary of 49,408 tokens."""
         packed = importlib.resources.files("liqe_jax.assets").joinpath("clip_merges.txt.gz").read_bytes()
         merges = gzip.decompress(packed).decode().split("\n")
-        characters = _byte_characters()
+        # Printable stand-ins for the 256 bytes, in CLIP's order (openai/CLIP, clip/simple_tokenizer.py:17-36).
+        themselves = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+        characters = [chr(code) for code in (*themselves, *range(256, 512 - len(themselves)))]
         tokens = [*characters, *(c + "</w>" for c in characters), *(m.replace(" ", "") for m in merges), START, END]
         return cls({token: number for number, token in enumerate(tokens)}, merges)
 

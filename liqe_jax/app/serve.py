@@ -178,7 +178,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _listen(host: str, port: int | None) -> _Server:
     candidates = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else (port,)
-    reason = "none was tried"
     for candidate in candidates:
         try:
             family = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0][0]

@@ -26,7 +26,7 @@ def scatter(mos: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"], ti
       DataError: see `correlation.check_pair`.
     """
     curve = fit_logistic(mos, predicted)
-    figure = _figure((4.6, 3.9))
+    figure = require("matplotlib.figure").Figure(figsize=(4.6, 3.9), layout="constrained")
     axes = figure.subplots()
     faint = 0.75 * min(1.0, (MANY / len(mos)) ** 0.5)
     axes.scatter(predicted, mos, s=12, alpha=faint, color=BLUE, linewidths=0)
@@ -50,7 +50,7 @@ def confusion_picture(counts: Int[np.ndarray, "L L"], labels: Sequence[str], tit
     total = counts.sum(1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
     side = 1.9 + 0.52 * len(labels)
-    figure = _figure((side, side - 0.3))
+    figure = require("matplotlib.figure").Figure(figsize=(side, side - 0.3), layout="constrained")
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
@@ -62,12 +62,6 @@ def confusion_picture(counts: Int[np.ndarray, "L L"], labels: Sequence[str], tit
     axes.set(xlabel="predicted", ylabel="true", title=title)
     axes.tick_params(length=0, labelsize=8)
     return _png(figure)
-
-
-def _figure(size: tuple[float, float]) -> Any:
-    figure = require("matplotlib.figure").Figure(figsize=size, layout="constrained")
-    require("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    return figure
 
 
 def _png(figure: Any) -> bytes:

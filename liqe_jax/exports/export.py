@@ -18,7 +18,7 @@ from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.exports.program import INPUT, Program, description, program_of
 from liqe_jax.imports import require
 from liqe_jax.scoring.load import load
-from liqe_jax.scoring.model import Model
+from liqe_jax.scoring.model import DTYPES, Model
 from liqe_jax.weights.exported import write_exported
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # of StableHLO
@@ -64,7 +64,6 @@ def write_onnx(path: Path, program: Program, description: dict[str, Any]) -> Non
 
 WRITERS = {"stablehlo": write_stablehlo, "onnx": write_onnx}
 FORMATS = tuple(WRITERS)
-DTYPES = ("float32", "bfloat16", "int8")
 
 
 def export(

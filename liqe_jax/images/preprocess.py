@@ -147,8 +147,6 @@ def enlarge_to_crop(pixels: UInt8[np.ndarray, "H W 3"], crop_size: int = CROP_SI
 
 def squeezed(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """The whole picture as a square, with PIL's antialiased bicubic filter."""
-    if pixels.shape[:2] == (side, side):
-        return pixels
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.images.preprocess import PRESETS
-from liqe_jax.metrics.accuracy import top_k_recall
+from liqe_jax.metrics.accuracy import accuracy, top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
 from liqe_jax.scoring.forward import Forward, Weights
 from liqe_jax.scoring.predict_set import Predicted, predict_set
@@ -155,9 +155,8 @@ def metrics_of(dataset: LabelledSet, predicted: Predicted, plan: Plan) -> dict[s
     result = {"srcc": srcc(mos, predicted.quality), "plcc": plcc(mos, predicted.quality)}
     marginals = {a.name: predicted.probabilities[a.name] for a in plan.tasks.attributes if has_known_labels(a)}
     distortion = dataset.distortion[predicted.indices]
-    if "distortion" in marginals and (known := distortion >= 0).any():
-        chosen = marginals["distortion"].argmax(-1)
-        result["distortion_accuracy"] = float((chosen == distortion)[known].mean())
+    if "distortion" in marginals and (distortion >= 0).any():
+        result["distortion_accuracy"] = accuracy(marginals["distortion"], distortion)
     scenes = dataset.scenes[predicted.indices]
     if "scene" in marginals and (known := scenes.any(-1)).any():
         result["scene_accuracy"] = top_k_recall(marginals["scene"][known], scenes[known])

@@ -139,13 +139,10 @@ class TaskSet:
             attributes = tuple(Attribute(**attribute) for attribute in description["attributes"])
             return cls(**{**description, "attributes": attributes})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            got = quoted(description)
+            if isinstance(description, Mapping):
+                got = f"the keys {printable(', '.join(map(str, description)))}"
             raise UsageError(
                 "A task set needs exactly the keys name, attributes (each: name, labels, values) and template; "
-                f"got {_keys_of(description)} ({printable(error)})."
+                f"got {got} ({printable(error)})."
             ) from error
-
-
-def _keys_of(description: object) -> str:
-    if not isinstance(description, Mapping):
-        return quoted(description)
-    return f"the keys {printable(', '.join(map(str, description)))}"

@@ -54,15 +54,10 @@ def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: i
 
 def shifts(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Float[Array, "B h w C"]]:
     """What each pixel of a `size` x `size` kernel meets, in row order."""
-
-    def padding(side: int) -> tuple[int, int]:
-        # So that a side has ceil(side / stride) outputs.
-        total = max((-(-side // stride) - 1) * stride + size - side, 0)
-        return total // 2, total - total // 2
-
     height, width = x.shape[1:3]
     down, across = ((-(-side // stride) - 1) * stride + 1 for side in (height, width))
-    padded = jnp.pad(x, ((0, 0), padding(height), padding(width), (0, 0)))
+    padding = jax.lax.padtype_to_pads((height, width), (size, size), (stride, stride), "SAME")
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     return [
         padded[:, row : row + down : stride, column : column + across : stride]
         for row in range(size)

@@ -24,10 +24,6 @@ def _low_precision_dot(x: Array, kernel: Array) -> Array:
     return matmul(x, kernel)
 
 
-def _low_precision_dot_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _low_precision_dot(x, kernel), (x, kernel)
-
-
 def _low_precision_dot_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     # Left to itself, JAX would multiply the float32 cotangent in float32. Rounding it to the
     # operands' type keeps both backward products on the fast units, still summed in float32.
@@ -38,7 +34,7 @@ def _low_precision_dot_backward(saved: tuple[Array, Array], cotangent: Array) ->
     return d_x.astype(x.dtype), d_kernel.astype(kernel.dtype)
 
 
-_low_precision_dot.defvjp(_low_precision_dot_forward, _low_precision_dot_backward)
+_low_precision_dot.defvjp(lambda x, kernel: (_low_precision_dot(x, kernel), (x, kernel)), _low_precision_dot_backward)
 
 
 def dot(x: Float[AnyArray, "... i"], kernel: Num[AnyArray, "i o"], dtype: DTypeLike) -> Float[Array, "... o"]:

@@ -20,36 +20,35 @@ _BUFFERS = r".*\.position_ids$"
 _PATCHES = ("vision_model.embeddings.patch_embedding.weight", "vision_model/embeddings/patch_embedding/kernel")
 
 
-def _affine_names(*maps: str) -> Iterator[str]:
-    return (f"{name}/{kind}" for name in maps for kind in ("kernel", "bias"))
+_AFFINE, _NORM = ("kernel", "bias"), ("scale", "bias")
 
 
-def _norm_names(*norms: str) -> Iterator[str]:
-    return (f"{name}/{kind}" for name in norms for kind in ("scale", "bias"))
+def _names(kinds: tuple[str, str], *modules: str) -> Iterator[str]:
+    return (f"{module}/{kind}" for module in modules for kind in kinds)
 
 
 _OF_A_BLOCK = (
-    *_affine_names(*(f"self_attn/{name}_proj" for name in ("q", "k", "v", "out")), "mlp/fc1", "mlp/fc2"),
-    *_norm_names("layer_norm1", "layer_norm2"),
+    *_names(_AFFINE, *(f"self_attn/{name}_proj" for name in ("q", "k", "v", "out")), "mlp/fc1", "mlp/fc2"),
+    *_names(_NORM, "layer_norm1", "layer_norm2"),
 )
 _OF_BOTH = (
     "vision_model/embeddings/position_embedding/embedding",
     "text_model/embeddings/token_embedding/embedding",
     "text_model/embeddings/position_embedding/embedding",
-    *_norm_names("vision_model/post_layernorm", "text_model/final_layer_norm"),
+    *_names(_NORM, "vision_model/post_layernorm", "text_model/final_layer_norm"),
 )
 _OF_CLIP = (
     "logit_scale",
     "vision_model/embeddings/class_embedding",
-    *_norm_names("vision_model/pre_layrnorm"),
+    *_names(_NORM, "vision_model/pre_layrnorm"),
     "visual_projection/kernel",
     "text_projection/kernel",
 )
 _OF_SIGLIP = (
     "vision_model/embeddings/patch_embedding/bias",
     "vision_model/head/probe",
-    *_norm_names("vision_model/head/layernorm"),
-    *_affine_names("vision_model/head/mlp/fc1", "vision_model/head/mlp/fc2", "text_model/head"),
+    *_names(_NORM, "vision_model/head/layernorm"),
+    *_names(_AFFINE, "vision_model/head/mlp/fc1", "vision_model/head/mlp/fc2", "text_model/head"),
 )
 
 

@@ -9,7 +9,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Generator, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -19,8 +19,6 @@ from liqe_jax.images.stream import map_ahead
 from liqe_jax.messages import printable, storable
 from liqe_jax.scale.files import REQUESTS, is_image, join, open_shard, read_image, reason_of, too_large
 from liqe_jax.scale.shards import Columns, Shard
-
-T = TypeVar("T")
 
 # Rows of a parquet file that are in memory at a time; images are large.
 _ROWS = 16
@@ -69,13 +67,12 @@ def read_samples(shard: Shard, reading: Reading) -> Iterator[Sample]:
     return map_ahead(lambda cell: of_cell(*cell, folder), cells, REQUESTS, 2 * REQUESTS)
 
 
-def read_ahead(items: Iterator[T], most: int) -> Generator[T]:
-    """The items, taken on a thread, at most `most` before their turn; an error surfaces at its item."""
-    end = object()
-    for item in map_ahead(lambda _: next(items, end), itertools.repeat(None), 1, most):
-        if item is end:
+def read_ahead(samples: Iterator[Sample], most: int) -> Generator[Sample]:
+    """The samples, taken on a thread, at most `most` before their turn; an error surfaces at its sample."""
+    for sample in map_ahead(lambda _: next(samples, None), itertools.repeat(None), 1, most):
+        if sample is None:
             return
-        yield item  # type: ignore[misc]  # mypy does not tell the end from an item
+        yield sample
 
 
 def _sample(key: str, image: bytes, warnings: tuple[str, ...] = ()) -> Sample:

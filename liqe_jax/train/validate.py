@@ -96,9 +96,7 @@ class Validation:
             for batch in batches:
                 found.append(batch)
                 yield
-            whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-            order = np.argsort(whole.indices, kind="stable")
-            predicted = jax.tree.map(lambda array, order=order: array[order], whole)
+            predicted = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
             results[dataset.name] = metrics_of(dataset, predicted, self.plan)
             values = {f"{part}/{dataset.name}/{name}": value for name, value in results[dataset.name].items()}
             self.logs.write(step, {"epoch": epoch, **values})

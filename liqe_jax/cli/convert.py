@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from liqe_jax.cli.settings import (
     MODEL_HELP,
@@ -16,9 +15,7 @@ from liqe_jax.cli.settings import (
     use_compilation_cache,
 )
 from liqe_jax.errors import ModelError, UsageError
-
-if TYPE_CHECKING:
-    from liqe_jax.tasks import TaskSet
+from liqe_jax.tasks import TaskSet
 
 FORMATS = (
     "liqe",

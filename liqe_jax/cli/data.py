@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from liqe_jax.data.sets.spec import Option
+from typing import Any
 
 from liqe_jax.cli.settings import number_from_1
+from liqe_jax.data.sets import find_spec, specs
+from liqe_jax.data.sets.spec import Option
 from liqe_jax.messages import LONGEST_TABLE, printable
 
 HELP = "prepare data sets"
@@ -74,8 +73,6 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _set_options() -> dict[Option, list[str]]:
     """All options that data sets declare, with the short names of those sets."""
-    from liqe_jax.data.sets import specs
-
     users: dict[Option, list[str]] = {}
     for spec in specs().values():
         for option in spec.all_options:
@@ -85,8 +82,6 @@ def _set_options() -> dict[Option, list[str]]:
 
 def run_list(arguments: argparse.Namespace) -> int:
     """Prints the list or a page."""
-    from liqe_jax.data.sets import find_spec, specs
-
     if arguments.name:
         print(find_spec(arguments.name).summary())
         return 0

@@ -6,15 +6,15 @@ import argparse
 import csv
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, scores_by, without_nan, write_report
+from liqe_jax.compare.gmad import ROLES, Competition, check_settings, compete
+from liqe_jax.compare.gmad_page import page, write_pictures
+from liqe_jax.compare.gmad_ranking import global_ranking, strengths_of, tally
 from liqe_jax.data.score_tables import read_rows
 from liqe_jax.errors import DataError
 from liqe_jax.markup import escaped, html_table, markdown_table
-
-if TYPE_CHECKING:
-    from liqe_jax.compare.gmad import Competition
 
 HELP = "find the pairs of images on which two scorers differ most"
 DESCRIPTION = "gMAD competition: each scorer defends levels of equal quality, the other attacks them."
@@ -56,9 +56,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status: 1 if images have no score of both."""
-    from liqe_jax.compare.gmad import ROLES, check_settings, compete
-    from liqe_jax.compare.gmad_page import page, write_pictures
-
     # Before scoring, which is slow.
     check_settings(arguments.levels, arguments.tolerance or (), arguments.seed)
     ratings = read_rows(arguments.ranking) if arguments.ranking else []
@@ -120,8 +117,6 @@ def describe(competition: Competition, labels: list[str]) -> dict[str, Any]:
 
 def rank(competition: Competition, ratings: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
     """Aggressiveness, resistance and global ranks from the rows of a file of ratings."""
-    from liqe_jax.compare.gmad_ranking import global_ranking, strengths_of, tally
-
     strengths = strengths_of(ratings, competition)
     matrices = tally(competition, strengths)
     result: dict[str, Any] = {"rated": len(strengths), "ratings": sum(map(len, strengths.values()))}

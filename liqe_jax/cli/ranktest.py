@@ -16,6 +16,8 @@ from liqe_jax.bounded_io import parse_json, read_json
 from liqe_jax.cli.output import end_of_lines, settings_of
 from liqe_jax.cli.scorers import add_scoring_options, images_in, make_folder, progress, without_nan, write_report
 from liqe_jax.cli.settings import load_model
+from liqe_jax.compare.ranktest import check_margin
+from liqe_jax.compare.ranktest_run import RankTests, Rendering, renderings, run_rank_tests, score_renderings, scorer_of
 from liqe_jax.errors import DataError, UsageError
 from liqe_jax.locks import in_use
 from liqe_jax.markup import markdown_table
@@ -23,7 +25,6 @@ from liqe_jax.messages import printable
 from liqe_jax.weights.known import EMBEDDED
 
 if TYPE_CHECKING:
-    from liqe_jax.compare.ranktest_run import RankTests, Rendering
     from liqe_jax.scoring.model import Model
 
 HELP = "test a model on distorted copies of pristine photographs"
@@ -63,8 +64,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status: 1 if an image has no score."""
-    from liqe_jax.compare.ranktest import check_margin
-    from liqe_jax.compare.ranktest_run import run_rank_tests
     from liqe_jax.synthetic import KINDS
     from liqe_jax.synthetic.mos import mean_mos
 
@@ -123,7 +122,6 @@ def _check_settings(path: Path, scores: Path, model: Model, arguments: argparse.
 
 
 def _score(model: Model, names: list[str], kinds: list[int], scores: Path, arguments: argparse.Namespace) -> None:
-    from liqe_jax.compare.ranktest_run import renderings, score_renderings, scorer_of
     from liqe_jax.synthetic import distort
 
     done: set[tuple[str, int, int]] = set()

@@ -8,17 +8,17 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.cli.scorers import add_scoring_options, make_folder, score_into, without_nan, write_report
 from liqe_jax.cli.settings import load_model
+from liqe_jax.compare.overlap import draw, markdown_of, report_of
+from liqe_jax.compare.realign import METHODS, MonotoneMap, stretch
 from liqe_jax.data.score_tables import TOGETHER, LabelFile, matched, numbers, read_labels, write_labels
 from liqe_jax.errors import DataError, LiqeError, UsageError
 from liqe_jax.messages import printable, quoted
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HELP = "map the labels of several data sets to one scale"
 DESCRIPTION = "Map each data set's MOS monotonically onto a model's scale, 1 to 5, and rewrite the labels."
@@ -75,9 +75,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.compare.overlap import draw, markdown_of, report_of
-    from liqe_jax.compare.realign import METHODS, stretch
-
     ranges = dict(arguments.range)
     # Before scoring, which is slow.
     before = {}
@@ -114,8 +111,6 @@ def _naming(what: str) -> Iterator[None]:
 
 
 def _apply(arguments: argparse.Namespace, sets: dict[str, LabelFile]) -> int:
-    from liqe_jax.compare.realign import MonotoneMap
-
     try:
         maps = read_json(arguments.maps)["maps"]
         if not isinstance(maps, dict):

@@ -17,11 +17,11 @@ from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand, passed_over
 from liqe_jax.cli.writers import row_of
 from liqe_jax.errors import LiqeError
+from liqe_jax.images.preprocess import Preset
 from liqe_jax.messages import printable, storable
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
-    from liqe_jax.images.preprocess import Preset
     from liqe_jax.scoring.model import Model
 
 

@@ -20,12 +20,13 @@ from liqe_jax.cli.scorers import make_folder
 from liqe_jax.cli.settings import add_call_options, add_model_options, add_preprocess_option, load_model, number_from_1
 from liqe_jax.cli.writers import FORMATS, PERCENTILE, Writer, check_fields, csv_columns
 from liqe_jax.errors import UsageError
+from liqe_jax.images.preprocess import PRESETS, Preset
 from liqe_jax.locks import in_use
 from liqe_jax.messages import printable
 from liqe_jax.tasks import Attribute
+from liqe_jax.weights.known import ABOUT, EMBEDDED, KNOWN_MODELS
 
 if TYPE_CHECKING:
-    from liqe_jax.images.preprocess import Preset
     from liqe_jax.scoring.model import Model
 
 HELP = "score photographs"
@@ -167,9 +168,6 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Model, Preset]:
-    from liqe_jax.images.preprocess import PRESETS
-    from liqe_jax.weights.known import ABOUT, EMBEDDED, KNOWN_MODELS
-
     # What Pillow remarks on odd metadata says nothing about the pixels; damage to those is a row.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     model = load_model(arguments)

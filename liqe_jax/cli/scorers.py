@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from liqe_jax.bounded_io import whole_file
+from liqe_jax.cli import output
 from liqe_jax.cli.inputs import expand
 from liqe_jax.cli.settings import add_call_options, add_preprocess_option, load_model
+from liqe_jax.cli.writers import Writer, row_of
 from liqe_jax.data.score_tables import matched, numbers
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
@@ -67,9 +69,6 @@ def score_into(
     model: Model, folder: str, names: Sequence[str], destination: Path, arguments: argparse.Namespace
 ) -> Float[np.ndarray, " N"]:
     """Scores images into a JSONL file like `liqe score`, except those that it already contains; returns all scores."""
-    from liqe_jax.cli import output
-    from liqe_jax.cli.writers import Writer, row_of
-
     preprocess = arguments.preprocess or model.preprocess
     with in_use(destination):
         done = output.take_up(str(destination), "jsonl", model.tasks, output.settings_of(model, preprocess))

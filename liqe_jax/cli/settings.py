@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
+from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.known import EMBEDDED
 
@@ -21,8 +22,7 @@ MODEL_HELP = (
     "liqe_mix, liqe_koniq, or a Hugging Face repository of a CLIP or SigLIP"
 )
 
-# Keys of `images.preprocess.PRESETS`, which is not imported before it is needed.
-PRESET_NAMES = ("paper", "pyiqa", "even", "whole")
+PRESET_NAMES = tuple(PRESETS)
 
 
 def number_from_1(*words: str) -> Callable[[str], int | str]:

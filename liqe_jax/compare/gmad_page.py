@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from liqe_jax.compare.gmad import ROLES, Competition, Pair
+from liqe_jax.compare.ranktest_run import pixels_of
 from liqe_jax.errors import ImageError
-from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.markup import escaped, fill_page, html_table
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
@@ -100,15 +100,11 @@ def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, la
 
 
 def _open(competition: Competition, index: int, folder: str | os.PathLike, side: int) -> Image.Image:
-    """Decodes an image upright, with no side longer than `side`."""
     name = competition.names[index]
     try:
-        pixels = decode(os.path.join(folder, name), DecodeOptions(apply_exif=True, white_background=True)).pixels
+        return Image.fromarray(pixels_of(os.path.join(folder, name), side))
     except ImageError as error:
         raise ImageError(f"{name} has a score but cannot be decoded: {error}") from error
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return picture
 
 
 def _inline(picture: Image.Image) -> str:

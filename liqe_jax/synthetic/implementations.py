@@ -234,9 +234,6 @@ def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
-# Veiling glare adds light to the whole image: values move towards white.
-_VEILED = _stretched(1, -0.95)
-
 # KADID-10k's number of the kind -> other implementations.
 IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
     {
@@ -255,7 +252,8 @@ IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
         13: (_specks,),
         14: (_shot_noise,),
         15: (_smeared, _guided),
-        16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(0, 3), _odds(5), _VEILED, _curve_up),
+        # The fourth is veiling glare, which adds light to the whole image: values move towards white.
+        16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(0, 3), _odds(5), _stretched(1, -0.95), _curve_up),
         17: (_power(lambda s: 1 + 5 * s), _stretched(0, -0.98), _odds(-5), _crushed, _curve_down),
         18: (_offset_lightness,),
         21: (_nearest,),

@@ -13,31 +13,29 @@ from liqe_jax.data.sets.spec import DataSetSpec
 from liqe_jax.errors import DataError
 from liqe_jax.markup import read_asset
 
-_CODE: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "live": {
-            "read": matlab_files.read_live,
-            "finish": matlab_files.finish_live,
-            "options": matlab_files.LIVE_OPTIONS,
-        },
-        "csiq": {"read": excel_files.read_csiq},
-        "kadid10k": {"read": csv_files.read_kadid10k},
-        "bid": {"read": excel_files.read_bid},
-        "clive": {"read": matlab_files.read_clive},
-        "koniq10k": {"read": csv_files.read_koniq10k},
-        "tid2013": {"read": text_files.read_tid2013},
-        "spaq": {"read": excel_files.read_spaq},
-        "pipal": {"read": text_files.read_pipal},
-        "agiqa3k": {"read": csv_files.read_agiqa3k},
-        "flive": {"read": csv_files.read_flive},
-        "folder_csv": {
-            "read": folder_csv.read,
-            "options": folder_csv.OPTIONS,
-            "categories": folder_csv.CATEGORIES,
-        },
-        "synthetic": {"read": synthetic.read, "maker": synthetic.maker, "options": synthetic.OPTIONS},
-    }
-)
+_CODE: Mapping[str, Mapping[str, Any]] = {
+    "live": {
+        "read": matlab_files.read_live,
+        "finish": matlab_files.finish_live,
+        "options": matlab_files.LIVE_OPTIONS,
+    },
+    "csiq": {"read": excel_files.read_csiq},
+    "kadid10k": {"read": csv_files.read_kadid10k},
+    "bid": {"read": excel_files.read_bid},
+    "clive": {"read": matlab_files.read_clive},
+    "koniq10k": {"read": csv_files.read_koniq10k},
+    "tid2013": {"read": text_files.read_tid2013},
+    "spaq": {"read": excel_files.read_spaq},
+    "pipal": {"read": text_files.read_pipal},
+    "agiqa3k": {"read": csv_files.read_agiqa3k},
+    "flive": {"read": csv_files.read_flive},
+    "folder_csv": {
+        "read": folder_csv.read,
+        "options": folder_csv.OPTIONS,
+        "categories": folder_csv.CATEGORIES,
+    },
+    "synthetic": {"read": synthetic.read, "maker": synthetic.maker, "options": synthetic.OPTIONS},
+}
 
 
 @functools.cache

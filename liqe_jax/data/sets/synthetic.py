@@ -17,9 +17,6 @@ from liqe_jax.data.sets.spec import SESSIONS, DataSetSpec, Option, Options, Row,
 from liqe_jax.errors import DataError
 from liqe_jax.images.decode import DecodeOptions, decode
 
-# Longest side, pixels, of the photographs that are distorted: that of KADID-10k.
-SIDE = 512
-
 # Shares of the photographs for training, validation and test, as LIQE divides KADID-10k.
 SHARES = (0.7, 0.1, 0.2)
 
@@ -99,12 +96,12 @@ def name_of(photograph: str, kind: int, level: int) -> str:
 def maker(options: Options) -> Callable[[Path, str], UInt8[np.ndarray, "H W 3"]]:
     """Returns a function of a photograph's file and a copy's name that creates the copy."""
     from liqe_jax.synthetic import distort
-    from liqe_jax.synthetic.varied import LARGEST_SIDE, copies_of, make_copy
+    from liqe_jax.synthetic.varied import LARGEST_SIDE, LONGEST_SIDE, copies_of, make_copy
 
     @functools.lru_cache(CACHED)
     def photograph(path: Path) -> Image.Image:
         picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True)).pixels)
-        side = LARGEST_SIDE if options["varied"] else SIDE
+        side = LARGEST_SIDE if options["varied"] else LONGEST_SIDE
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return picture
 

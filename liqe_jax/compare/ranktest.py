@@ -76,7 +76,8 @@ class PTest:
 
 def d_test(pristine_N: Float[np.ndarray, " N"], distorted_M: Float[np.ndarray, " M"]) -> DTest:
     """The best balanced accuracy over all thresholds, of which the lowest wins; raises DataError for an empty class."""
-    pristine, distorted = (_finite(values) for values in (pristine_N, distorted_M))
+    pristine, distorted = (np.asarray(values, np.float64).ravel() for values in (pristine_N, distorted_M))
+    pristine, distorted = pristine[np.isfinite(pristine)], distorted[np.isfinite(distorted)]
     if not pristine.size or not distorted.size:
         raise DataError(
             f"The D-test needs scores of both classes; got {pristine.size} pristine and {distorted.size} distorted."
@@ -180,11 +181,6 @@ def expected_consistency(
     # With zero standard deviations the order is certain.
     right = np.where(combined > 0, ndtr(gap / np.where(combined > 0, combined, 1)), 1.0)
     return float((pairs * right).sum() / pairs.sum())
-
-
-def _finite(values: Float[np.ndarray, ...]) -> Float[np.ndarray, " M"]:
-    values = np.asarray(values, np.float64).ravel()
-    return values[np.isfinite(values)]
 
 
 def _agreement(x_MxD: Float[np.ndarray, "M D"], y_D: Float[np.ndarray, " D"]) -> Float[np.ndarray, " M"]:

@@ -97,7 +97,7 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     elif isinstance(source, Image.Image):
         image = source
     elif hasattr(source, "__array__"):  # after text and bytes, since NumPy's have it too
-        image = _from_array(_as_array(source))
+        image = _from_array(source)
     else:
         raise ImageError(
             f"Expected a path, bytes, a PIL image or an array; got {type(source).__name__}. "
@@ -121,14 +121,11 @@ def _read(path: str | os.PathLike) -> bytes:
         raise ImageError(f"Cannot read the file: {reason_of(error)}. Check the path and its permissions.") from error
 
 
-def _as_array(source: object) -> np.ndarray:
+def _from_array(source: object) -> Image.Image:
     try:
-        return np.asarray(source)
+        array = np.asarray(source)
     except Exception as error:  # tensors on other devices, or with a gradient
         raise ImageError(f"Cannot make an array of this {type(source).__name__}: {error}.") from error
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
         if 0 in array.shape:
             hint = "it is empty"

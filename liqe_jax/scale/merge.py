@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Float, UInt32
+from jaxtyping import Float
 
 from liqe_jax.errors import UsageError
 from liqe_jax.messages import printable, quoted
@@ -132,7 +132,8 @@ def _threshold(source: OutputFolder, names: list[str], images: int, top: float |
     for shift in (16, 0):
         counts = np.zeros(1 << 16, np.int64)
         for quality in _qualities(source, names):
-            ordered = _ordered(quality)
+            found = quality.view(np.uint32)
+            ordered = np.where(found >> 31, ~found, found | np.uint32(1 << 31))
             if shift == 0:
                 ordered = ordered[ordered >> 16 == bits >> 16]
             counts += np.bincount(ordered >> shift & 0xFFFF, minlength=1 << 16)
@@ -140,14 +141,5 @@ def _threshold(source: OutputFolder, names: list[str], images: int, top: float |
         place = int(np.searchsorted(above, rank))
         rank -= int(above[place - 1]) if place else 0
         bits |= (0xFFFF - place) << shift
-    return _from_ordered(bits)
-
-
-def _ordered(values: Float[np.ndarray, " N"]) -> UInt32[np.ndarray, " N"]:
-    bits = values.view(np.uint32)
-    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-
-
-def _from_ordered(bits: int) -> np.float32:
-    raw = bits & 0x7FFFFFFF if bits >> 31 else ~bits & 0xFFFFFFFF
-    return np.uint32(raw).view(np.float32)
+    unmapped = bits & 0x7FFFFFFF if bits >> 31 else ~bits & 0xFFFFFFFF
+    return np.uint32(unmapped).view(np.float32)

@@ -30,28 +30,22 @@ def _pillow(filtered: Callable[[Pictures.Image], Pictures.Image], image: Image) 
     return np.asarray(filtered(Pictures.fromarray(to_bytes(image)))).astype(np.float32) / 255
 
 
-def _pillow_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _pillow(lambda picture: picture.filter(ImageFilter.GaussianBlur(0.2 + 12 * strength)), image)
+def _blurred(kind: Callable[[float], ImageFilter.Filter], least: float, slope: float) -> Implementation:
+    """By a filter of Pillow's with a radius of least + slope * strength."""
+    return lambda image, strength, rng: _pillow(lambda picture: picture.filter(kind(least + slope * strength)), image)
 
 
-def _box_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _pillow(lambda picture: picture.filter(ImageFilter.BoxBlur(0.1 + 14 * strength)), image)
+def _shrunk_and_back(slope: float, interpolation: int) -> Implementation:
+    """Downscaled to a part of 1 + slope * strength, and upscaled."""
 
+    def resize(image: Image, strength: float, rng: np.random.Generator) -> Image:
+        height, width = image.shape[:2]
+        factor = 1 + slope * strength
+        small = (max(2, round(width / factor)), max(2, round(height / factor)))
+        shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        return cv2.resize(shrunk, (width, height), interpolation=interpolation)
 
-def _enlarged(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Downscaled and upscaled: the blur of a zoomed photograph."""
-    return _shrunk_and_back(image, 1 + 11 * strength, cv2.INTER_CUBIC)
-
-
-def _nearest(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    return _shrunk_and_back(image, 1 + 23 * strength, cv2.INTER_NEAREST)
-
-
-def _shrunk_and_back(image: Image, factor: float, interpolation: int) -> Image:
-    height, width = image.shape[:2]
-    small = (max(2, round(width / factor)), max(2, round(height / factor)))
-    shrunk = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (width, height), interpolation=interpolation)
+    return resize
 
 
 def _line_blur(image: Image, strength: float, rng: np.random.Generator) -> Image:
@@ -234,11 +228,14 @@ def _offset_lightness(image: Image, strength: float, rng: np.random.Generator) -
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
+_BOX_BLUR = _blurred(ImageFilter.BoxBlur, 0.1, 14)
+_ENLARGED = _shrunk_and_back(11, cv2.INTER_CUBIC)  # the blur of a zoomed photograph
+
 # KADID-10k's number of the kind -> other implementations.
 IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
     {
-        1: (_pillow_blur, _box_blur, _enlarged),
-        2: (_box_blur, _enlarged),
+        1: (_blurred(ImageFilter.GaussianBlur, 0.2, 12), _BOX_BLUR, _ENLARGED),
+        2: (_BOX_BLUR, _ENLARGED),
         3: (_line_blur, _shaken),
         4: (_bled,),
         5: (_fringed,),
@@ -256,7 +253,7 @@ IMPLEMENTATIONS: Mapping[int, tuple[Implementation, ...]] = MappingProxyType(
         16: (_power(lambda s: 1 / (1 + 5 * s)), _stretched(0, 3), _odds(5), _stretched(1, -0.95), _curve_up),
         17: (_power(lambda s: 1 + 5 * s), _stretched(0, -0.98), _odds(-5), _crushed, _curve_down),
         18: (_offset_lightness,),
-        21: (_nearest,),
+        21: (_shrunk_and_back(23, cv2.INTER_NEAREST),),
         22: (_posterised,),
         24: (_unsharp, _laplace),
     }

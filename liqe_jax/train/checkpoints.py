@@ -115,7 +115,8 @@ class Checkpoints:
                 found = self._read(step, like)
             except Exception as error:  # whatever a corrupt file makes Orbax raise, an earlier checkpoint is the remedy
                 fault = error
-            if failing := which(_is_of_the_machine(fault)):
+            # The disk or the memory is to blame, not the checkpoint; a file that is missing is the checkpoint's fault.
+            if failing := which(isinstance(fault, (OSError, MemoryError)) and not isinstance(fault, FileNotFoundError)):
                 raise fault or UsageError(
                     f"Processes {', '.join(map(str, failing))} could not read step {step} of {self._folder}; their "
                     "own messages say why. Start again when they can."
@@ -164,8 +165,3 @@ class Checkpoints:
             self.background.close()
         finally:
             self._manager.close()
-
-
-def _is_of_the_machine(fault: Exception | None) -> bool:
-    """Whether to blame the disk or the memory, not the checkpoint; a file that is missing is the checkpoint's fault."""
-    return isinstance(fault, (OSError, MemoryError)) and not isinstance(fault, FileNotFoundError)

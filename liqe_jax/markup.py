@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import importlib.resources
 import string
@@ -30,6 +31,11 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], classes: Se
 
     head, body = line("th", header), "".join(line("td", row) for row in rows)
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """A file in a page itself; `kind` is its MIME type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def fill_page(template: str, **parts: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import io
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from PIL import Image
 from liqe_jax.errors import ImageError
 from liqe_jax.images.decode import DecodedImage, decode
 from liqe_jax.images.preprocess import Preset, prepare
+from liqe_jax.markup import data_url
 from liqe_jax.messages import storable
 from liqe_jax.scoring import heatmap
 from liqe_jax.scoring.model import Model
@@ -67,15 +67,15 @@ def score_upload(name: str, encoded: bytes, model: Model, preset: Preset) -> dic
     warnings = dict.fromkeys((*decoded.warnings, *score.warnings, *([seen] if seen else [])))
     return {
         **card(dataclasses.replace(score, warnings=tuple(warnings)).to_dict(), model.tasks),
-        "thumb": _data_url(webp(decoded.pixels, THUMBNAIL_SIDE)),
-        "picture": _data_url(webp(decoded.pixels, PICTURE_SIDE)),
+        "thumb": data_url("image/webp", webp(decoded.pixels, THUMBNAIL_SIDE)),
+        "picture": data_url("image/webp", webp(decoded.pixels, PICTURE_SIDE)),
     }
 
 
 def map_upload(encoded: bytes, model: Model, preset: Preset) -> dict[str, Any]:
     """`map` of an encoded image, a data URL, and `levels` (lowest, mean and highest quality); raises as `draw_map`."""
     picture, levels = draw_map(_decoded(encoded, preset), model, preset)
-    return {"map": _data_url(picture), "levels": levels}
+    return {"map": data_url("image/webp", picture), "levels": levels}
 
 
 def draw_map(decoded: DecodedImage, model: Model, preset: Preset) -> tuple[bytes, tuple[float, float, float]]:
@@ -114,7 +114,3 @@ def webp(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> bytes:
 
 def _decoded(encoded: bytes, preset: Preset) -> DecodedImage:
     return decode(encoded, dataclasses.replace(preset.decode_options(), max_pixels=MAX_PIXELS))
-
-
-def _data_url(picture: bytes) -> str:
-    return "data:image/webp;base64," + base64.b64encode(picture).decode()

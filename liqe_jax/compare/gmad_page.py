@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -13,7 +12,7 @@ from PIL import Image
 from liqe_jax.compare.gmad import ROLES, Competition, Pair
 from liqe_jax.compare.ranktest_run import pixels_of
 from liqe_jax.errors import ImageError
-from liqe_jax.markup import escaped, fill_page, html_table
+from liqe_jax.markup import data_url, escaped, fill_page, html_table
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
 THUMBNAIL_SIDE = 560  # longest side of an image on the page, pixels
@@ -110,4 +109,4 @@ def _open(competition: Competition, index: int, folder: str | os.PathLike, side:
 def _inline(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_url("image/jpeg", buffer.getvalue())

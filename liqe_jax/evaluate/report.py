@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
@@ -21,7 +20,7 @@ from liqe_jax.evaluate.protocol import SESSION_PROTOCOL, datasets_of, describe, 
 from liqe_jax.evaluate.results import Result, counted, evaluate_unit
 from liqe_jax.evaluate.sections import all_tables
 from liqe_jax.evaluate.table import Table
-from liqe_jax.markup import fill_page
+from liqe_jax.markup import data_url, fill_page
 from liqe_jax.taxonomy import DISTORTION, SCENE
 
 
@@ -176,8 +175,7 @@ def _figures(name: str, title: str, kind: str, pictures: Mapping[str, bytes]) ->
     if not pictures:
         return ""
     figures = "".join(
-        f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        "</figure>"
+        f'<figure><img alt="{html.escape(caption)}" src="{data_url("image/png", png)}"></figure>'
         for caption, png in pictures.items()
     )
     return f'<section id="{name}"><h2>{title}</h2><div class="{kind}">{figures}</div></section>'

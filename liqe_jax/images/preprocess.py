@@ -161,12 +161,11 @@ def prepare(image: DecodedImage, preset: Preset, crop_size: int = CROP_SIZE) -> 
     if preset.whole:
         corner = np.zeros((1, 2), np.int64)
         return PreparedImage(squeezed(image.pixels, crop_size), corner, width, height, crop_size, tuple(warnings))
-    pixels = resize_short_side(image.pixels) if preset.resize else image.pixels
-    if min(pixels.shape[:2]) < crop_size:
-        pixels = enlarge_to_crop(pixels, crop_size)
-        h, w = pixels.shape[:2]
-        warnings.append(f"{width}x{height} is smaller than a {crop_size}-pixel crop: enlarged to {w}x{h}")
+    resized = resize_short_side(image.pixels) if preset.resize else image.pixels
+    pixels = enlarge_to_crop(resized, crop_size)
     h, w = pixels.shape[:2]
+    if pixels is not resized:
+        warnings.append(f"{width}x{height} is smaller than a {crop_size}-pixel crop: enlarged to {w}x{h}")
     if preset.even and preset.count is not None:
         corners = even_corners(h, w, preset.count, crop_size)
         remedy = "; more crops reach more (--crops)"

@@ -8,10 +8,10 @@ costs 0.1.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image as Pictures
 
-from liqe_jax.synthetic.compression import encoded_by_pillow
+from liqe_jax.synthetic.compression import Pixels, encoded_by_pillow
 
 TURNED = 0.25  # share of photographs that is turned by a quarter
 
@@ -31,8 +31,6 @@ JPEG_GRID = 8
 
 # Standard deviation from and to, of 255 levels; that of KADID-10k's mildest noise is 8.
 NOISE = (0.3, 1.2)
-
-Pixels = UInt8[np.ndarray, "H W 3"]
 
 
 def other_tones(photo: Pictures.Image, rng: np.random.Generator) -> Pictures.Image:

@@ -12,8 +12,10 @@ from PIL import Image as Pictures
 
 from liqe_jax.synthetic.blur import Image
 
+Pixels = UInt8[np.ndarray, "H W 3"]
 
-def to_bytes(image: Image) -> UInt8[np.ndarray, "H W 3"]:
+
+def to_bytes(image: Image) -> Pixels:
     """Rounded to eight bits."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
@@ -23,9 +25,7 @@ def by_pillow(image: Image, file_format: str, **settings: Any) -> Image:
     return encoded_by_pillow(to_bytes(image), file_format, **settings).astype(np.float32) / 255
 
 
-def encoded_by_pillow(
-    pixels: UInt8[np.ndarray, "H W 3"], file_format: str, **settings: Any
-) -> UInt8[np.ndarray, "H W 3"]:
+def encoded_by_pillow(pixels: Pixels, file_format: str, **settings: Any) -> Pixels:
     """Encoded and decoded by Pillow, eight bits."""
     file = io.BytesIO()
     Pictures.fromarray(pixels).save(file, file_format, **settings)

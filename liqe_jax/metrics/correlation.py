@@ -93,7 +93,10 @@ def plcc(mos: Values, predicted: Values) -> float:
 
 
 def fit_logistic(mos: Values, predicted: Values) -> Logistic:
-    """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails."""
+    """Fits the logistic from predictions to MOS; falls back to a least-squares line if the fit fails.
+
+    Calls with the same arrays agree to eight digits: rounding in SciPy 1.17's fit depends on memory addresses.
+    """
     mos, predicted = check_pair(mos, predicted)
     if len(mos) >= len(Logistic._fields[:4]) and not _constant(mos, predicted):
         # BIQA_benchmark.py:241; pyiqa starts at a quarter of this width.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -17,7 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liqe_jax.data.named import load_sets
+from liqe_jax.data.prepare.run import prepare
+from liqe_jax.train.settings import check_config
+
 from .conftest import SAMPLES
+from .fakes import clive
 from .quick_compiling import as_for_users
 
 ROOT = Path(__file__).parent.parent
@@ -167,6 +173,33 @@ def test_nothing_was_fetched(executed, found):
     assert found["refusal"] == "the network is blocked"
     # The probe's own attempt, and no other.
     assert executed.metadata.connections == ["192.0.2.1"]
+
+
+def test_training_on_clive_has_settings_that_are_accepted(tmp_path):
+    code = cell(nbformat.read(NOTEBOOK, as_version=4), "clive").source
+    code, count = re.subn('^CLIVE, LABELS = "", ""$', 'CLIVE, LABELS = "clive", "labels"', code, flags=re.MULTILINE)
+    assert count == 1
+    clive(tmp_path / "clive", tmp_path / "labels")
+    found = []
+
+    class EndError(Exception):
+        pass
+
+    def train_and_evaluate(config, workdir):
+        found.append(config)
+        raise EndError
+
+    def prepare_here(name, folder, *arguments, **options):
+        options_of_set = {"labels": tmp_path / arguments[1]["labels"]}
+        return prepare(name, tmp_path / folder, arguments[0], options_of_set, **options)
+
+    names = {"DATA": tmp_path / "data", "WORK": tmp_path, "contextlib": contextlib, "sys": sys}
+    with pytest.raises(EndError):
+        exec(code, {**names, "prepare": prepare_here, "train_and_evaluate": train_and_evaluate})
+    check_config(found[0])
+    assert found[0].data.sets == (("CLIVE", 64),)
+    (dataset,) = load_sets([name for name, _ in found[0].data.sets], Path(found[0].data.folder))
+    assert found[0].data.split in dataset.splits
 
 
 # Colab before anything is installed: no liqe_jax, and a dialogue that gives the file the reader chose. What would be

@@ -81,11 +81,14 @@ def crops() -> np.ndarray:
 
 
 def torch_statistics(state, crops) -> np.ndarray:
-    """Mean and standard deviation of the depthwise activations, in PyTorch with TensorFlow's padding."""
+    """Mean and standard deviation of the depthwise activations, in PyTorch with TensorFlow's padding.
+
+    In float64: PyTorch's float32 rounds as much as ours does, and the two differences together depend on the compiler.
+    """
     import torch
     from torch.nn import functional
 
-    tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in state.items()}
+    tensors = {name: torch.from_numpy(np.asarray(array, np.float64)) for name, array in state.items()}
 
     def convolved(x, name: str, norm: str, stride: int = 1, groups: int = 1):
         kernel = tensors[f"{name}.weight"]
@@ -97,7 +100,7 @@ def torch_statistics(state, crops) -> np.ndarray:
             x, tensors[f"{norm}.running_mean"], tensors[f"{norm}.running_var"], scale, bias, eps=1e-3
         )
 
-    x = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - 127) / 128
+    x = (torch.from_numpy(crops).permute(0, 3, 1, 2).double() - 127) / 128
     x = functional.relu6(convolved(x, "_conv_stem", "_bn0", 2))
     found = []
     for number, block in enumerate(BLOCKS):

@@ -112,7 +112,13 @@ def recipe(study: Study, session: str, images: Int[np.ndarray, " M"], copies: In
     data = config.data
     settings = zip(study.sets, (images, copies), data.sets, data.weights, data.pairs, strict=True)
     used = [one for one in settings if len(one[1])]
-    data.sets, data.weights, data.pairs = (tuple(column) for column in list(zip(*used, strict=True))[2:])
+    data.sets, weights, data.pairs = (tuple(column) for column in list(zip(*used, strict=True))[2:])
+    # Copies alone have no scenes to learn.
+    learnt = [place for place, of_a_loss in enumerate(zip(*weights, strict=True)) if any(of_a_loss)]
+    config.losses, config.loss_weights = (
+        tuple(column[place] for place in learnt) for column in (config.losses, config.loss_weights)
+    )
+    data.weights = tuple(tuple(row[place] for place in learnt) for row in weights)
     config.data.split, config.data.folder = "part", str(study.folder)
     with tempfile.TemporaryDirectory() as workdir:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):

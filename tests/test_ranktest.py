@@ -13,13 +13,13 @@ from liqe_jax.compare.ranktest import d_test, expected_consistency, l_test, p_te
 from liqe_jax.compare.ranktest_run import (
     LEVELS,
     Rendering,
-    pixels_of,
     renderings,
     run_rank_tests,
     score_renderings,
     scorer_of,
 )
 from liqe_jax.errors import DataError, UsageError
+from liqe_jax.images.decode import decode_upright
 
 from .conftest import photograph
 
@@ -236,10 +236,10 @@ def test_renderings_follow_seed_and_name_only(photos):
 
 
 def test_photographs_are_shrunk_never_enlarged(photos):
-    assert pixels_of(photos / "0.png", 150).shape == (115, 150, 3)
-    assert pixels_of(photos / "0.png", 512).shape == (230, 300, 3)
-    assert pixels_of(photos / "0.png", 0).shape == (230, 300, 3)
-    rendering = Rendering("0.png", 0, 0, lambda: pixels_of(photos / "0.png", 0), darken, 0)
+    assert decode_upright(photos / "0.png", 150).shape == (115, 150, 3)
+    assert decode_upright(photos / "0.png", 512).shape == (230, 300, 3)
+    assert decode_upright(photos / "0.png", 0).shape == (230, 300, 3)
+    rendering = Rendering("0.png", 0, 0, lambda: decode_upright(photos / "0.png", 0), darken, 0)
     np.testing.assert_array_equal(np.asarray(rendering), photograph(230, 300, 0))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from liqe_jax.compare.gmad import ROLES, Competition, Pair
-from liqe_jax.compare.ranktest_run import pixels_of
 from liqe_jax.errors import ImageError
+from liqe_jax.images.decode import decode_upright
 from liqe_jax.markup import data_url, escaped, fill_page, html_table
 
 PICTURE_SIDE = 1024  # longest side of an image in a pair's picture, pixels
@@ -101,7 +101,7 @@ def _section(competition: Competition, pair: Pair, folder: str | os.PathLike, la
 def _open(competition: Competition, index: int, folder: str | os.PathLike, side: int) -> Image.Image:
     name = competition.names[index]
     try:
-        return Image.fromarray(pixels_of(os.path.join(folder, name), side))
+        return Image.fromarray(decode_upright(os.path.join(folder, name), side))
     except ImageError as error:
         raise ImageError(f"{name} has a score but cannot be decoded: {error}") from error
 

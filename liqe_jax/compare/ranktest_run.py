@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from liqe_jax.compare import ranktest
 from liqe_jax.errors import DataError, UsageError
-from liqe_jax.images.decode import DecodeOptions, decode
+from liqe_jax.images.decode import decode_upright
 from liqe_jax.scoring.result import Failure
 
 if TYPE_CHECKING:
@@ -34,14 +33,6 @@ Distort = Callable[[Float[np.ndarray, "H W 3"], int, int, int], Float[np.ndarray
 Scorer = Callable[[Iterable["Rendering"]], Iterable[float | Failure]]
 # Maps kind and level to the mean and standard deviation of MOS over images.
 MosOf = Callable[[int, int], tuple[float, float]]
-
-
-def pixels_of(path: str | os.PathLike, side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixels of a photograph, upright, no side longer than `side` (0: any); ImageError if it cannot be decoded."""
-    picture = Image.fromarray(decode(path, DecodeOptions(apply_exif=True, white_background=True)).pixels)
-    if side:
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +74,14 @@ def renderings(
 ) -> Iterator[Rendering]:
     """Yields each photograph without distortion, then with every kind and level.
 
-    Names are relative to the folder. `distort` is a function of pixels (float32 in 0..1), kind, level and seed; `side`
-    is as in `pixels_of`. Raises UsageError if the seed is negative.
+    Names are relative to the folder. `distort` is a function of pixels (float32 in 0..1), kind, level and seed.
+    Photographs with a side above `side` are shrunk to it (0: none is). Raises UsageError if the seed is negative.
     """
     if seed < 0:
         raise UsageError(f"seed must be at least 0; got {seed}.")
     for name in names:
         # Decoded on first use, for all its renderings.
-        photo = functools.cache(functools.partial(pixels_of, os.path.join(folder, name), side))
+        photo = functools.cache(functools.partial(decode_upright, os.path.join(folder, name), side))
         yield Rendering(name, *PRISTINE, photo, distort, seed)
         for kind in kinds:
             for level in LEVELS:

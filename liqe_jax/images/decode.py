@@ -114,6 +114,14 @@ def decode(source: ImageSource, options: DecodeOptions | None = None) -> Decoded
     return DecodedImage(pixels, (*notes, *colour_notes))
 
 
+def decode_upright(source: ImageSource, longest: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+    """Pixels as people see them: upright, on white, no side longer than `longest` (0: any); errors as in `decode`."""
+    picture = Image.fromarray(decode(source, DecodeOptions(apply_exif=True, white_background=True)).pixels)
+    if longest:
+        picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
 def _read(path: str | os.PathLike) -> bytes:
     try:
         return read_bytes(path)

@@ -133,6 +133,18 @@ def test_perfect_predictions_cost_nothing():
     assert distortion_fidelity_loss(one_hot[::-1], one_hot) > 0.99
 
 
+def test_a_marginal_that_rounding_takes_above_1_is_no_nan():
+    """The reference has NaN there, and drops the step."""
+    target = jnp.asarray([[0.0, 1.0]])
+    loss = jax.value_and_grad(lambda p: scene_fidelity_loss(jnp.stack([p, jnp.zeros(())])[None], target))
+    certain, slope = loss(jnp.float32(1))
+    above, slope_above = loss(jnp.nextafter(jnp.float32(1), jnp.float32(2)))
+    assert above == pytest.approx(float(certain), abs=1e-3)
+    assert np.isfinite([slope, slope_above]).all()
+    # At 1 itself the slope is that of the formula, for one of two scenes.
+    assert slope == pytest.approx(1 / (2 * 1e-4) / 2, rel=0.1)
+
+
 def test_weights_follow_the_slower_task():
     weights = dynamic_weights([np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.9, 1.2])], 3)
     assert weights.sum() == pytest.approx(3)

@@ -27,7 +27,9 @@ EPSILON = 1e-8
 
 
 def _fidelity_loss(p: Float[Array, "*shape"], g: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return 1 - jnp.sqrt(p * g + EPSILON) - jnp.sqrt((1 - p) * (1 - g) + EPSILON)
+    # A marginal is a sum, which rounding can take above 1; the reference then has the root of a negative number, NaN.
+    rest = jnp.where(p > 1, 0, 1 - p)
+    return 1 - jnp.sqrt(p * g + EPSILON) - jnp.sqrt(rest * (1 - g) + EPSILON)
 
 
 def pairwise_fidelity_loss(

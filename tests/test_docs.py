@@ -132,10 +132,12 @@ def run_in(checkout: Path, script: str) -> str:
     shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")
     (checkout / "tutorial.py").write_text(script, "utf-8")
     command = [sys.executable, "tutorial.py"]
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # JAX sets it in this process
     done = subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert not re.search("oneDNN|cudart", done.stderr), done.stderr  # what TensorFlow logs
     return done.stdout
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from liqe_jax.cli.flags import quiet_libraries
 from liqe_jax.cli.settings import number_from_1
 from liqe_jax.data.sets import find_spec, specs
 from liqe_jax.data.sets.spec import Option
@@ -94,6 +95,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 def run_prepare(arguments: argparse.Namespace) -> int:
     """Prepares a data set."""
+    quiet_libraries()
     from liqe_jax.data.prepare.run import prepare
 
     given = {option.name: value for option in _set_options() if (value := vars(arguments)[option.name]) is not None}

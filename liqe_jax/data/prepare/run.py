@@ -13,6 +13,7 @@ from typing import Any
 from liqe_jax.data.named import check_own_name
 from liqe_jax.data.prepare.gather import Report
 from liqe_jax.data.reading.prepared import INCOMPLETE
+from liqe_jax.data.reading.tensorflow import import_tensorflow
 from liqe_jax.data.sets import find_spec
 from liqe_jax.errors import DataError
 from liqe_jax.locks import in_use
@@ -52,6 +53,7 @@ def prepare(
     if own_name is not None:
         check_own_name(own_name)
     try:
+        import_tensorflow()
         import tensorflow_datasets as tfds
 
         from liqe_jax.data.prepare.builders import builder_for

@@ -12,8 +12,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +21,7 @@ from jaxtyping import Float, Int, UInt8
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
+from liqe_jax.data.reading.tensorflow import import_tensorflow
 from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.images.grid import CROP_SIZE, cut, grid
@@ -128,7 +127,7 @@ def training_batches(
       DataError: a train split is empty, the images cannot be divided among the hosts, or no image of a set
         can be decoded.
     """
-    tf = _import_tensorflow()
+    tf = import_tensorflow()
     for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
         with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
             tf.config.set_visible_devices([], kind)
@@ -158,19 +157,6 @@ def training_batches(
             raise source.failure or DataError(f"The pipeline failed: {error}") from error
 
     return labelled()
-
-
-def _import_tensorflow() -> Any:
-    """TensorFlow. TF_CPP_MIN_LOG_LEVEL=3 silences its import, whose messages TensorFlow 2.21 shows all the same."""
-    with contextlib.ExitStack() as stack:
-        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3" and "tensorflow" not in sys.modules:
-            shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-            stack.callback(os.close, nowhere)
-            stack.callback(os.close, shown)
-            stack.callback(os.dup2, shown, 2)
-            os.dup2(nowhere, 2)
-        import tensorflow
-    return tensorflow
 
 
 class _Source:

@@ -47,8 +47,8 @@ from liqe_jax.weights.checkpoint import Checkpoint
 # Photographs of the distortions, 125 images each.
 PHOTOGRAPHS = 2
 
-# Images of CLIVE's 813 training images, and copies of each of the 494 photographs.
-IMAGES, COPIES = (100, 200, 400, 813), (2, 5, 10)
+# Images of CLIVE's 813 training images, and copies of each photograph, of which the last is the photograph itself.
+IMAGES, COPIES = (100, 200, 400, 813), (2, 5, 11)
 
 METHODS = ("recipe", "kernel_ridge")
 

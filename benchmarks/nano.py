@@ -1,6 +1,6 @@
 """How `liqe_nano` does on photographs that it was not trained on.
 
-    python benchmarks/nano.py photos/test [--limit 8] [--sections synthetic other jpeg webp sizes edits]
+    python benchmarks/nano.py photos/test [--limit 8] [--sections synthetic other jpeg webp sizes edits good]
 
 PHOTOS is a folder of pristine photographs (`python tools/photographs.py --out photos` makes photos/test). Sections:
 
@@ -10,6 +10,7 @@ PHOTOS is a folder of pristine photographs (`python tools/photographs.py --out p
   differ by more than 1 that have the right order.
 - sizes: the same photograph at longest sides of 512, 1024, 2048 and 4000 pixels.
 - edits: a photograph against a worse edit of it, such as strong blur, heavy JPEG, or one half out of focus.
+- good: how many of the photographs score above 4.
 """
 
 from __future__ import annotations
@@ -118,8 +119,7 @@ def measure_sizes(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
     means = ", ".join(f"{side}: {mean:.2f}" for side, mean in zip(SIDES, quality.mean(0), strict=True))
     return (
         f"sizes: {len(large)} photographs, mean score {means}; mean range {np.ptp(quality, axis=1).mean():.3f}; "
-        f"SRCC of the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}; "
-        f"above 4 at {SIDES[0]}: {int((quality[:, 0] > 4).sum())}"
+        f"SRCC of the order with that at {SIDES[0]}: {', '.join(f'{order:.3f}' for order in orders)}"
     )
 
 
@@ -159,6 +159,12 @@ def line_of_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
     return f"edits: {', '.join(lines)}; noise alone {noise:.2f}, black {black:.2f}"
 
 
+def line_of_good(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
+    """How many photographs score above 4."""
+    quality = np.asarray([score.quality for score in model.score_many(np.asarray(photo) for photo in photos)])
+    return f"good: {int((quality > 4).sum())} of {len(quality)} photographs above 4, mean {quality.mean():.2f}"
+
+
 def line_of_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> str:
     """The figures of one section."""
     found = measure_distortions(model, photos, section)
@@ -170,7 +176,7 @@ def line_of_distortions(model: liqe_jax.Model, photos: list[Image.Image], sectio
 
 def main() -> None:
     """Prints a line per section."""
-    sections = ("synthetic", "other", "jpeg", "webp", "sizes", "edits")
+    sections = ("synthetic", "other", "jpeg", "webp", "sizes", "edits", "good")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--model", default="liqe_nano")
@@ -181,7 +187,7 @@ def main() -> None:
     photos = [Image.open(path).convert("RGB") for path in files[: options.limit]]
     model = liqe_jax.load(options.model)
     for section in options.sections:
-        special = {"sizes": measure_sizes, "edits": line_of_edits}
+        special = {"sizes": measure_sizes, "edits": line_of_edits, "good": line_of_good}
         measured = (
             special[section](model, photos) if section in special else line_of_distortions(model, photos, section)
         )

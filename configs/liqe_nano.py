@@ -51,16 +51,16 @@ def get_config() -> ConfigDict:
     # A copy is compared with other copies of its photograph. The mean MOS of its type and level says less about the
     # scale than the MOS of CLIVE.
     config.data.pairs = ("set", "photograph")
-    config.data.weights = ((1.0, 1.0, 1.0, 0.04), (0.25, 0.4, 0.0, 1.0))
+    config.data.weights = ((1.0, 1.0, 1.0, 0.04), (0.25, 0.6, 0.0, 1.0))
     config.data.split = "all"
     config.data.validate = config.data.test = ("none",)
     config.data.mos_scale = (1.0, 5.0)
     config.data.crops = 1
     config.data.frozen_features = True
     # On about a thousand photographs this is what keeps the head from learning them by heart.
-    config.data.feature_noise = 0.4
+    config.data.feature_noise = 0.35
 
-    config.epochs, config.steps_per_epoch = 1, 1000
+    config.epochs, config.steps_per_epoch = 1, 2000
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "cosine"
@@ -68,7 +68,7 @@ def get_config() -> ConfigDict:
     config.optimizer.betas = (0.9, 0.99)
     config.optimizer.weight_decay = 0.1
     config.ema_decay = 0.99
-    config.checkpoint.every_steps = 1000
+    config.checkpoint.every_steps = 2000
     config.log_every_steps = 100
     return config
 

@@ -23,12 +23,12 @@ def test_every_photograph_is_of_a_listed_package_and_is_there_once():
     for column in ("name", "sha256"):
         assert len({row[column] for row in rows}) == len(rows), column
     assert {row["split"] for row in rows} == {"train", "val", "test"}
-    assert {scene for row in rows for scene in row["scenes"].split(" ")} <= set(SCENE.labels)
+    assert {scene for row in rows for scene in row["scenes"].split()} <= set(SCENE.labels)
 
 
 def test_every_package_has_a_client_a_licence_and_an_author():
     for package in rows_of(PACKAGES):
-        assert package["kind"] in ("apt", "npm", "pip")
+        assert package["kind"] in ("apt", "git", "npm", "pip")
         assert bool(package["version"]) == (package["kind"] != "apt"), package["name"]
         assert package["licence"]
         assert package["author"]

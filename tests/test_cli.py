@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -66,6 +67,7 @@ def test_jsonl_has_a_row_for_every_image_in_order(folder, model_folder, capsys):
     assert sum(rows[0]["scene_probs"].values()) == pytest.approx(1, abs=1e-5)
     assert "2 scored, 1 failed" in out.err
     assert "images/s" in out.err
+    assert "1 sub-folder was left out: add --recursive" in out.err
 
 
 def test_all_well_is_status_0(folder, model_folder, capsys):
@@ -80,7 +82,9 @@ def test_all_well_is_status_0(folder, model_folder, capsys):
 
 def test_recursive_and_patterns(folder, model_folder, capsys):
     assert run("score", folder, "--recursive", "--model", model_folder, "--format", "jsonl") == 1
-    assert os.path.basename(rows_of(capsys.readouterr().out)[-1]["image"]) == "c.png"
+    out = capsys.readouterr()
+    assert os.path.basename(rows_of(out.out)[-1]["image"]) == "c.png"
+    assert "left out" not in out.err
     assert run("score", f"{folder}/*.png", f"{folder}/*.bmp", "--model", model_folder, "--format", "jsonl") == 1
     rows = rows_of(capsys.readouterr().out)
     assert len(rows) == 2
@@ -324,7 +328,10 @@ def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, cap
     assert capsys.readouterr().err.startswith("liqe: No model ")
     (tmp_path / "nothing").mkdir()
     assert run("score", tmp_path / "nothing", "--model", model_folder) == 2
-    assert "No images in" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("nothing.\n")
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    assert run("score", tmp_path / "outer", "--model", model_folder) == 2
+    assert re.search("No images in .*outer[.] 1 sub-folder was left out: add --recursive", capsys.readouterr().err)
     assert run("score", folder / "a.png", "--model", tmp_path / "nothing") == 2
     assert "holds no weights" in capsys.readouterr().err
     assert run("score") == 2

@@ -12,6 +12,9 @@ from liqe_jax.errors import UsageError
 from liqe_jax.images.unread import HEIC_SUFFIXES, RAW_SUFFIXES, SUFFIXES, UNREAD_SUFFIXES, reads_heic
 from liqe_jax.scoring.result import Failure
 
+# What sub-folders are counted under, beside suffixes, which begin with a dot.
+FOLDERS = "folders"
+
 
 def expand(
     arguments: Iterable[str], recursive: bool, passed: Counter[str] | None = None, raw_previews: bool = False
@@ -20,7 +23,8 @@ def expand(
 
     Folders are listed in alphabetical order, files before sub-folders. Folders and patterns with `**` are searched by
     suffix; a file that is named, or found by another pattern, is always tried. What leads to nothing is a `Failure` in
-    its place. `passed` counts by suffix the photographs in folders that are of kinds that are not read.
+    its place. `passed` counts by suffix the photographs in folders that are of kinds that are not read, and, under
+    `FOLDERS`, the sub-folders that are not looked into.
     """
     passed = Counter() if passed is None else passed
     wanted = SUFFIXES | (HEIC_SUFFIXES if reads_heic() else set()) | (RAW_SUFFIXES if raw_previews else set())
@@ -62,16 +66,21 @@ def _is_wanted(name: str, passed: Counter[str], wanted: Set[str]) -> bool:
 
 
 def passed_over(passed: Counter[str]) -> str:
-    """A sentence on what `expand` counted; "" where it is nothing."""
-    if not passed:
-        return ""
-    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
-    heic = any(suffix in HEIC_SUFFIXES for suffix in passed)
-    raw = any(suffix in RAW_SUFFIXES for suffix in passed)
-    remedies = ["pip install 'liqe_jax[heic]' reads HEIC."] * heic + [
-        "--raw-previews scores raw files' previews."
-    ] * raw
-    return " ".join([f"Passed over, since such files are not read: {kinds}.", *remedies, "Or export them as JPEG."])
+    """Sentences on what `expand` counted; "" where it is nothing."""
+    said = []
+    suffixes = {suffix: count for suffix, count in sorted(passed.items()) if suffix != FOLDERS}
+    if suffixes:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.items())
+        said.append(f"Passed over, since such files are not read: {kinds}.")
+        if any(suffix in HEIC_SUFFIXES for suffix in suffixes):
+            said.append("pip install 'liqe_jax[heic]' reads HEIC.")
+        if any(suffix in RAW_SUFFIXES for suffix in suffixes):
+            said.append("--raw-previews scores raw files' previews.")
+        said.append("Or export them as JPEG.")
+    if count := passed[FOLDERS]:
+        folders = "1 sub-folder was" if count == 1 else f"{count} sub-folders were"
+        said.append(f"{folders} left out: add --recursive to look into sub-folders.")
+    return " ".join(said)
 
 
 def _in_folder(folder: str, recursive: bool, passed: Counter[str], wanted: Set[str]) -> Iterator[str | Failure]:
@@ -87,8 +96,10 @@ def _in_folder(folder: str, recursive: bool, passed: Counter[str], wanted: Set[s
         for name, is_folder in listed:
             if not is_folder and _is_wanted(name, passed, wanted):
                 yield os.path.join(folder, name)
+        paths = [os.path.join(folder, name) for name, is_folder in listed if is_folder]
+        if paths and not recursive:
+            passed[FOLDERS] += len(paths)
         if recursive:
-            paths = [os.path.join(folder, name) for name, is_folder in listed if is_folder]
             # Links to folders can form a ring.
             waiting += [path for path in reversed(paths) if not os.path.islink(path)]
 

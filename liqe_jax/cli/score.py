@@ -154,8 +154,7 @@ def _run(arguments: argparse.Namespace, form: str) -> int:
     if "-" not in arguments.paths:
         first_path = next(expanded(arguments, passed), None)
     if first_path is None:
-        hints = ["" if arguments.recursive else "Add --recursive to look into sub-folders.", passed_over(passed)]
-        raise UsageError(" ".join([f"No images in {', '.join(arguments.paths)}.", *filter(None, hints)]))
+        raise UsageError(f"No images in {', '.join(arguments.paths)}. {passed_over(passed)}".rstrip())
 
     model, preset = _load(arguments)
     done: set[str] = set()

@@ -330,6 +330,7 @@ def test_wrong_use_is_status_2_with_one_line(folder, model_folder, tmp_path, cap
     assert run("score", tmp_path / "nothing", "--model", model_folder) == 2
     assert capsys.readouterr().err.endswith("nothing.\n")
     (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "outer" / "link").symlink_to(tmp_path / "nothing")  # --recursive does not follow it either
     assert run("score", tmp_path / "outer", "--model", model_folder) == 2
     assert re.search("No images in .*outer[.] 1 sub-folder was left out: add --recursive", capsys.readouterr().err)
     assert run("score", folder / "a.png", "--model", tmp_path / "nothing") == 2

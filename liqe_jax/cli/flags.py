@@ -1,4 +1,4 @@
-"""Flags of train.py and eval.py: quiet libraries, and unknown settings as one line."""
+"""Quiet libraries, and flags of train.py and eval.py, where an unknown setting is one line."""
 
 from __future__ import annotations
 

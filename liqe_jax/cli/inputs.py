@@ -97,11 +97,11 @@ def _in_folder(folder: str, recursive: bool, passed: Counter[str], wanted: Set[s
             if not is_folder and _is_wanted(name, passed, wanted):
                 yield os.path.join(folder, name)
         paths = [os.path.join(folder, name) for name, is_folder in listed if is_folder]
-        if paths and not recursive:
-            passed[FOLDERS] += len(paths)
+        inside = [path for path in paths if not os.path.islink(path)]  # links to folders can form a ring
         if recursive:
-            # Links to folders can form a ring.
-            waiting += [path for path in reversed(paths) if not os.path.islink(path)]
+            waiting += reversed(inside)
+        elif inside:
+            passed[FOLDERS] += len(inside)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -151,11 +151,14 @@ def measure_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> dict[str,
 
 
 def line_of_edits(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
-    """In how many photographs each edit scores lower, and by how much on the average."""
+    """In how many photographs each edit scores lower, in how many of them by 0.3, and by how much on the average."""
     drops = measure_edits(model, photos)
     noise = model.score(np.random.default_rng(0).integers(0, 256, (384, 512, 3), np.uint8)).quality
     black = model.score(np.zeros((384, 512, 3), np.uint8)).quality
-    lines = [f"{name} {sum(d > 0 for d in drop)}/{len(drop)} ({-np.mean(drop):+.2f})" for name, drop in drops.items()]
+    lines = [
+        f"{name} {sum(d > 0 for d in drop)}/{len(drop)} ({sum(d >= 0.3 for d in drop)} by 0.3; {-np.mean(drop):+.2f})"
+        for name, drop in drops.items()
+    ]
     return f"edits: {', '.join(lines)}; noise alone {noise:.2f}, black {black:.2f}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +131,20 @@ def test_both_forms_of_a_depthwise_convolution_are_equal(size, stride, side):
     kernel = jnp.asarray(rng.normal(size=(size, size, 5)), jnp.float32)
     np.testing.assert_allclose(shifted(x, kernel, stride), grouped(x, kernel, stride), atol=1e-5)
     np.testing.assert_allclose(depthwise(x, kernel, stride), grouped(x, kernel, stride), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (5, 3)])
+@pytest.mark.parametrize("height", [6, 9])
+def test_both_forms_of_a_depthwise_convolution_have_the_same_gradients(size, stride, height):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, height, 8, 5)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, 5)), jnp.float32)
+    slope = jnp.asarray(rng.normal(size=grouped(x, kernel, stride).shape), jnp.float32)
+    expected, got = (
+        jax.vjp(lambda x, kernel, form=form: form(x, kernel, stride), x, kernel)[1](slope)
+        for form in (grouped, shifted)
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), got, expected)
 
 
 def test_names_go_back_to_pytorch_s(state):

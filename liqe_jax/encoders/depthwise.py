@@ -1,12 +1,14 @@
 """Depthwise convolutions and small ones over few channels, in the form that is fastest on the device at hand.
 
 XLA's grouped convolution on CPUs takes several times as long as the same sum written as shifted products, forwards and
-backwards (`python benchmarks/depthwise.py`). On accelerators the convolution is the fast form.
+backwards (`python benchmarks/depthwise.py`). So does the backward pass that JAX derives from shifted products, so it is
+written out. On accelerators the convolution is the fast form.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -44,12 +46,53 @@ def _convolve(x: Array, kernel: Array, stride: int, **options: Any) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=layout, **options)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def shifted(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C"], stride: int) -> Float[Array, "B h w C"]:
     """As a sum of shifted copies of the input, each times one row of the kernel."""
     total = jnp.zeros((), x.dtype)
     for place, part in zip(np.ndindex(kernel.shape[:2]), shifts(x, kernel.shape[0], stride), strict=True):
         total = total + part * kernel[place].astype(x.dtype)
     return total
+
+
+def _shifted_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return shifted(x, kernel, stride), (x, kernel)
+
+
+def _shifted_backward(stride: int, operands: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    """Slopes of the input, as sums of shifted slopes of the output, and of the kernel."""
+    x, kernel = operands
+    parts = shifts(x, kernel.shape[0], stride)
+    of_kernel = jnp.stack([jnp.sum(part * slope, (0, 1, 2), jnp.float32) for part in parts]).reshape(kernel.shape)
+    return _slope_of_input(slope, kernel, stride, x.shape[1:3]), of_kernel.astype(kernel.dtype)
+
+
+shifted.defvjp(_shifted_forward, _shifted_backward)
+
+
+def _slope_of_input(
+    slope: Float[Array, "B h w C"], kernel: Float[Array, "k k C"], stride: int, size_HxW: Sequence[int]
+) -> Float[Array, "B H W C"]:
+    """Every `stride`-th pixel of the padded input meets the same rows and columns of the kernel."""
+    size, channels = kernel.shape[0], kernel.shape[-1]
+    padding = jax.lax.padtype_to_pads(size_HxW, (size, size), (stride, stride), "SAME")
+    before = [low for low, _ in padding]
+    rows, columns = (-(-(side + low) // stride) for side, low in zip(size_HxW, before, strict=True))
+    reach = -(-size // stride) - 1
+    beyond = [(reach, max(0, count - have)) for count, have in zip((rows, columns), slope.shape[1:3], strict=True)]
+    padded = jnp.pad(slope, ((0, 0), *beyond, (0, 0)))
+    phases = []
+    for first in np.ndindex(stride, stride):
+        total = jnp.zeros((), slope.dtype)
+        taps = kernel[first[0] :: stride, first[1] :: stride].astype(slope.dtype)
+        for down, right in np.ndindex(taps.shape[:2]):
+            top, left = reach - down, reach - right
+            total = total + padded[:, top : top + rows, left : left + columns] * taps[down, right]
+        phases.append(total)
+    apart = jnp.stack(phases, 3).reshape(-1, rows, columns, stride, stride, channels)
+    together = apart.swapaxes(2, 3).reshape(-1, rows * stride, columns * stride, channels)
+    (top, left), (height, width) = before, size_HxW
+    return together[:, top : top + height, left : left + width]
 
 
 def shifts(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Float[Array, "B h w C"]]:

@@ -49,6 +49,29 @@ def test_one_device_will_do(model, model_folder):
             made(model, devices=wrong)
 
 
+def test_a_function_of_the_parameters_is_compiled_once(model):
+    """Also for an image that comes out of it, which would be committed to a device if the parameters were."""
+    traced = []
+
+    @jax.jit
+    def moved(image):
+        traced.append(image.shape)
+        return image + jax.tree.leaves(model.params)[0].mean()
+
+    moved(moved(np.zeros((4, 4, 3), np.float32)))
+    assert len(traced) == 1
+
+
+def test_parameters_are_on_the_chosen_devices(model, photo):
+    device = jax.devices()[1]
+    elsewhere = made(model, devices=device)
+    assert all(leaf.devices() == {device} for leaf in jax.tree.leaves(elsewhere.weights))
+    back = made(elsewhere, devices=jax.devices()[0])  # parameters that are committed to another device
+    assert back.score(photo).quality == pytest.approx(model.score(photo).quality, abs=1e-6)
+    everywhere = made(model, devices=None)
+    assert all(len(leaf.devices()) == jax.local_device_count() for leaf in jax.tree.leaves(everywhere.weights))
+
+
 @pytest.mark.parametrize("wrong", [-1, 0, 1.5, "2"])
 @pytest.mark.parametrize("name", ["workers", "batch_size"])
 def test_numbers_are_from_one(model, photo, name, wrong):

@@ -22,13 +22,18 @@ def preset_of(preprocess: str | Preset) -> Preset:
     return PRESETS[preprocess]
 
 
+def default_device() -> jax.Device:
+    """Where JAX puts arrays: `jax_default_device` where it is set, else the first local device."""
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options
+    return jax.local_devices(backend=chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
+
+
 def devices_of(devices: Sequence[jax.Device] | jax.Device | None) -> tuple[jax.Device, ...]:
     """One or several devices; for None that of `jax_default_device` where it is set, else all local ones."""
     if devices is None:
-        default = jax.config.jax_default_device  # type: ignore[attr-defined]  # set where JAX defines its options
-        if default is None:
+        if jax.config.jax_default_device is None:  # type: ignore[attr-defined]  # set where JAX defines its options
             return tuple(jax.local_devices())
-        devices = jax.local_devices(backend=default)[0] if isinstance(default, str) else default
+        devices = default_device()
     if isinstance(devices, jax.Device):
         return (devices,)
     if not devices or isinstance(devices, str) or not all(isinstance(device, jax.Device) for device in devices):

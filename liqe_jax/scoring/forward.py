@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, UInt8
 from liqe_jax.encoders.base import Encoder, Params
 from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.predict import predict
+from liqe_jax.scoring.arguments import default_device
 from liqe_jax.tasks import TaskSet
 
 Item = TypeVar("Item")
@@ -69,11 +70,15 @@ class Forward:
         self._predict = functools.partial(_predict, encoder=encoder, tasks=tasks, dtype=jnp.dtype(dtype))
 
     def place(self, params: Params, text_features: Float[np.ndarray, "K D"] | Float[Array, "K D"]) -> Weights:
-        """Copies parameters and text features to all devices."""
-        return Weights(
-            jax.device_put(params, self._replicated),
-            jax.device_put(jnp.asarray(text_features, jnp.float32), self._replicated),
-        )
+        """Copies parameters and text features to all devices.
+
+        On the default device alone they are not committed to it, like arrays that users make. If they were, a program
+        of a user's would be compiled twice: for an image, which is not committed, and for what comes out of it.
+        """
+        weights = Weights(params, np.asarray(text_features, np.float32))
+        committed = any(getattr(leaf, "committed", False) for leaf in jax.tree.leaves(weights))
+        alone = self.devices == (default_device(),)
+        return jax.device_put(weights, None if alone and not committed else self._replicated)
 
     def batch_size(self, images_per_device: int = 0) -> int:
         """Images per call; 0 takes one per CPU device, which 750 tokens of a ViT-B/32 fill, and sixteen per other."""

@@ -31,6 +31,19 @@ class NotFinite(LiqeError):
     """A loss or gradient became NaN or Inf, and the run was configured to stop."""
 
 
+def _summary_writer() -> Any:
+    """The class of tensorboardX, which imports PyTorch where that is installed: five seconds, for nothing used here."""
+    imported = "torch" in sys.modules
+    if not imported:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails, as where it is not installed
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if not imported:
+            del sys.modules["torch"]
+    return SummaryWriter
+
+
 class Logs:
     """Writers of one run; silent on all processes but the first."""
 
@@ -44,10 +57,8 @@ class Logs:
         self._lines = self._lines_before(resumed_at)
         self._flush()
         if "://" not in str(folder):
-            from tensorboardX import SummaryWriter
-
             # What was written after the checkpoint that a resumed run starts from is hidden.
-            self._board = SummaryWriter(f"{folder}/tensorboard", purge_step=resumed_at or None)
+            self._board = _summary_writer()(f"{folder}/tensorboard", purge_step=resumed_at or None)
 
     def _lines_before(self, step: int) -> list[str]:
         kept = []

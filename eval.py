@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
 from liqe_jax.evaluate.run import evaluate
+from liqe_jax.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
 WEIGHTS = flags.DEFINE_string("weights", "", "The model; {session} stands for the number of a session.")
@@ -28,6 +29,7 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 def main(_: list[str]) -> None:
     """Runs the evaluation that the flags describe."""
+    keep_freed_memory()
     if DISTRIBUTED.value or COORDINATOR.value:
         if jax.config.jax_platforms == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")

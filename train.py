@@ -16,8 +16,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
+from liqe_jax.memory import keep_freed_memory, return_freed_memory
 from liqe_jax.train.loop import train_and_evaluate
-from liqe_jax.train.mapped import return_freed_memory
 from liqe_jax.train.validate import LAST, export_folder
 
 # In --workdir: one run for each of LIQE's ten random splits.
@@ -35,7 +35,10 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 def main(_: list[str]) -> None:
     """Runs the training that the flags describe."""
-    return_freed_memory()
+    if CONFIG.value.data.frozen_features:
+        keep_freed_memory()  # such steps are small, and the frozen network runs once for each image
+    else:
+        return_freed_memory()
     logging.set_verbosity(logging.WARNING)  # Orbax logs every one of its steps
     if DISTRIBUTED.value or COORDINATOR.value:
         if jax.config.jax_platforms == "cpu":

@@ -39,7 +39,8 @@ def liqe_step(
     mapping: str = "pmap",
 ) -> Callable[[], float]:
     """Our step, compiled; calling it takes one."""
-    from liqe_jax.train.mapped import compiled_ahead, return_freed_memory
+    from liqe_jax.memory import return_freed_memory
+    from liqe_jax.train.mapped import compiled_ahead
 
     return_freed_memory()
     import jax

@@ -37,6 +37,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liqe_jax.memory import trim
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -74,11 +75,9 @@ def bounded_memory() -> Iterator[None]:
     """Compiled programs, and what they leave to glibc, would be gigabytes at the end of a whole run."""
     yield
     if resident_bytes() > MOST_BYTES:
-        from liqe_jax.train.mapped import _glibc
-
         jax.clear_caches()
         gc.collect()
-        _glibc("malloc_trim", 0)
+        trim()
 
 
 def resident_bytes() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import jax
@@ -150,3 +152,9 @@ def test_a_checkpoint_holds_the_best_values_of_its_own_validation():
     upkeep.finish()
     assert store.saved[1:] == [(8, "state 8", {"quality": 1.0})]
     store.background.close()
+
+
+def test_writing_for_tensorboard_does_not_import_pytorch():
+    code = "import sys; from liqe_jax.train import report; report._summary_writer(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from liqe_jax.bounded_io import read_json
 from liqe_jax.errors import UsageError
 from liqe_jax.images.preprocess import PRESETS
+from liqe_jax.memory import keep_freed_memory
 from liqe_jax.tasks import TaskSet
 from liqe_jax.weights.known import EMBEDDED
 
@@ -134,6 +135,7 @@ def load_model(arguments: argparse.Namespace, name: str | None = None, dtype: st
     from liqe_jax.weights.hub import models_folder
 
     use_compilation_cache()
+    keep_freed_memory()
     return load(
         name or arguments.model,
         tasks=tasks,

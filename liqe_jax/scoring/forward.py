@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from liqe_jax.encoders.base import Encoder, Params
+from liqe_jax.encoders.products import AnyArray
 from liqe_jax.model.head import Prediction, predict_from_logits
 from liqe_jax.model.predict import predict
 from liqe_jax.scoring.arguments import default_device
@@ -34,7 +35,7 @@ class Weights(NamedTuple):
     """Nested parameters and unit features of the sentences, on the devices that a forward pass runs on."""
 
     params: Params
-    text_features: Float[Array, "K D"]
+    text_features: Float[AnyArray, "K D"]
 
 
 class PredictedBatch(NamedTuple, Generic[Item]):

@@ -71,10 +71,15 @@ def predict_set(
         positions = np.asarray([position for position, _ in batch.items])
         prediction: Any = batch.prediction  # with NumPy's arrays
         found = _of_all_hosts(Predicted(positions, prediction.values["quality"], prediction.marginals))
-        if not np.isfinite(found.quality).all():
-            bad = dataset.names[int(found.indices[np.flatnonzero(~np.isfinite(found.quality))[0]])]
-            raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are corrupt.")
+        check_finite(found, dataset, name)
         yield found
+
+
+def check_finite(found: Predicted, dataset: LabelledSet, name: str = "The model") -> None:
+    """Raises ModelError if a quality is NaN, naming the image."""
+    if not np.isfinite(found.quality).all():
+        bad = dataset.names[int(found.indices[np.flatnonzero(~np.isfinite(found.quality))[0]])]
+        raise ModelError(f"{name} predicts NaN for {dataset.name}/{bad}: its weights are corrupt.")
 
 
 def _of_all_hosts(found: Predicted) -> Predicted:

@@ -84,18 +84,17 @@ def fitted(
     return dataclasses.replace(start, flat=flat)
 
 
-def on_features(
-    config: ConfigDict, encoder: Encoder, params: Params, sets: Sequence[LabelledSet], pooled: Sequence[np.ndarray]
-) -> list[LabelledSet]:
-    """Sets whose training images are `pooled_features` instead of crops, with `config.data.feature_noise`."""
+def projected(
+    encoder: Encoder, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]
+) -> list[Float[np.ndarray, "N r"]]:
+    """What the trained part takes, of `pooled_features`."""
     project = jax.jit(encoder.project)
-    return [
-        _with_features(dataset, np.asarray(project(params, features)), config.data.feature_noise)
-        for dataset, features in zip(sets, pooled, strict=True)
-    ]
+    return [np.asarray(project(params, features)) for features in pooled]
 
 
-def _with_features(dataset: LabelledSet, features: Float[np.ndarray, "N r"], noise: float) -> LabelledSet:
+def on_features(dataset: LabelledSet, features: Float[np.ndarray, "N r"], noise: float) -> LabelledSet:
+    """A set whose training images are features instead of crops, with noise of this standard deviation."""
+
     def ready(index: int, flip: bool, where: Float[np.ndarray, " P"]) -> Float[np.ndarray, "P r"]:
         del flip  # pooled statistics of a mirrored picture are almost the same
         # The uniform numbers that would have placed crops decide on the noise, so it depends on seed and step alone.

@@ -23,7 +23,7 @@ from liqe_jax.locks import in_use
 from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run, set_weights
-from liqe_jax.train.frozen import fitted, on_features, pooled_features
+from liqe_jax.train.frozen import fitted, on_features, pooled_features, projected
 from liqe_jax.train.hosts import Stop, on_first
 from liqe_jax.train.losses import Labels, Loss
 from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
@@ -90,8 +90,16 @@ def _run(
     checkpoints = Checkpoints(f"{workdir}/checkpoints", config.checkpoint.keep)
     folder = export_folder(workdir, config.name)
     state, progress, gone = _restored(checkpoints, start, plan, folder)
+    features = None
     if pooled is not None:
-        trained_on = on_features(config, plan.encoder, nested(state.params), trained_on, pooled)
+        params, noise = nested(state.params), config.data.feature_noise
+        others = list({dataset.name: dataset for part in held.values() for dataset, _ in part}.values())
+        of_others = projected(plan.encoder, params, pooled_features(config, start, others))
+        features = {dataset.name: rows for dataset, rows in zip(others, of_others, strict=True)}
+        trained_on = [
+            on_features(dataset, rows, noise)
+            for dataset, rows in zip(trained_on, projected(plan.encoder, params, pooled), strict=True)
+        ]
     logs = Logs(workdir, jax.process_index() == 0, progress.step)
     try:
         for note in [*notes, *gone]:
@@ -106,7 +114,9 @@ def _run(
             return as_checkpoint(config, plan, origin, trained_on, exported_params(state), step)
 
         del start
-        validation = Validation(config, plan, origin, devices, held, folder, logs, checkpoints.background, export)
+        validation = Validation(
+            config, plan, origin, devices, held, features, folder, logs, checkpoints.background, export
+        )
         upkeep = Upkeep(validation, checkpoints, progress)
         batches = training_batches(
             trained_on,

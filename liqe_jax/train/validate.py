@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.metrics.accuracy import accuracy, top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
+from liqe_jax.model.head import Prediction
+from liqe_jax.model.predict import predict_from_features
 from liqe_jax.scoring.forward import Forward, Weights
-from liqe_jax.scoring.predict_set import Predicted, predict_set
+from liqe_jax.scoring.predict_set import Predicted, check_finite, predict_set
 from liqe_jax.train.checkpoints import Background, Checkpoints
 from liqe_jax.train.checks import has_known_labels
 from liqe_jax.train.plan import Plan, nested
@@ -39,6 +43,7 @@ class Validation:
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       devices: local ones.
       held: "val" and "test" -> held-out images.
+      features: name of a set -> what the trained part takes of its images; None if the whole encoder is trained.
       folder: of the best models, which `background` writes.
       export: (state, step) -> the model to write.
     """
@@ -48,6 +53,7 @@ class Validation:
     start: Checkpoint
     devices: list[jax.Device]
     held: Mapping[str, HeldOut]
+    features: Mapping[str, Float[np.ndarray, "N r"]] | None
     folder: Path
     logs: Logs
     background: Background
@@ -61,6 +67,7 @@ class Validation:
         self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, self.devices)
         prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
         self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
+        self._predict = jax.jit(functools.partial(_predict_features, plan=plan))
 
     def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
         """Validates batch by batch, as the caller asks for the next one; at the end updates the `best` averages."""
@@ -83,17 +90,8 @@ class Validation:
         """Metrics of one part of every set that has it."""
         results = {}
         for dataset, indices in self.held[part]:
-            batches = predict_set(
-                self._forward,
-                weights,
-                dataset,
-                indices,
-                preset=self._preset,
-                images_per_device=self.config.validation_batch,
-                workers=self.config.data.workers,
-            )
             found = []
-            for batch in batches:
+            for batch in self._predicted(weights, dataset, indices):
                 found.append(batch)
                 yield
             predicted = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
@@ -104,6 +102,31 @@ class Validation:
                 picture = scatter_picture(dataset.mos[predicted.indices], predicted.quality, dataset.name)
                 self.logs.picture(f"{part}/{dataset.name}", picture, step)
         return results
+
+    def _predicted(self, weights: Weights, dataset: LabelledSet, indices: Int[np.ndarray, " M"]) -> Iterator[Predicted]:
+        """Predictions of some images, batch by batch; all at once from features, which every host has."""
+        if self.features is None:
+            yield from predict_set(
+                self._forward,
+                weights,
+                dataset,
+                indices,
+                preset=self._preset,
+                images_per_device=self.config.validation_batch,
+                workers=self.config.data.workers,
+            )
+            return
+        prediction = jax.device_get(self._predict(weights, self.features[dataset.name][indices]))
+        found = Predicted(indices, prediction.values["quality"], prediction.marginals)
+        check_finite(found, dataset)
+        yield found
+
+
+def _predict_features(weights: Weights, features: Float[Array, "M r"], *, plan: Plan) -> Prediction:
+    image_features = plan.encoder.image_features(weights.params, features[:, None], plan.dtype)
+    return predict_from_features(
+        weights.params, image_features, weights.text_features, encoder=plan.encoder, tasks=plan.tasks
+    )
 
 
 class Upkeep:

@@ -1,0 +1,65 @@
+"""Training on features that the frozen part of an encoder computed once."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import smoke
+from liqe_jax import UsageError, load
+from liqe_jax.data.generated import generated_set
+from liqe_jax.metrics.correlation import srcc
+from liqe_jax.scoring.predict_set import predict_set
+from liqe_jax.train import frozen
+from liqe_jax.train.loop import train_and_evaluate
+
+
+def frozen_config(folder) -> ConfigDict:
+    config = smoke.get_config()
+    config.encoder = "efficientnet_lite"
+    with config.unlocked():
+        config.architecture = ConfigDict({"image_size": 64, "taps": (0, 1), "components": 8, "projection_dim": 16})
+    config.data.folder = str(folder)
+    config.data.crops = config.validation_crops = 1
+    config.data.frozen_features = True
+    config.data.feature_noise = 0.1
+    config.data.validate, config.data.test = (), ("generated",)
+    config.epochs, config.steps_per_epoch, config.devices = 2, 2, 1
+    return config
+
+
+def test_validation_takes_the_features_too(tmp_path, monkeypatch):
+    computed = []
+
+    def recorded(pool, encoder, preset, dataset):
+        computed.append(dataset.name)
+        return pooled(pool, encoder, preset, dataset)
+
+    pooled = frozen._pooled
+    monkeypatch.setattr(frozen, "_pooled", recorded)
+    monkeypatch.setattr("liqe_jax.train.validate.predict_set", None)
+    train_and_evaluate(frozen_config(tmp_path), str(tmp_path / "run"))
+    assert computed == ["generated", "generated-2"]
+
+    model = load(tmp_path / "run" / "last", devices=jax.devices()[:1])
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    for name, part in (("generated", "val"), ("generated-2", "val"), ("generated", "test")):
+        dataset = generated_set(name)
+        indices = np.flatnonzero(np.asarray(dataset.splits["1"]) == part)
+        batches = list(predict_set(model.forward, model.weights, dataset, indices, preset=model._preset))
+        expected = srcc(dataset.mos[indices], np.concatenate([batch.quality for batch in batches]))
+        found = [line[f"{part}/{name}/srcc"] for line in lines if f"{part}/{name}/srcc" in line]
+        assert len(found) == 2  # epochs
+        assert found[-1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_encoder_without_a_frozen_part_is_refused(tmp_path):
+    config = smoke.get_config()
+    config.data.frozen_features = True
+    config.data.folder = str(tmp_path)
+    with pytest.raises(UsageError, match="frozen_features is for encoders with a frozen part, and clip has none"):
+        train_and_evaluate(config, str(tmp_path / "run"))

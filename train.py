@@ -35,7 +35,7 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Join the other hosts of a
 
 def main(_: list[str]) -> None:
     """Runs the training that the flags describe."""
-    if CONFIG.value.data.frozen_features:
+    if CONFIG.value.get("data", {}).get("frozen_features"):  # settings are checked later
         keep_freed_memory()  # such steps are small, and the frozen network runs once for each image
     else:
         return_freed_memory()

@@ -613,3 +613,20 @@ def test_a_reader_that_leaves_early_is_no_error(folder, model_folder):
     process.stderr.close()
     assert "Traceback" not in err
     assert "BrokenPipe" not in err
+
+
+def test_an_interruption_while_a_row_is_written_is_said_too(model_folder, tmp_path, monkeypatch, capsys, photo):
+    from liqe_jax.cli.writers import Writer
+
+    Image.fromarray(photo).save(tmp_path / "p.png")
+    write = Writer.write
+
+    def interrupted(self, row):
+        write(self, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Writer, "write", interrupted)
+    target = tmp_path / "out.jsonl"
+    assert main(["score", str(tmp_path / "p.png"), "--model", str(model_folder), "--output", str(target)]) == 130
+    assert "Interrupted after 1 images; what was scored is written." in capsys.readouterr().err
+    assert len(target.read_text().splitlines()) == 1

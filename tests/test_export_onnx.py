@@ -45,6 +45,7 @@ def nano_session(nano, tmp_path_factory):
     return session_of(path)
 
 
+@pytest.mark.optimised  # unoptimised sums over pixels are up to 1e-5 from those in float64 on some processors
 @pytest.mark.parametrize("name", ["coffee.jpg", "cat_blur.jpg", "phone_portrait.jpg"])
 def test_the_embedded_model_has_the_same_scores(nano, nano_session, name):
     score = nano.score(SAMPLES / name)

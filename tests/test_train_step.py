@@ -73,7 +73,6 @@ def checkpoint(vocabulary) -> Checkpoint:
         vocab_size=len(vocabulary),
         eos_token_id=len(vocabulary) - 1,
         vision=dataclasses.replace(TINY.vision, layers=1),
-        text=dataclasses.replace(TINY.text, layers=1),
     )
     return random_checkpoint(encoder, Provenance("random"))
 

@@ -44,6 +44,11 @@ class Scoring:
         """The exit status."""
         return 130 if self._interrupted else 1 if self._failed else 0
 
+    def interrupt(self) -> None:
+        """Ends the run, while it waits for a row or while a row is written."""
+        print(f"\nInterrupted after {self._scored} images; what was scored is written.", file=sys.stderr)
+        self._interrupted = True
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for every image; an interruption ends them."""
         from tqdm import tqdm
@@ -68,8 +73,7 @@ class Scoring:
                     yield row_of(result, digest)
                     self._bar.update()
         except KeyboardInterrupt:
-            print(f"\nInterrupted after {self._scored} images; what was scored is written.", file=sys.stderr)
-            self._interrupted = True
+            self.interrupt()
             return
         if not self._arguments.quiet:
             self._summarise(time.monotonic() - began)

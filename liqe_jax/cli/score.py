@@ -201,14 +201,19 @@ def _write(
         stream = _open(arguments.output, append=arguments.resume, stack=stack)
         continued = arguments.resume and Path(arguments.output).stat().st_size > 0
         writer = Writer(form, stream, attributes, fields, not continued)
-        for row in rows:
-            with scoring.above_the_bar() if scoring else contextlib.nullcontext():
-                writer.write(row)
-            failed += "error" in row
-            if arguments.gallery or arguments.copy_worst or arguments.link_worst:
-                kept.append(row)
-            if arguments.xmp and "error" not in row:
-                ratings[views.write_rating(row)] += 1
+        try:
+            for row in rows:
+                with scoring.above_the_bar() if scoring else contextlib.nullcontext():
+                    writer.write(row)
+                failed += "error" in row
+                if arguments.gallery or arguments.copy_worst or arguments.link_worst:
+                    kept.append(row)
+                if arguments.xmp and "error" not in row:
+                    ratings[views.write_rating(row)] += 1
+        except KeyboardInterrupt:  # between two rows; `rows` notices those within
+            if scoring is None:
+                raise
+            scoring.interrupt()
     chosen = [row for row in kept if "error" not in row]
     for folder, link in ((arguments.copy_worst, False), (arguments.link_worst, True)):
         if folder:

@@ -1,7 +1,8 @@
-"""What glibc does with freed memory: settings of a whole process, for programs to choose.
+"""Whether glibc keeps freed memory or returns it to the system. The settings apply to the whole process.
 
-A forward pass or a training step frees its large arrays, and the next one needs as many again. Memory that went back
-to the system in between has to be filled with zeros, which takes time. Memory that was kept serves nothing else.
+A forward pass or a training step frees its large arrays, and the next one allocates them again. Memory that was
+returned in between comes back page by page, filled with zeros, which takes time. Memory that is kept is not available
+to other programs.
 """
 
 from __future__ import annotations
@@ -9,37 +10,38 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# Of mallopt (malloc.h), whose values are 32-bit: below these sizes, bytes, memory is kept.
+# Parameters of mallopt (malloc.h). Up to these thresholds, in bytes, glibc keeps freed memory. Values are 32-bit.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST = 1 << 30
+_KEEP_BELOW = 1 << 30
 
-# Larger than what Python allocates and smaller than a layer's activations, bytes.
-_SMALLER_THAN_A_LAYER = 4 << 20
+# Larger than what Python allocates and smaller than a layer's activations, in bytes.
+_RETURN_ABOVE = 4 << 20
 
 
 def keep_freed_memory() -> bool:
-    """For scoring: memory of one call is kept for the next; true if that was possible.
+    """Keeps the memory of one forward pass for the next; returns False where the C library is not glibc.
 
-    `liqe_nano` scores a fifth more images a second, with 180 MB more (`python benchmarks/memory.py`).
+    `liqe_nano` scores a fifth more images per second and takes 180 MB more (`python benchmarks/memory.py`).
     """
-    kept = _glibc("mallopt", _M_MMAP_THRESHOLD, _LARGEST)
-    return _glibc("mallopt", _M_TRIM_THRESHOLD, _LARGEST) and kept
+    kept = _glibc("mallopt", _M_MMAP_THRESHOLD, _KEEP_BELOW)
+    return _glibc("mallopt", _M_TRIM_THRESHOLD, _KEEP_BELOW) and kept
 
 
 def return_freed_memory() -> bool:
-    """For training steps of large encoders: arrays go back when they are freed; true if that was possible.
+    """Returns arrays to the system when they are freed; returns False where the C library is not glibc.
 
-    Left alone, glibc keeps blocks of up to 32 MB: a step of a ViT-B/32 with 4 x 3 crops takes 7.1 GB instead of 5.3.
+    By default glibc keeps blocks of up to 32 MB: a training step of a ViT-B/32 with 4 x 3 crops takes 7.1 GB instead
+    of 5.3.
     """
-    return _glibc("mallopt", _M_MMAP_THRESHOLD, _SMALLER_THAN_A_LAYER)
+    return _glibc("mallopt", _M_MMAP_THRESHOLD, _RETURN_ABOVE)
 
 
 def trim() -> bool:
-    """Returns what is free now; true if that was possible."""
+    """Returns all memory that is free now to the system; returns False if there was none, or without glibc."""
     return _glibc("malloc_trim", 0)
 
 
 def _glibc(function: str, *arguments: int) -> bool:
-    """Calls a function of glibc; false where there is none, or it fails."""
+    """Calls a function of glibc; False where it does not exist or fails."""
     found = getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
     return bool(found and found(*arguments))

@@ -1,8 +1,8 @@
 """Depthwise convolutions and small ones over few channels, in the form that is fastest on the device at hand.
 
 XLA's grouped convolution on CPUs takes several times as long as the same sum written as shifted products, forwards and
-backwards (`python benchmarks/depthwise.py`). So does the backward pass that JAX derives from shifted products, so it is
-written out. On accelerators the convolution is the fast form.
+backwards (`python benchmarks/depthwise.py`). The backward pass that JAX derives from shifted products is slow too, so
+`shifted` defines its own. On accelerators the convolution is the fast form.
 """
 
 from __future__ import annotations
@@ -59,32 +59,38 @@ def _shifted_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple
     return shifted(x, kernel, stride), (x, kernel)
 
 
-def _shifted_backward(stride: int, operands: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    """Slopes of the input, as sums of shifted slopes of the output, and of the kernel."""
+def _shifted_backward(stride: int, operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """Gradients of the input and of the kernel, from that of the output."""
     x, kernel = operands
     parts = shifts(x, kernel.shape[0], stride)
-    of_kernel = jnp.stack([jnp.sum(part * slope, (0, 1, 2), jnp.float32) for part in parts]).reshape(kernel.shape)
-    return _slope_of_input(slope, kernel, stride, x.shape[1:3]), of_kernel.astype(kernel.dtype)
+    kernel_gradient = jnp.stack([jnp.sum(part * gradient, (0, 1, 2), jnp.float32) for part in parts]).reshape(
+        kernel.shape
+    )
+    return _input_gradient(gradient, kernel, stride, x.shape[1:3]), kernel_gradient.astype(kernel.dtype)
 
 
 shifted.defvjp(_shifted_forward, _shifted_backward)
 
 
-def _slope_of_input(
-    slope: Float[Array, "B h w C"], kernel: Float[Array, "k k C"], stride: int, size_HxW: Sequence[int]
+def _input_gradient(
+    gradient: Float[Array, "B h w C"], kernel: Float[Array, "k k C"], stride: int, size_HxW: Sequence[int]
 ) -> Float[Array, "B H W C"]:
-    """Every `stride`-th pixel of the padded input meets the same rows and columns of the kernel."""
+    """The gradient of the input of `shifted`, as sums of shifted copies of the gradient of its output.
+
+    Pixels of the padded input that are `stride` apart are multiplied by the same entries of the kernel. So there is
+    one sum for each of the `stride` x `stride` offsets, and the sums are interleaved.
+    """
     size, channels = kernel.shape[0], kernel.shape[-1]
     padding = jax.lax.padtype_to_pads(size_HxW, (size, size), (stride, stride), "SAME")
     before = [low for low, _ in padding]
     rows, columns = (-(-(side + low) // stride) for side, low in zip(size_HxW, before, strict=True))
     reach = -(-size // stride) - 1
-    beyond = [(reach, max(0, count - have)) for count, have in zip((rows, columns), slope.shape[1:3], strict=True)]
-    padded = jnp.pad(slope, ((0, 0), *beyond, (0, 0)))
+    beyond = [(reach, max(0, count - have)) for count, have in zip((rows, columns), gradient.shape[1:3], strict=True)]
+    padded = jnp.pad(gradient, ((0, 0), *beyond, (0, 0)))
     phases = []
     for first in np.ndindex(stride, stride):
-        total = jnp.zeros((), slope.dtype)
-        taps = kernel[first[0] :: stride, first[1] :: stride].astype(slope.dtype)
+        total = jnp.zeros((), gradient.dtype)
+        taps = kernel[first[0] :: stride, first[1] :: stride].astype(gradient.dtype)
         for down, right in np.ndindex(taps.shape[:2]):
             top, left = reach - down, reach - right
             total = total + padded[:, top : top + rows, left : left + columns] * taps[down, right]

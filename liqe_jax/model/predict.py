@@ -46,8 +46,8 @@ def predict(
         and `dtype` is another, or a gradient of int8 is asked for. Outside of transformations such as `jit` also:
         crops whose values do not look like 0 to 255.
 
-    There is no forward-mode differentiation (`jax.jvp`, `jax.hessian`), since attention (CLIP, SigLIP) and depthwise
-    convolutions (EfficientNet) have backward passes of their own; `jax.grad` and `jax.vjp` are available.
+    Only reverse-mode differentiation (`jax.grad`, `jax.vjp`) is available: attention (CLIP, SigLIP) and depthwise
+    convolutions (EfficientNet) define their own backward passes, which `jax.jvp` and `jax.hessian` cannot use.
     """
     size = encoder.image_size
     if crops.ndim < 4 or crops.shape[-3:] != (size, size, 3) or crops.shape[-4] == 0:

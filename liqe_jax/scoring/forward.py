@@ -73,8 +73,8 @@ class Forward:
     def place(self, params: Params, text_features: Float[np.ndarray, "K D"] | Float[Array, "K D"]) -> Weights:
         """Copies parameters and text features to all devices.
 
-        On the default device alone they are not committed to it, like arrays that users make. If they were, a program
-        of a user's would be compiled twice: for an image, which is not committed, and for what comes out of it.
+        On the default device alone they stay uncommitted, like arrays that users create. Otherwise a function of a
+        user's would be compiled twice: for its first, uncommitted input, and for its own committed output.
         """
         weights = Weights(params, np.asarray(text_features, np.float32))
         committed = any(getattr(leaf, "committed", False) for leaf in jax.tree.leaves(weights))

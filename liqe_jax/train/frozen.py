@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -31,10 +31,10 @@ from liqe_jax.weights.checkpoint import Checkpoint
 _BATCH = 4
 
 
-def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> list[np.ndarray]:
-    """What the frozen part says of every image of every set: float32 [N, F] each, from files if they are there.
+def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> dict[str, np.ndarray]:
+    """The output of the frozen part for all images of each set, by name: float32 [N, F], from files if they exist.
 
-    They are in `config.data.folder`/features. Raises UsageError if the encoder has no frozen part, DataError if an
+    The files are in `config.data.folder`/features. Raises UsageError if the encoder has no frozen part, DataError if an
     image cannot be decoded or a file cannot be written.
     """
     encoder = start.encoder
@@ -45,12 +45,12 @@ def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[Labell
         )
     preset = PRESETS[config.preprocess or start.preprocess]
     pool = jax.jit(lambda crops: encoder.pool(start.params, crops))
-    found = []
-    for dataset in sets:
+    found = {}
+    for dataset in {one.name: one for one in sets}.values():
         path = path_of(config, start, dataset, preset)
         if not path.exists():
             _write(path, _pooled(pool, encoder, preset, dataset))
-        found.append(np.load(path))
+        found[dataset.name] = np.load(path)
     return found
 
 
@@ -85,11 +85,11 @@ def fitted(
 
 
 def projected(
-    encoder: Encoder, params: Params, pooled: Sequence[Float[np.ndarray, "N F"]]
-) -> list[Float[np.ndarray, "N r"]]:
-    """What the trained part takes, of `pooled_features`."""
+    encoder: Encoder, params: Params, pooled: Mapping[str, Float[np.ndarray, "N F"]]
+) -> dict[str, Float[np.ndarray, "N r"]]:
+    """The input of the trained part, by the name of the set, computed from `pooled_features`."""
     project = jax.jit(encoder.project)
-    return [np.asarray(project(params, features)) for features in pooled]
+    return {name: np.asarray(project(params, features)) for name, features in pooled.items()}
 
 
 def on_features(dataset: LabelledSet, features: Float[np.ndarray, "N r"], noise: float) -> LabelledSet:

@@ -79,27 +79,25 @@ def _run(
     check_workdir(workdir, config, tuple(plan.losses))
     trained_on = training_sets(config, sets)
     notes = check_split(trained_on, config.data.split)
-    pooled = pooled_features(config, start, trained_on) if config.data.frozen_features else None
-    if pooled is not None:
-        start = fitted(config, start, trained_on, pooled)
     # Before the first step, so that a part that is too small costs no epoch.
     parts = {"val": config.data.validate, "test": config.data.test}
     held = {part: held_out(names, trained_on, config, part, sets) for part, names in parts.items()}
     check_run(config, plan, trained_on, held["val"])
+    pooled = None
+    if config.data.frozen_features:
+        pooled = pooled_features(
+            config, start, [*trained_on, *(dataset for part in held.values() for dataset, _ in part)]
+        )
+        start = fitted(config, start, trained_on, [pooled[dataset.name] for dataset in trained_on])
 
     checkpoints = Checkpoints(f"{workdir}/checkpoints", config.checkpoint.keep)
     folder = export_folder(workdir, config.name)
     state, progress, gone = _restored(checkpoints, start, plan, folder)
     features = None
     if pooled is not None:
-        params, noise = nested(state.params), config.data.feature_noise
-        others = list({dataset.name: dataset for part in held.values() for dataset, _ in part}.values())
-        of_others = projected(plan.encoder, params, pooled_features(config, start, others))
-        features = {dataset.name: rows for dataset, rows in zip(others, of_others, strict=True)}
-        trained_on = [
-            on_features(dataset, rows, noise)
-            for dataset, rows in zip(trained_on, projected(plan.encoder, params, pooled), strict=True)
-        ]
+        features = projected(plan.encoder, nested(state.params), pooled)
+        noise = config.data.feature_noise
+        trained_on = [on_features(dataset, features[dataset.name], noise) for dataset in trained_on]
     logs = Logs(workdir, jax.process_index() == 0, progress.step)
     try:
         for note in [*notes, *gone]:

@@ -32,10 +32,13 @@ class NotFinite(LiqeError):
 
 
 def _summary_writer() -> Any:
-    """The class of tensorboardX, which imports PyTorch where that is installed: five seconds, for nothing used here."""
+    """The class `tensorboardX.SummaryWriter`, imported without PyTorch.
+
+    tensorboardX imports PyTorch where it is installed. That takes seconds, and logs do not need it.
+    """
     imported = "torch" in sys.modules
     if not imported:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails, as where it is not installed
+        sys.modules["torch"] = None  # type: ignore[assignment]  # `import torch` raises ImportError
     try:
         from tensorboardX import SummaryWriter
     finally:

@@ -43,7 +43,7 @@ class Validation:
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       devices: local ones.
       held: "val" and "test" -> held-out images.
-      features: name of a set -> what the trained part takes of its images; None if the whole encoder is trained.
+      features: name of a set -> input of the trained part for all its images; None to run the whole encoder.
       folder: of the best models, which `background` writes.
       export: (state, step) -> the model to write.
     """
@@ -104,7 +104,7 @@ class Validation:
         return results
 
     def _predicted(self, weights: Weights, dataset: LabelledSet, indices: Int[np.ndarray, " M"]) -> Iterator[Predicted]:
-        """Predictions of some images, batch by batch; all at once from features, which every host has."""
+        """Predictions of some images, batch by batch; from features, which every host has, in one batch."""
         if self.features is None:
             yield from predict_set(
                 self._forward,

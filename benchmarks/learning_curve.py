@@ -85,7 +85,7 @@ def study_of(folder: Path, photos: Path) -> Study:
         lowest + (np.asarray(one.mos) - one.mos_range[0]) / np.ptp(one.mos_range) * (highest - lowest)
         for one in (clive, varied)
     ]
-    return Study((clive, varied), tuple(pooled), tuple(mos), test_pooled, test_mos, folder)
+    return Study((clive, varied), tuple(pooled.values()), tuple(mos), test_pooled, test_mos, folder)
 
 
 def _distorted_features(start: Checkpoint, photos: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:

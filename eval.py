@@ -6,9 +6,10 @@ when it is started again with the same workdir. Several hosts: as train.py.
 
 import sys
 
-from liqe_jax.cli.flags import parse_flags, quiet_libraries
+from liqe_jax.cli.flags import parse_flags, quiet_libraries, require_packages
 
 quiet_libraries()
+require_packages()
 
 import jax
 from absl import app, flags

@@ -7,9 +7,10 @@ workdir; give --distributed on TPU pods, elsewhere --coordinator, --processes an
 
 import sys
 
-from liqe_jax.cli.flags import parse_flags, quiet_libraries
+from liqe_jax.cli.flags import parse_flags, quiet_libraries, require_packages
 
 quiet_libraries()
+require_packages()
 
 import jax
 from absl import app, flags, logging

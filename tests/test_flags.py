@@ -19,3 +19,15 @@ def test_an_unknown_setting_is_one_line(script, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 2
     assert done.stderr == f'{script}: There is no setting --config.tsks. Did you mean "tasks"?\n'
+
+
+@pytest.mark.parametrize("script", ["train.py", "eval.py"])
+def test_a_package_that_is_not_installed_is_one_line(script):
+    absent = (
+        f"import runpy, sys; sys.modules['ml_collections'] = None; sys.argv = [{script!r}]; runpy.run_path({script!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", absent], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{script}: This needs ml_collections, which cannot be imported")
+    assert done.stderr.endswith("Install it with: pip install 'liqe_jax[train]'\n")
+    assert done.stderr.count("\n") == 1

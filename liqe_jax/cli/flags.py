@@ -1,4 +1,4 @@
-"""Quiet libraries, and flags of train.py and eval.py, where an unknown setting is one line."""
+"""What train.py and eval.py do first: missing packages and unknown settings are one line, and libraries are quiet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import logging
 import os
 import re
 import sys
+
+from liqe_jax.errors import UsageError
+from liqe_jax.imports import require
+
+
+def require_packages() -> None:
+    """Ends the program with a message and status 2 if the packages of the extra `train` are not installed."""
+    try:
+        for module in ("absl", "ml_collections"):
+            require(module, "train")
+    except UsageError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def quiet_libraries() -> None:

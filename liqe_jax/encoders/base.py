@@ -117,8 +117,7 @@ class Encoder(abc.ABC):
 
         An encoder may raise ModelError for sizes of no model, or of a model with more arrays than the file has.
         """
-        shapes = jax.eval_shape(lambda: self.init_params(jax.random.key(0)))  # touches no device
-        return {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
+        return {name: leaf.shape for name, leaf in flatten_dict(traced_params(self), sep="/").items()}
 
     def is_text(self, name: str) -> bool:
         """Whether a parameter decides text features, which are computed again when it changes."""
@@ -178,6 +177,18 @@ class Encoder(abc.ABC):
         return cls.tokenizer_class.from_folder(folder)
 
 
+def traced_params(encoder: Encoder) -> Params:
+    """Parameters of a random start, as shapes and dtypes; touches no device.
+
+    JAX remembers what it has traced for an encoder, so another file of the same architecture costs nothing.
+    """
+    return jax.jit(_random_params, static_argnums=0).eval_shape(encoder)
+
+
 def unit(features: Float[AnyArray, "... D"]) -> Float[Array, "... D"]:
     """Features divided by their Euclidean norm."""
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
+
+
+def _random_params(encoder: Encoder) -> Params:
+    return encoder.init_params(jax.random.key(0))

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from liqe_jax.encoders.base import Crops, Encoder, Params
+from liqe_jax.encoders.base import Crops, Encoder, Params, traced_params
 from liqe_jax.encoders.int8 import quantise
 from liqe_jax.errors import ModelError
 from liqe_jax.text.tokenizer import BaseTokenizer, fitting_ids
@@ -133,8 +132,7 @@ class TwoTowers(Encoder):
         one_block = {name: dataclasses.replace(tower, layers=1) for name, tower in towers.items()}
         single = dataclasses.replace(self, **one_block)  # type: ignore[type-var]
         shapes: dict[str, tuple[int, ...]] = {}
-        traced = jax.eval_shape(lambda: single.init_params(jax.random.key(0)))
-        for name, leaf in flatten_dict(traced, sep="/").items():
+        for name, leaf in flatten_dict(traced_params(single), sep="/").items():
             tower, block, rest = name.partition("/encoder/layers/0/")
             # An encoder may have more parameters, in a tree that mirrors the towers, such as lora/vision_model/...
             of_tower = tower.rpartition("/")[2].removesuffix("_model")

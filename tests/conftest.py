@@ -20,7 +20,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # What one test has compiled the next need not: in this process, pytest-xdist's, a command's that a test runs, or the
 # next run of the tests. JAX names a program after all that it is compiled from, so that old ones are never used.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parent.parent / "build" / "compiled")
+    COMPILED = Path(__file__).parent.parent / "build" / "compiled"
+    for program in COMPILED.glob("*-cache"):
+        # A process that was killed while it wrote leaves a program without its time, and JAX then writes no more.
+        if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
+            program.unlink(missing_ok=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**30)  # bounded ones are locked: nobody reads half a file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -75,6 +76,17 @@ def params(encoder, state) -> dict:
     network = to_flax(state, EfficientNetLite, "network", "the state dict")
     assert {name for name in flat if encoder.is_pooled(name)} <= network.keys()
     return unflatten_dict({name: network.get(name, leaf) for name, leaf in flat.items()}, sep="/")
+
+
+@pytest.fixture(scope="module")
+def shallow(encoder) -> EfficientNetLite:
+    """An encoder of the first blocks, whose statistics are few: `fit` takes the cube of their number."""
+    return dataclasses.replace(encoder, taps=(0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def shallow_params(shallow) -> dict:
+    return shallow.init_params(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -164,27 +176,27 @@ def test_a_file_of_the_network_alone_says_what_it_is_for(state, tmp_path):
         read_model(path)
 
 
-def test_the_trained_part_takes_crops_or_what_the_frozen_part_made_of_them(encoder, params, crops):
-    from_crops = encoder.image_features(params, crops)
-    ready = encoder.project(params, encoder.pool(params, crops))
-    np.testing.assert_allclose(encoder.image_features(params, ready), from_crops, atol=1e-5)
+def test_the_trained_part_takes_crops_or_what_the_frozen_part_made_of_them(shallow, shallow_params, crops):
+    from_crops = shallow.image_features(shallow_params, crops)
+    ready = shallow.project(shallow_params, shallow.pool(shallow_params, crops))
+    np.testing.assert_allclose(shallow.image_features(shallow_params, ready), from_crops, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
-def pictures(encoder) -> list[np.ndarray]:
+def pictures(shallow) -> list[np.ndarray]:
     """Statistics of the pictures of two data sets, which differ in their means."""
     rng = np.random.default_rng(0)
-    mixing = rng.normal(size=(20, sum(encoder.statistics.values())))
+    mixing = rng.normal(size=(20, sum(shallow.statistics.values())))
     return [(rng.normal(size=(count, 20)) + shift) @ mixing for count, shift in ((400, -0.5), (250, 0.5))]
 
 
-def test_components_are_those_of_the_training_pictures(encoder, params, pictures):
-    fitted = encoder.fit(params, pictures)
+def test_components_are_those_of_the_training_pictures(shallow, shallow_params, pictures):
+    fitted = shallow.fit(shallow_params, pictures)
     # All sets weigh the same.
-    parts = [np.asarray(encoder.project(fitted, one))[:, :-1] / np.sqrt(2 * len(one)) for one in pictures]
+    parts = [np.asarray(shallow.project(fitted, one))[:, :-1] / np.sqrt(2 * len(one)) for one in pictures]
     components = np.concatenate(parts)
     assert np.square(components).sum(0).mean() == pytest.approx(1, rel=1e-3)  # the mean variance of a component
-    for block in np.split(components, np.cumsum(list(encoder.kept.values()))[:-1], axis=1):
+    for block in np.split(components, np.cumsum(list(shallow.kept.values()))[:-1], axis=1):
         products = block.T @ block
         off = products - np.diag(np.diag(products))
         assert np.abs(off).max() < 1e-3 * np.diag(products).max()  # uncorrelated
@@ -199,25 +211,25 @@ def test_the_sign_of_a_component_is_fixed():
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-12)
 
 
-def test_the_gate_tells_the_first_data_set_from_the_others(encoder, params, pictures):
-    fitted = encoder.fit(params, pictures)
-    first, second = (np.asarray(encoder.project(fitted, one))[:, -1] for one in pictures)
+def test_the_gate_tells_the_first_data_set_from_the_others(shallow, shallow_params, pictures):
+    fitted = shallow.fit(shallow_params, pictures)
+    first, second = (np.asarray(shallow.project(fitted, one))[:, -1] for one in pictures)
     assert np.mean(GATE_UNIT * first < 0.5) > 0.95
     assert np.mean(GATE_UNIT * second > 0.5) > 0.95
-    alone = encoder.fit(params, pictures[:1])
-    assert not np.asarray(encoder.project(alone, pictures[0]))[:, -1].any()
+    alone = shallow.fit(shallow_params, pictures[:1])
+    assert not np.asarray(shallow.project(alone, pictures[0]))[:, -1].any()
 
 
-def test_the_gate_chooses_between_two_hidden_layers(encoder, params):
-    r = sum(encoder.kept.values())
+def test_the_gate_chooses_between_two_hidden_layers(shallow, shallow_params):
+    r = sum(shallow.kept.values())
     ready = np.random.default_rng(0).normal(size=(3, r)).astype(np.float32)
 
     def features(gate: float, expert: int | None = None) -> np.ndarray:
-        own = params["image_model"]["hidden"]
+        own = shallow_params["image_model"]["hidden"]
         hidden = own if expert is None else jax.tree.map(lambda leaf: jnp.stack([leaf[expert]] * 2), own)
-        tree = {**params, "image_model": {**params["image_model"], "hidden": hidden}}
+        tree = {**shallow_params, "image_model": {**shallow_params["image_model"], "hidden": hidden}}
         column = np.full((len(ready), 1), gate / GATE_UNIT, np.float32)
-        return np.asarray(encoder.image_features(tree, np.concatenate([ready, column], 1)))
+        return np.asarray(shallow.image_features(tree, np.concatenate([ready, column], 1)))
 
     np.testing.assert_allclose(features(-0.5), features(0.3, expert=0), atol=1e-6)  # as 0
     np.testing.assert_allclose(features(2.0), features(0.3, expert=1), atol=1e-6)  # as 1
@@ -225,16 +237,16 @@ def test_the_gate_chooses_between_two_hidden_layers(encoder, params):
 
 
 @pytest.mark.parametrize(("init", "refitted"), [("random", True), ("liqe_nano", False)])
-def test_only_a_random_start_takes_the_statistics_of_the_training_pictures(encoder, params, init, refitted):
+def test_only_a_random_start_takes_the_statistics_of_the_training_pictures(shallow, shallow_params, init, refitted):
     config = default_config()
     config.init, config.data.split = init, "all"
-    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(shallow_params, sep="/").items()}
     dataset = known_set("known", count=30)
-    pooled = np.random.default_rng(0).normal(size=(30, sum(encoder.statistics.values())))
-    found = fitted(config, Checkpoint(flat, encoder, Provenance("start")), [dataset], [pooled])
+    pooled = np.random.default_rng(0).normal(size=(30, sum(shallow.statistics.values())))
+    found = fitted(config, Checkpoint(flat, shallow, Provenance("start")), [dataset], [pooled])
     moved = {name for name in flat if not np.array_equal(found.flat[name], flat[name])}
     fit = {"image_model/statistics/mean", "image_model/statistics/std"}
-    fit |= {f"image_model/projection/{tap}" for tap in encoder.taps}  # the gate of one set is 0, as before
+    fit |= {f"image_model/projection/{tap}" for tap in shallow.taps}  # the gate of one set is 0, as before
     assert moved == (fit if refitted else set())
 
 

@@ -45,6 +45,20 @@ def with_broken(dataset: LabelledSet, bad: set[int]) -> LabelledSet:
     return dataclasses.replace(dataset, read=read)
 
 
+def test_tensorflow_is_imported_without_keras_which_is_still_there():
+    code = (
+        "import gc, os, sys\n"
+        "from liqe_jax.data.reading.tensorflow import import_tensorflow\n"
+        "tf = import_tensorflow()\n"
+        "assert import_tensorflow() is tf\n"
+        "assert 'keras' not in sys.modules\n"
+        "assert gc.isenabled() and 'TF_USE_LEGACY_KERAS' not in os.environ\n"
+        "assert tf.keras.layers.Dense(1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
 def test_tensorflow_leaves_accelerators_alone(monkeypatch):
     import tensorflow as tf
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ def import_tensorflow() -> Any:
     """
     if "tensorflow" not in sys.modules:
         with _quiet(), _without_garbage_collection(), _without_keras():
-            import tensorflow
+            importlib.import_module("tensorflow")
     return sys.modules["tensorflow"]
 
 

@@ -7,7 +7,7 @@ PHOTOS is a folder of pristine photographs (`python tools/photographs.py --out p
 - synthetic: KADID-10k's 25 types at 5 levels by this package; other: by FFmpeg, scikit-image, SciPy and Pillow
   (pip install '.[benchmarks]'); jpeg and webp: by this package, then encoded with quality 90. SRCC is with KADID-10k's
   mean MOS of the type and level, which knows nothing of the photograph. P is the share of pairs of images whose MOS
-  differ by more than 1 that have the right order.
+  differ by more than 1 that have the right order. The types whose category is named least often are listed.
 - sizes: the same photograph at longest sides of 512, 1024, 2048 and 4000 pixels.
 - edits: a photograph against a worse edit of it, such as strong blur, heavy JPEG, or one half out of focus.
 - good: how many of the photographs score above 4.
@@ -37,13 +37,16 @@ from liqe_jax.synthetic.mos import mean_mos
 
 SIDES = (512, 1024, 2048, 4000)
 
+# Types of a section whose accuracy is printed.
+HARDEST = 5
+
 
 class Picture(NamedTuple):
     """A distorted picture and what is known of it."""
 
     pixels: np.ndarray
     mos: float
-    category: str
+    kind: int
 
 
 def shrunk(photo: Image.Image, side: int) -> Image.Image:
@@ -83,7 +86,7 @@ def distorted(photos: list[Image.Image], section: str) -> Iterator[Picture]:
                     continue
                 if section in ("jpeg", "webp"):
                     pixels = encoded(pixels, section, 90)
-                yield Picture(pixels, mean_mos(kind, level)[0], KINDS[kind].category)
+                yield Picture(pixels, mean_mos(kind, level)[0], kind)
 
 
 class Figures(NamedTuple):
@@ -93,22 +96,32 @@ class Figures(NamedTuple):
     srcc: float
     category: float
     p: float
+    hardest: str  # types whose category is named least often
 
 
 def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> Figures:
     """SRCC, accuracy of the category and P of one section."""
-    facts: list[tuple[float, str]] = []
+    facts: list[tuple[float, int]] = []
 
     def pixels() -> Iterator[np.ndarray]:
         for picture in distorted(photos, section):
-            facts.append((picture.mos, picture.category))
+            facts.append((picture.mos, picture.kind))
             yield picture.pixels
 
     scores = list(model.score_many(pixels()))
     quality = np.asarray([score.quality for score in scores])
     mos = np.asarray([fact[0] for fact in facts])
-    right = np.mean([score.distortion == fact[1] for score, fact in zip(scores, facts, strict=True)])
-    return Figures(len(mos), spearmanr(mos, quality).statistic, right, p_test(quality, mos).consistency)
+    kinds = np.asarray([fact[1] for fact in facts])
+    right = np.asarray([score.distortion == KINDS[kind].category for score, kind in zip(scores, kinds, strict=True)])
+    of_kind = {kind: right[kinds == kind].mean() for kind in np.unique(kinds)}
+    hardest = sorted(of_kind, key=of_kind.__getitem__)[:HARDEST]
+    return Figures(
+        len(mos),
+        spearmanr(mos, quality).statistic,
+        right.mean(),
+        p_test(quality, mos).consistency,
+        ", ".join(f"{of_kind[kind]:.2f} {KINDS[kind].name}" for kind in hardest),
+    )
 
 
 def measure_sizes(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
@@ -173,7 +186,7 @@ def line_of_distortions(model: liqe_jax.Model, photos: list[Image.Image], sectio
     found = measure_distortions(model, photos, section)
     return (
         f"{section}: {len(photos)} photographs, {found.images} images, SRCC {found.srcc:.3f}, "
-        f"category {found.category:.3f}, P {found.p:.3f}"
+        f"category {found.category:.3f}, P {found.p:.3f}; category least often right: {found.hardest}"
     )
 
 

@@ -56,7 +56,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 MOST_BYTES = 4 << 30  # of a process, between two test files
 
-# Tracing makes millions of objects that live on, and looking for garbage among them took a sixth of the time.
+# Tracing makes millions of objects that live on. Looking for garbage among them takes a sixth of the time, and memory
+# that goes back to the system and comes again a twentieth.
 gc.set_threshold(100_000, 50, 100)
 keep_freed_memory()
 

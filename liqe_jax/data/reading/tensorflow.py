@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ def import_tensorflow() -> Any:
 
     TF_CPP_MIN_LOG_LEVEL=3 silences its import, whose messages TensorFlow 2.21 shows all the same.
     """
-    if "tensorflow" not in sys.modules:
-        with _quiet(), _without_garbage_collection(), _without_keras():
-            importlib.import_module("tensorflow")
-    return sys.modules["tensorflow"]
+    with contextlib.ExitStack() as stack:
+        if "tensorflow" not in sys.modules:
+            for pause in (_quiet, _without_garbage_collection, _without_keras):
+                stack.enter_context(pause())
+        import tensorflow
+    return tensorflow
 
 
 @contextlib.contextmanager

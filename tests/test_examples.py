@@ -26,7 +26,7 @@ from liqe_jax.train.schedule import find_schedule
 from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.open import open_checkpoint
 
-from .runs import environment
+from .runs import environment, tiny_config
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -177,7 +177,7 @@ def test_learned_prompts_replace_stars(model_folder):
 
 def test_own_loss_and_attribute(tmp_path, capsys):
     def config_of(epochs):
-        config = short(smoke.get_config(), epochs)
+        config = short(tiny_config(), epochs)
         config.tasks = "examples/own_loss.py:TASKS"
         config.losses = ("quality", "examples/own_loss.py:plcc")
         return config
@@ -208,7 +208,7 @@ def test_own_loss_is_one_minus_the_correlation():
 
 def test_own_optimizer_schedule_and_average(tmp_path, capsys):
     def config_of(epochs):
-        config = short(smoke.get_config(), epochs)
+        config = short(tiny_config(), epochs)
         config.optimizer.name = "examples/own_optimizer.py:central_lamb"
         config.optimizer.schedule = "examples/own_optimizer.py:triangle"
         config.ema_decay = 0.99
@@ -233,7 +233,7 @@ def test_the_head_and_the_weighting_of_the_page_train(tmp_path):
     page = (ROOT / "docs" / "extending.md").read_text("utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine.py").write_text("\n".join(blocks), "utf-8")
-    config = short(smoke.get_config(), 2)
+    config = short(tiny_config(), 2)
     config.encoder, config.weighting = f"{tmp_path}/mine.py:BoundedScale", f"{tmp_path}/mine.py:LATER"
     start = starting_checkpoint(config)
     train_and_evaluate(config, str(tmp_path / "run"))

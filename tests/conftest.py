@@ -22,7 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = Path(__file__).parent.parent / "build" / "compiled"
     for program in COMPILED.glob("*-cache"):
-        # A process that was killed while it wrote leaves a program without its time, and JAX then writes no more.
+        # A process that was killed while it wrote leaves a program without its time, and then JAX cannot write others.
         if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
             program.unlink(missing_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
@@ -56,8 +56,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 MOST_BYTES = 4 << 30  # of a process, between two test files
 
-# Tracing makes millions of objects that live on. Looking for garbage among them takes a sixth of the time, and memory
-# that goes back to the system and comes again a twentieth.
+# Tracing makes millions of objects that live on. Looking for garbage among them takes a sixth of the time. Returning
+# freed memory to the system and getting it again takes a twentieth.
 gc.set_threshold(100_000, 50, 100)
 keep_freed_memory()
 

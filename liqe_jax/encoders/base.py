@@ -180,7 +180,7 @@ class Encoder(abc.ABC):
 def traced_params(encoder: Encoder) -> Params:
     """Parameters of a random start, as shapes and dtypes; touches no device.
 
-    JAX remembers what it has traced for an encoder, so another file of the same architecture costs nothing.
+    JAX remembers what it has traced, so an architecture is traced once in a process, however many files have it.
     """
     return jax.jit(_random_params, static_argnums=0).eval_shape(encoder)
 

@@ -7,7 +7,8 @@ PHOTOS is a folder of pristine photographs (`python tools/photographs.py --out p
 - synthetic: KADID-10k's 25 types at 5 levels by this package; other: by FFmpeg, scikit-image, SciPy and Pillow
   (pip install '.[benchmarks]'); jpeg and webp: by this package, then encoded with quality 90. SRCC is with KADID-10k's
   mean MOS of the type and level, which knows nothing of the photograph. P is the share of pairs of images whose MOS
-  differ by more than 1 that have the right order. The types whose category is named least often are listed.
+  differ by more than 1 that have the right order. Types whose category is least often
+  right are listed.
 - sizes: the same photograph at longest sides of 512, 1024, 2048 and 4000 pixels.
 - edits: a photograph against a worse edit of it, such as strong blur, heavy JPEG, or one half out of focus.
 - good: how many of the photographs score above 4.
@@ -37,7 +38,7 @@ from liqe_jax.synthetic.mos import mean_mos
 
 SIDES = (512, 1024, 2048, 4000)
 
-# Types of a section whose accuracy is printed.
+# Types whose accuracy is printed.
 HARDEST = 5
 
 
@@ -90,13 +91,13 @@ def distorted(photos: list[Image.Image], section: str) -> Iterator[Picture]:
 
 
 class Figures(NamedTuple):
-    """How well scores agree with the MOS on one section's images."""
+    """How well scores agree with the MOS on one section's images; `category` is the accuracy of the category."""
 
     images: int
     srcc: float
     category: float
     p: float
-    hardest: str  # types whose category is named least often
+    category_of_kinds: dict[int, float]
 
 
 def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> Figures:
@@ -113,14 +114,9 @@ def measure_distortions(model: liqe_jax.Model, photos: list[Image.Image], sectio
     mos = np.asarray([fact[0] for fact in facts])
     kinds = np.asarray([fact[1] for fact in facts])
     right = np.asarray([score.distortion == KINDS[kind].category for score, kind in zip(scores, kinds, strict=True)])
-    of_kind = {kind: right[kinds == kind].mean() for kind in np.unique(kinds)}
-    hardest = sorted(of_kind, key=of_kind.__getitem__)[:HARDEST]
+    of_kinds = {int(kind): right[kinds == kind].mean() for kind in np.unique(kinds)}
     return Figures(
-        len(mos),
-        spearmanr(mos, quality).statistic,
-        right.mean(),
-        p_test(quality, mos).consistency,
-        ", ".join(f"{of_kind[kind]:.2f} {KINDS[kind].name}" for kind in hardest),
+        len(mos), spearmanr(mos, quality).statistic, right.mean(), p_test(quality, mos).consistency, of_kinds
     )
 
 
@@ -184,9 +180,11 @@ def line_of_good(model: liqe_jax.Model, photos: list[Image.Image]) -> str:
 def line_of_distortions(model: liqe_jax.Model, photos: list[Image.Image], section: str) -> str:
     """The figures of one section."""
     found = measure_distortions(model, photos, section)
+    hardest = sorted(found.category_of_kinds.items(), key=lambda item: item[1])[:HARDEST]
     return (
         f"{section}: {len(photos)} photographs, {found.images} images, SRCC {found.srcc:.3f}, "
-        f"category {found.category:.3f}, P {found.p:.3f}; category least often right: {found.hardest}"
+        f"category {found.category:.3f}, P {found.p:.3f}; category is least often right for "
+        + ", ".join(f"{KINDS[kind].name} ({accuracy:.2f})" for kind, accuracy in hardest)
     )
 
 

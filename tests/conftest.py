@@ -22,7 +22,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = Path(__file__).parent.parent / "build" / "compiled"
     for program in COMPILED.glob("*-cache"):
-        # A process that was killed while it wrote leaves a program without its time, and then JAX cannot write others.
+        # JAX cannot write to a folder with a program that has no time of use: of a process that was killed in between,
+        # or that ran without the bound below.
         if not program.with_name(f"{program.name.removesuffix('-cache')}-atime").exists():
             program.unlink(missing_ok=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -222,6 +223,18 @@ def test_leading_axes_are_kept(small, crops):
     flat = FEW_PIXELS.image_features(params, crops.reshape(-1, 32, 32, 3))
     np.testing.assert_allclose(FEW_PIXELS.image_features(params, crops).reshape(12, -1), flat, atol=1e-6)
     np.testing.assert_allclose(jnp.linalg.norm(flat, axis=-1), 1, rtol=1e-5)
+
+
+def test_an_architecture_is_traced_once(monkeypatch):
+    traced = []
+    init_params = CLIP.init_params
+    monkeypatch.setattr(CLIP, "init_params", lambda self, key: traced.append(self) or init_params(self, key))
+    encoder = dataclasses.replace(TINY, projection_dim=TINY.projection_dim + 1)  # no other test has it
+    other = dataclasses.replace(TINY, projection_dim=TINY.projection_dim + 2)
+    first, again, different = (one.param_shapes(arrays=1000) for one in (encoder, encoder, other))
+    assert first == again
+    assert first["visual_projection/kernel"][-1] + 1 == different["visual_projection/kernel"][-1]
+    assert len(traced) == 2
 
 
 def test_parameter_counts_of_the_published_models():

@@ -24,6 +24,9 @@ SESSIONS = tuple(str(session) for session in range(1, 11))
 # Between neighbours, so that red, quality and MOS tell all images apart.
 STEP = 3
 
+# Of an image and of a crop: the answer needs no more pixels.
+SIDE = 32
+
 
 def quality_of_red(red):
     """What the oracle says: 1 to 5."""
@@ -74,7 +77,7 @@ def known_set(name: str, count: int = 40, seed: int = 0, scenes: bool = True, se
 
 def _encode(colour: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (224, 224), tuple(int(value) for value in colour)).save(buffer, "png")
+    Image.new("RGB", (SIDE, SIDE), tuple(int(value) for value in colour)).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -89,7 +92,7 @@ class KnownEncoder(Encoder):
     name: ClassVar[str] = "known"
 
     kind: str = "oracle"
-    image_size: int = 224
+    image_size: int = SIDE
     projection_dim: int = 3
 
     def init_params(self, key):

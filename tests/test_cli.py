@@ -119,7 +119,8 @@ def test_csv_has_a_column_for_every_probability(folder, model_folder, tmp_path):
     with open(target, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
-    assert sum(float(v) for k, v in rows[0].items() if k.startswith("quality_probs.")) == pytest.approx(1, abs=1e-5)
+    found = [float(v) for k, v in rows[0].items() if k.startswith("quality_probs.")]
+    assert sum(found) == pytest.approx(1, abs=len(found) * 0.5e-4)  # each is rounded to four decimals
     assert rows[1]["error"]
     assert rows[1]["quality"] == ""
 
@@ -510,7 +511,7 @@ def test_info(model_folder, capsys):
         assert expected in out
     assert run("info", model_folder, "--json") == 0
     description = json.loads(capsys.readouterr().out)
-    assert description["architecture"]["vision_config"]["num_hidden_layers"] == 2
+    assert description["architecture"]["vision_config"]["num_hidden_layers"] == 1
     assert run("info", model_folder / "model.safetensors") == 0
     assert "sha256" in capsys.readouterr().out
 

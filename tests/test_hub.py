@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import http.server
+import io
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,23 +30,6 @@ from liqe_jax.weights.write import write_model
 from .tiny_siglip import SIGLIP_TINY, save_siglip_folder, unigram_tokenizer
 
 KNOWN = "chaofengc/IQA-PyTorch-Weights"
-
-# huggingface_hub reads its environment when imported, so every look-up runs in a process of its own.
-SCRIPT = """
-import json, sys
-from liqe_jax.errors import ModelError
-from liqe_jax.weights.open import open_checkpoint
-try:
-    found = open_checkpoint(sys.argv[1])
-except ModelError as error:
-    print(json.dumps({"error": str(error)}))
-else:
-    tasks = found.tasks and found.tasks.name
-    description = {"provenance": found.provenance.to_dict(), "config": found.encoder.to_config()}
-    if "siglip" in sys.argv[1]:
-        description["tokenizer"] = type(found.tokenizer).__name__
-    print(json.dumps(description | {"tasks": tasks, "scale": float(found.flat["logit_scale"])}))
-"""
 
 
 class Hub(http.server.ThreadingHTTPServer):
@@ -97,9 +82,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+@contextlib.contextmanager
+def as_imported_with(environment: dict[str, str]) -> Iterator[None]:
+    """huggingface_hub reads its environment when it is imported: here it is imported anew."""
+    with mock.patch.dict(os.environ, environment, clear=True), mock.patch.dict(sys.modules):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+            del sys.modules[name]
+        yield
+
+
 @dataclasses.dataclass
 class Client:
-    """Looks names up in processes whose caches lie in a folder."""
+    """Looks names up as a new process does whose caches lie in a folder."""
 
     folder: Path
     endpoint: str
@@ -107,28 +101,32 @@ class Client:
     def __call__(self, name: str, **environment: str) -> dict:
         names = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_OFFLINE")
         inherited = {key: value for key, value in os.environ.items() if key not in names and "proxy" not in key.lower()}
-        run = subprocess.run(
-            [sys.executable, "-W", "error", "-c", SCRIPT, name],
-            env=inherited
-            | {
-                "HF_ENDPOINT": self.endpoint,
-                "HF_HOME": str(self.folder / "hub"),
-                "LIQE_HOME": str(self.folder / "home"),
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_ETAG_TIMEOUT": "5",
-            }
-            | environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        assert "Retry" not in run.stderr  # a hub that is away is not asked again and again, which takes half a minute
-        return json.loads(run.stdout)
+        settings = {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(self.folder / "hub"),
+            "LIQE_HOME": str(self.folder / "home"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_ETAG_TIMEOUT": "5",
+        }
+        messages = io.StringIO()
+        with as_imported_with(inherited | settings | environment), contextlib.redirect_stderr(messages):
+            try:
+                found = open_checkpoint(name)
+            except ModelError as error:
+                return {"error": str(error)}
+        # A hub that is away is not asked again and again, which takes half a minute.
+        assert "Retry" not in messages.getvalue()
+        description = {
+            "provenance": found.provenance.to_dict(),
+            "config": found.encoder.to_config(),
+            "tasks": found.tasks and found.tasks.name,
+            "scale": float(found.flat["logit_scale"]),
+        }
+        if "siglip" in name:
+            description["tokenizer"] = type(found.tokenizer).__name__
+        return json.loads(json.dumps(description))  # lists for tuples
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ if __name__ == "__main__":
     shards = ["score-shards", inputs, "--model", model, "--output", output, "--engine", "ray", "--keep-going"]
     liqe_jax.scale.ray._ShardScorer = Mortal
     print("status", main([*shards, "--actors", "2"]))
-    print("status", main([*shards, "--actors", "2", "--resources", "CPU=1", "--preprocess", "even"]))
+    print("status", main([*shards, "--actors", "1", "--resources", "CPU=1", "--preprocess", "even"]))
     print("status", main([*shards, "--actors", "3"]))
     print("status", main([*shards[:3], "nothing", *shards[4:], "--actors", "1"]))
 

@@ -307,7 +307,7 @@ def test_bfloat16_stays_close(model_folder, pictures, alone):
 
 def test_corrupt_weights_give_a_failure_not_a_number(model, checkpoint, photo):
     flat = dict(checkpoint.flat)
-    name = "vision_model/encoder/layers/1/mlp/fc2/kernel"
+    name = "vision_model/encoder/layers/0/mlp/fc2/kernel"
     flat[name] = np.full_like(flat[name], np.nan)
     broken = Model(
         unflatten_dict(flat, sep="/"),

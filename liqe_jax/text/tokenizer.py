@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from liqe_jax.bounded_io import read_json, read_text
+from liqe_jax.bounded_io import parse_json, read_json, read_text
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.messages import printable, quoted
 
@@ -106,8 +106,9 @@ class Tokenizer(BaseTokenizer):
                 )
 
     @classmethod
+    @functools.cache
     def default(cls) -> Tokenizer:
-        """CLIP's own vocabulary of 49,408 tokens."""
+        """CLIP's own vocabulary of 49,408 tokens; one object, not to be changed."""
         packed = importlib.resources.files("liqe_jax.assets").joinpath("clip_merges.txt.gz").read_bytes()
         merges = gzip.decompress(packed).decode().split("\n")
         # Printable stand-ins for the 256 bytes, in CLIP's order (openai/CLIP, clip/simple_tokenizer.py:17-36).
@@ -122,9 +123,7 @@ class Tokenizer(BaseTokenizer):
         folder = Path(folder)
         try:
             if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-                vocab = read_json(folder / "vocab.json")
-                lines = read_text(folder / "merges.txt").replace("\r\n", "\n").split("\n")
-                return cls(vocab, [line for line in lines if line and not line.startswith("#version")])
+                return cls._of_files(read_text(folder / "vocab.json"), read_text(folder / "merges.txt"))
             if (folder / "tokenizer.json").exists():
                 model = read_json(folder / "tokenizer.json")["model"]
                 merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
@@ -134,6 +133,12 @@ class Tokenizer(BaseTokenizer):
                 f"The tokenizer in {folder} is corrupt ({printable(error)}). Download the folder again."
             ) from error
         return None
+
+    @classmethod
+    @functools.lru_cache(maxsize=4)  # models of one process mostly have the same files, which take a tenth of a second
+    def _of_files(cls, vocab: str, merges: str) -> Tokenizer:
+        lines = merges.replace("\r\n", "\n").split("\n")
+        return cls(parse_json(vocab), [line for line in lines if line and not line.startswith("#version")])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `vocab.json` and `merges.txt`, as transformers does."""

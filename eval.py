@@ -7,7 +7,9 @@ when it is started again with the same workdir. Several hosts: as train.py.
 import sys
 
 from liqe_jax.cli.flags import parse_flags, quiet_libraries, require_packages
+from liqe_jax.memory import collect_garbage_rarely, keep_freed_memory
 
+collect_garbage_rarely()
 quiet_libraries()
 require_packages()
 
@@ -17,7 +19,6 @@ from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
 from liqe_jax.evaluate.run import evaluate
-from liqe_jax.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Settings: a file in configs/.", lock_config=True)
 WEIGHTS = flags.DEFINE_string("weights", "", "The model; {session} stands for the number of a session.")

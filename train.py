@@ -8,7 +8,9 @@ workdir; give --distributed on TPU pods, elsewhere --coordinator, --processes an
 import sys
 
 from liqe_jax.cli.flags import parse_flags, quiet_libraries, require_packages
+from liqe_jax.memory import collect_garbage_rarely, keep_freed_memory, return_freed_memory
 
+collect_garbage_rarely()
 quiet_libraries()
 require_packages()
 
@@ -17,7 +19,6 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from liqe_jax.errors import LiqeError
-from liqe_jax.memory import keep_freed_memory, return_freed_memory
 from liqe_jax.train.loop import train_and_evaluate
 from liqe_jax.train.validate import LAST, export_folder
 

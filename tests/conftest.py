@@ -43,7 +43,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from liqe_jax.memory import keep_freed_memory, trim
+from liqe_jax.memory import collect_garbage_rarely, keep_freed_memory, trim
 from liqe_jax.scoring.load import load
 from liqe_jax.scoring.model import Model
 from liqe_jax.weights.checkpoint import Checkpoint
@@ -57,9 +57,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 MOST_BYTES = 4 << 30  # of a process, between two test files
 
-# Tracing makes millions of objects that live on. Looking for garbage among them takes a sixth of the time. Returning
-# freed memory to the system and getting it again takes a twentieth.
-gc.set_threshold(100_000, 50, 100)
+# As in the commands. Looking for garbage takes a sixth of the time, and fetching freed memory again a twentieth.
+collect_garbage_rarely()
 keep_freed_memory()
 
 

@@ -23,6 +23,7 @@ from liqe_jax.cli import (
     synthetic,
 )
 from liqe_jax.errors import LiqeError
+from liqe_jax.memory import collect_garbage_rarely
 from liqe_jax.messages import printable
 
 DESCRIPTION = "Blind image quality assessment with LIQE in JAX."
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; errors of use print one message, no traceback."""
+    collect_garbage_rarely()
     parsed = parser().parse_args(arguments)
     try:
         return parsed.run(parsed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import zlib
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
     )
 
 
+@functools.lru_cache(maxsize=2 * COUNT)  # 18 MB; making one takes longer than a step on it
 def _png(seed: int, kind: int, level: int) -> bytes:
     rng = np.random.default_rng(seed)
     total = np.zeros((HEIGHT, WIDTH, 3))

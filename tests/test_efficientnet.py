@@ -242,7 +242,7 @@ def test_only_a_random_start_takes_the_statistics_of_the_training_pictures(shall
     config.init, config.data.split = init, "all"
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(shallow_params, sep="/").items()}
     dataset = known_set("known", count=30)
-    pooled = np.random.default_rng(0).normal(size=(30, sum(shallow.statistics.values())))
+    pooled = np.random.default_rng(0).normal(size=(30, 2, sum(shallow.statistics.values())))
     found = fitted(config, Checkpoint(flat, shallow, Provenance("start")), [dataset], [pooled])
     moved = {name for name in flat if not np.array_equal(found.flat[name], flat[name])}
     fit = {"image_model/statistics/mean", "image_model/statistics/std"}

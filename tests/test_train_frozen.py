@@ -12,10 +12,14 @@ from ml_collections import ConfigDict
 from configs import smoke
 from liqe_jax import UsageError, load
 from liqe_jax.data.generated import generated_set
+from liqe_jax.images.decode import decode
+from liqe_jax.images.preprocess import PRESETS, prepare
 from liqe_jax.metrics.correlation import srcc
 from liqe_jax.scoring.predict_set import predict_set
 from liqe_jax.train import frozen
+from liqe_jax.train.frozen import on_features, pooled_features, projected
 from liqe_jax.train.loop import train_and_evaluate
+from liqe_jax.train.start import starting_checkpoint
 
 
 def frozen_config(folder) -> ConfigDict:
@@ -55,6 +59,22 @@ def test_validation_takes_the_features_too(tmp_path, monkeypatch):
         found = [line[f"{part}/{name}/srcc"] for line in lines if f"{part}/{name}/srcc" in line]
         assert len(found) == 2  # epochs
         assert found[-1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_mirrored_image_has_features_of_its_own(tmp_path):
+    config = frozen_config(tmp_path)
+    start, dataset = starting_checkpoint(config), generated_set("generated", count=5)
+    pooled = pooled_features(config, start, [dataset])["generated"]
+    assert pooled.shape[:2] == (5, 2)
+    for number, encoded in enumerate(dataset.read(range(5))):
+        crop = prepare(decode(encoded), PRESETS["whole"], 64).crops()[0]
+        expected = start.encoder.pool(start.params, np.stack([crop, crop[:, ::-1]]))
+        np.testing.assert_allclose(pooled[number], expected, rtol=1e-5, atol=1e-5)
+    features = projected(start.encoder, start.params, pooled={"generated": pooled})["generated"]
+    trained_on = on_features(dataset, features, 0.0)
+    for mirrored in (False, True):
+        np.testing.assert_array_equal(trained_on.ready(3, mirrored, np.zeros(1)), features[3, [int(mirrored)]])
+    assert (features[:, 0] != features[:, 1]).any(1).all()
 
 
 def test_an_encoder_without_a_frozen_part_is_refused(tmp_path):

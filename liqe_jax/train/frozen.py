@@ -1,7 +1,8 @@
-"""Training on what a frozen image encoder says of each picture, computed once and kept in files.
+"""Training on what a frozen image encoder says of each picture and its mirror image, computed once and kept in files.
 
 That is for an encoder whose image part is mostly frozen (`Encoder.pool`, `fit`, `project`).
-Letters: N images of a set, F pooled numbers of an image, r numbers that the trained part takes.
+Letters: N images of a set, F pooled numbers of an image, r numbers that the trained part takes. An axis of two has the
+picture and its mirror image.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _BATCH = 4
 
 
 def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[LabelledSet]) -> dict[str, np.ndarray]:
-    """The output of the frozen part for all images of each set, by name: float32 [N, F], from files if they exist.
+    """The output of the frozen part for all images of each set, by name: float32 [N, 2, F], from files if they exist.
 
     The files are in `config.data.folder`/features. Raises UsageError if the encoder has no frozen part, DataError if an
     image cannot be decoded or a file cannot be written.
@@ -59,7 +60,7 @@ def path_of(config: ConfigDict, start: Checkpoint, dataset: LabelledSet, preset:
     encoder = start.encoder
     crop = jax.ShapeDtypeStruct((encoder.image_size, encoder.image_size, 3), np.uint8)
     shape = jax.eval_shape(encoder.pool, start.params, crop)
-    found = hashlib.sha256(f"{encoder.name}{crop.shape}{shape}{preset}".encode())
+    found = hashlib.sha256(f"mirrored{encoder.name}{crop.shape}{shape}{preset}".encode())
     for name in sorted(start.flat):
         if encoder.is_pooled(name):
             found.update(name.encode())
@@ -76,7 +77,7 @@ def fitted(
         return start
     split = config.data.split
     chosen = [
-        features[dataset.indices(split if split in dataset.splits else "all", "train")]
+        features[dataset.indices(split if split in dataset.splits else "all", "train"), 0]
         for dataset, features in zip(sets, pooled, strict=True)
     ]
     tree = start.encoder.fit(start.params, chosen)
@@ -85,42 +86,42 @@ def fitted(
 
 
 def projected(
-    encoder: Encoder, params: Params, pooled: Mapping[str, Float[np.ndarray, "N F"]]
-) -> dict[str, Float[np.ndarray, "N r"]]:
+    encoder: Encoder, params: Params, pooled: Mapping[str, Float[np.ndarray, "N 2 F"]]
+) -> dict[str, Float[np.ndarray, "N 2 r"]]:
     """The input of the trained part, by the name of the set, computed from `pooled_features`."""
     project = jax.jit(encoder.project)
     return {name: np.asarray(project(params, features)) for name, features in pooled.items()}
 
 
-def on_features(dataset: LabelledSet, features: Float[np.ndarray, "N r"], noise: float) -> LabelledSet:
+def on_features(dataset: LabelledSet, features: Float[np.ndarray, "N 2 r"], noise: float) -> LabelledSet:
     """A set whose training images are features instead of crops, with noise of this standard deviation."""
 
     def ready(index: int, flip: bool, where: Float[np.ndarray, " P"]) -> Float[np.ndarray, "P r"]:
-        del flip  # pooled statistics of a mirrored picture are almost the same
         # The uniform numbers that would have placed crops decide on the noise, so it depends on seed and step alone.
         rng = np.random.default_rng((where * 2**53).astype(np.uint64))
-        shape = (len(where), features.shape[1])
-        return features[index] + np.float32(noise) * rng.standard_normal(shape, np.float32)
+        shape = (len(where), features.shape[2])
+        return features[index, int(flip)] + np.float32(noise) * rng.standard_normal(shape, np.float32)
 
     return dataclasses.replace(dataset, ready=ready)
 
 
 def _pooled(
     pool: Callable[[np.ndarray], Array], encoder: Encoder, preset: Preset, dataset: LabelledSet
-) -> Float[np.ndarray, "N F"]:
+) -> Float[np.ndarray, "N 2 F"]:
     images = evaluation_images(
         dataset, np.arange(len(dataset)), batch_size=_BATCH, preset=preset, image_size=encoder.image_size
     )
     rows: list[np.ndarray] = []
     with tqdm(total=len(dataset), unit="image", desc=f"features of {dataset.name}") as bar:
         while batch := list(itertools.islice(images, _BATCH)):
-            features = np.asarray(pool(np.concatenate([crops for _, crops in batch])))
+            crops = np.concatenate([crops for _, crops in batch])
+            features = np.asarray(pool(np.stack([crops, crops[:, :, ::-1]], 1)))
             rows += [row for (index, _), row in zip(batch, features, strict=True) if index != PADDING]
             bar.update(len(rows) - bar.n)
     return np.stack(rows)
 
 
-def _write(path: Path, features: Float[np.ndarray, "N F"]) -> None:
+def _write(path: Path, features: Float[np.ndarray, "N 2 F"]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

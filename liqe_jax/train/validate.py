@@ -43,7 +43,8 @@ class Validation:
       start: what the run starts from: its tokenizer, and its preset where the configuration names none.
       devices: local ones.
       held: "val" and "test" -> held-out images.
-      features: name of a set -> input of the trained part for all its images; None to run the whole encoder.
+      features: name of a set -> input of the trained part for all its images and their mirror images; None to run the
+        whole encoder.
       folder: of the best models, which `background` writes.
       export: (state, step) -> the model to write.
     """
@@ -53,7 +54,7 @@ class Validation:
     start: Checkpoint
     devices: list[jax.Device]
     held: Mapping[str, HeldOut]
-    features: Mapping[str, Float[np.ndarray, "N r"]] | None
+    features: Mapping[str, Float[np.ndarray, "N 2 r"]] | None
     folder: Path
     logs: Logs
     background: Background
@@ -116,7 +117,7 @@ class Validation:
                 workers=self.config.data.workers,
             )
             return
-        prediction = jax.device_get(self._predict(weights, self.features[dataset.name][indices]))
+        prediction = jax.device_get(self._predict(weights, self.features[dataset.name][indices, 0]))
         found = Predicted(indices, prediction.values["quality"], prediction.marginals)
         check_finite(found, dataset)
         yield found

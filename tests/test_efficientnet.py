@@ -255,7 +255,7 @@ def test_logits_are_sums_over_words(encoder, params, crops):
     prompts = encoder.prompts(JOINT.prompts, tokenizer, devices=4)
     assert len(prompts.rows.token_ids) % 4 == 0
     text = encoder.encode_prompts(params, prompts)
-    logits = np.asarray(encoder.logits(params, encoder.image_features(params, crops), text))
+    logits = np.asarray(encoder.logits(params, jax.jit(encoder.image_features)(params, crops), text))
     joint = logits.reshape(2, 5, 9, 11)
     # An attribute's share of a logit does not depend on the other attributes.
     quality = joint - joint[:, :1]

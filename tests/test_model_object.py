@@ -106,10 +106,13 @@ def test_no_images_have_no_scores():
     model = liqe_jax.load(devices=jax.devices()[0])
     side = model.encoder.image_size
 
-    def qualities(*shape):
-        crops = np.zeros((*shape, side, side, 3), np.uint8)
+    @jax.jit
+    def qualities_of(crops):
         out = predict(model.params, crops, model.text_features, encoder=model.encoder, tasks=model.tasks)
         return out.values["quality"]
+
+    def qualities(*shape):
+        return qualities_of(np.zeros((*shape, side, side, 3), np.uint8))
 
     assert qualities(0, 3).shape == (0,)
     with pytest.raises(UsageError, match="at least one crop"):

@@ -110,14 +110,20 @@ class Client:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_ETAG_TIMEOUT": "5",
         }
-        messages = io.StringIO()
-        with as_imported_with(inherited | settings | environment), contextlib.redirect_stderr(messages):
+        messages, found = io.StringIO(), None
+        with (
+            as_imported_with(inherited | settings | environment),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stderr(messages),
+        ):
             try:
                 found = open_checkpoint(name)
             except ModelError as error:
-                return {"error": str(error)}
+                refusal = str(error)
         # A hub that is away is not asked again and again, which takes half a minute.
         assert "Retry" not in messages.getvalue()
+        if found is None:
+            return {"error": refusal}
         description = {
             "provenance": found.provenance.to_dict(),
             "config": found.encoder.to_config(),

@@ -53,7 +53,7 @@ def generated_set(name: str = GENERATED, count: int = COUNT) -> LabelledSet:
     )
 
 
-@functools.lru_cache(maxsize=2 * COUNT)  # 18 MB; making one takes longer than a step on it
+@functools.lru_cache(maxsize=2 * COUNT)  # 18 MB
 def _png(seed: int, kind: int, level: int) -> bytes:
     rng = np.random.default_rng(seed)
     total = np.zeros((HEIGHT, WIDTH, 3))

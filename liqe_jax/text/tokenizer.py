@@ -108,7 +108,7 @@ class Tokenizer(BaseTokenizer):
     @classmethod
     @functools.cache
     def default(cls) -> Tokenizer:
-        """CLIP's own vocabulary of 49,408 tokens; one object, not to be changed."""
+        """CLIP's own vocabulary of 49,408 tokens. All callers share one object and must not change it."""
         packed = importlib.resources.files("liqe_jax.assets").joinpath("clip_merges.txt.gz").read_bytes()
         merges = gzip.decompress(packed).decode().split("\n")
         # Printable stand-ins for the 256 bytes, in CLIP's order (openai/CLIP, clip/simple_tokenizer.py:17-36).

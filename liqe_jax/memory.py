@@ -26,8 +26,7 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 10)
 def collect_garbage_rarely() -> None:
     """Lets Python look for cyclic garbage less often.
 
-    Importing JAX and tracing make millions of objects that live on. Looking for garbage among them delays the start of a
-    command.
+    Importing JAX and tracing make millions of objects that live on. Looking for garbage among them delays a command.
     """
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
 

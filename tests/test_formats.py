@@ -656,3 +656,14 @@ def test_a_failed_write_leaves_nothing_behind(
         write_model(path, checkpoint, form)
     assert str(path) in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_blocks_keep_their_numbers_in_openai_s_names(tmp_path):
+    """A file that is written and read in the same wrong order would come back unchanged."""
+    checkpoint = foreign_checkpoint(SMALL)
+    write_model(tmp_path / "model.safetensors", checkpoint, "openai-safetensors")
+    written = load_file(tmp_path / "model.safetensors")
+    for theirs, ours, layers in (("visual.", "vision_model", 3), ("", "text_model", 2)):
+        for layer in range(layers):
+            bias = checkpoint.flat[f"{ours}/encoder/layers/{layer}/mlp/fc1/bias"]
+            np.testing.assert_array_equal(written[f"{theirs}transformer.resblocks.{layer}.mlp.c_fc.bias"], bias)

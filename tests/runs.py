@@ -40,7 +40,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     return {**ours, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
-def command(workdir: Path, *options: str) -> list[str]:
+def command(workdir: Path, *options: str, start: Sequence[str] = ("train.py",)) -> list[str]:
     overrides = [
         "--config.architecture.vision.layers=1",
         "--config.architecture.text.layers=1",
@@ -50,7 +50,7 @@ def command(workdir: Path, *options: str) -> list[str]:
         "--config.checkpoint.every_steps=2",
         "--config.log_every_steps=1",
     ]
-    return [sys.executable, "train.py", "--config=configs/smoke.py", f"--workdir={workdir}", *overrides, *options]
+    return [sys.executable, *start, "--config=configs/smoke.py", f"--workdir={workdir}", *overrides, *options]
 
 
 def final_state(workdir: Path, config: ConfigDict):
@@ -77,7 +77,9 @@ def wait_for_step(process: subprocess.Popen, step: int) -> None:
     raise AssertionError(f"the run ended before step {step}")
 
 
-def run_on_two(*workdirs: Path, options: Sequence[str] = ()) -> list[tuple[int, str]]:
+def run_on_two(
+    *workdirs: Path, options: Sequence[str] = (), start: Sequence[str] = ("train.py",)
+) -> list[tuple[int, str]]:
     """Two processes with one working directory, or one for each; their statuses and what they said."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -85,7 +87,7 @@ def run_on_two(*workdirs: Path, options: Sequence[str] = ()) -> list[tuple[int, 
     together = [f"--coordinator=localhost:{port}", "--processes=2", *options]
     processes = [
         subprocess.Popen(
-            command(workdirs[number % len(workdirs)], f"--process_id={number}", *together),
+            command(workdirs[number % len(workdirs)], f"--process_id={number}", *together, start=start),
             cwd=ROOT,
             env=environment(),
             stderr=subprocess.PIPE,

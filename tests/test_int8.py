@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 import liqe_jax
 from liqe_jax import ModelError, UsageError
+from liqe_jax.encoders.base import random_params
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_towers import PIXEL_MEAN, PIXEL_STD, normalise_pixels
 from liqe_jax.encoders.embeddings import PatchEmbedding
@@ -44,7 +45,7 @@ def encode(params, pixels, encoder, dtype="float32"):
 
 @pytest.fixture(scope="module")
 def params():
-    return jax.jit(SMALL.init_params)(jax.random.key(0))
+    return random_params(SMALL, jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_bytes_go_into_the_first_product_as_they_are(pixels):
 
 def test_features_are_close_and_kernels_small(pixels):
     encoder = SMALL
-    params = jax.jit(encoder.init_params)(jax.random.key(1))
+    params = random_params(encoder, jax.random.key(1))
     small = encoder.quantise(params)
     exact = encode(params, pixels, encoder)
     found = encode(small, pixels, encoder, "int8")

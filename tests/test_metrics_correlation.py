@@ -117,13 +117,13 @@ def test_order_scale_and_type_change_nothing():
 def test_the_logistic_starts_where_the_reference_does(monkeypatch):
     """BIQA_benchmark.py:241; where the search ends can depend on it."""
     starts = []
-    search = correlation.optimize.curve_fit
+    search = correlation.scipy.optimize.curve_fit
 
     def watched(*arguments, p0, **options):
         starts.append(p0)
         return search(*arguments, p0=p0, **options)
 
-    monkeypatch.setattr(correlation.optimize, "curve_fit", watched)
+    monkeypatch.setattr(correlation.scipy.optimize, "curve_fit", watched)
     rng = np.random.default_rng(3)
     predicted = rng.uniform(1, 5, 40)
     mos = predicted + rng.normal(0, 0.3, 40)

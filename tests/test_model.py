@@ -13,6 +13,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from liqe_jax import UsageError
+from liqe_jax.encoders.base import random_params
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_prompts import pack_prompts
 from liqe_jax.encoders.clip_towers import normalise_pixels
@@ -36,7 +37,7 @@ THREE = TaskSet(
 
 @pytest.fixture(scope="module")
 def small():
-    params = jax.jit(FEW_PIXELS.init_params)(jax.random.key(1))
+    params = random_params(FEW_PIXELS, jax.random.key(1))
     text = jax.random.normal(jax.random.key(2), (6, 8))
     text /= jnp.linalg.norm(text, axis=-1, keepdims=True)
     return params, text, jax.jit(functools.partial(predict, encoder=FEW_PIXELS, tasks=THREE), static_argnames="dtype")
@@ -178,7 +179,7 @@ def test_packing_repeated_and_nested_prompts():
     token_ids = np.array([[1, 5, 6, 59, 0], [1, 5, 59, 3, 3], [1, 5, 6, 59, 9], [1, 59, 0, 0, 0]])
     packed = pack_prompts(token_ids, 59)
     assert packed.rows.token_ids.shape == (1, 6)  # 1, 5, 6, and three ends
-    params = jax.jit(FEW_PIXELS.init_params)(jax.random.key(0))
+    params = random_params(FEW_PIXELS, jax.random.key(0))
     features = jax.jit(lambda p: FEW_PIXELS.encode_prompts(p, packed))(params)
     np.testing.assert_allclose(features, plain_text_features(params, token_ids, FEW_PIXELS), atol=1e-6)
     np.testing.assert_array_equal(features[0], features[2])

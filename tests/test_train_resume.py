@@ -246,12 +246,33 @@ def test_both_processes_refuse_another_run(workdir):
         assert "another run: config.freeze was [] and is ['text_model']" in told
 
 
-@pytest.mark.parametrize("copied", [False, True])
-def test_hosts_that_do_not_share_the_folder_are_told(workdir, tmp_path, copied):
+# train.py that does not wait for NFS to show what another host wrote.
+IMPATIENT = """
+import runpy, sys
+from liqe_jax.train import workdir
+workdir.WAITS = (0.1,)
+sys.argv[0] = "train.py"
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("copied", "message"),
+    [
+        (False, r"other/config\.json, which the first process wrote, is not there for processes 1\. "),
+        (True, r"The first process finds the checkpoints \[2, 4\] in \S+; processes 1 find others\. "),
+    ],
+    ids=["empty", "copied"],
+)
+def test_hosts_that_do_not_share_the_folder_are_told(workdir, tmp_path, copied, message):
     other = tmp_path / "other"
     if copied:  # and the run went on without it
+        settings = workdir / "config.json"  # those of these processes
+        settings.write_text(settings.read_text().replace('"devices": 1,', '"devices": 0,'))
         shutil.copytree(workdir, other)
         shutil.rmtree(other / "checkpoints" / "4")
-    for status, told in run_on_two(workdir, other, options=["--config.epochs=1"]):
-        assert status == 2, told
+    results = run_on_two(workdir, other, options=["--config.epochs=1"], start=["-c", IMPATIENT])
+    assert [status for status, _ in results] == [2, 2], results
+    for _, told in results:
         assert "All hosts need the same --workdir" in told
+    assert re.search(message, results[1][1]), results

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from liqe_jax.encoders.base import random_params
 from liqe_jax.encoders.clip import CLIP
 from liqe_jax.encoders.clip_prompts import PackedRows
 from liqe_jax.encoders.clip_towers import CLIPTowers
@@ -59,7 +60,7 @@ def random_checkpoint(encoder: CLIP, provenance: Provenance) -> Checkpoint:
 
     Flax starts biases at zero and scales at one; a mix-up of those would go unnoticed.
     """
-    flat = flatten_dict(jax.jit(encoder.init_params)(jax.random.key(SEED)), sep="/")
+    flat = flatten_dict(random_params(encoder, jax.random.key(SEED)), sep="/")
     rng = np.random.default_rng(0)
     flat = {name: np.asarray(a + rng.normal(0, 0.05, a.shape), np.float32) for name, a in flat.items()}
     return Checkpoint(flat, encoder, provenance)

@@ -1,6 +1,6 @@
 """A pytest plugin that lists the tests that take the most processor time, in the processes that they start too.
 
-    python -m pytest -p tools.test_times -n 2 --dist worksteal
+    python -m pytest -p tools.test_times -n 2 --dist loadfile --no-loadscope-reorder
 
 Unlike the durations that pytest itself can list, these hardly depend on what else the machine does.
 """

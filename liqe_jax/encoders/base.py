@@ -7,6 +7,7 @@ K sentences, B rows of tokens, L tokens of a row, R features of a row, W width o
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -177,11 +178,23 @@ class Encoder(abc.ABC):
         return cls.tokenizer_class.from_folder(folder)
 
 
-def traced_params(encoder: Encoder) -> Params:
-    """Parameters of a random start, as shapes and dtypes; touches no device.
+# Of these, JAX remembers what it has traced, so that equal encoders are traced and compiled once in a process.
+@functools.partial(jax.jit, static_argnums=0)
+def random_params(encoder: Encoder, key: Array) -> Params:
+    """`Encoder.init_params`, compiled."""
+    return encoder.init_params(key)
 
-    JAX remembers what it has traced, so an architecture is traced once in a process, however many files have it.
-    """
+
+@functools.partial(jax.jit, static_argnames=("encoder", "dtype"))
+def encode_prompts(
+    encoder: Encoder, params: Params, prompts: Prompts, dtype: DTypeLike = jnp.float32
+) -> Float[Array, "K D"]:
+    """`Encoder.encode_prompts`, compiled."""
+    return encoder.encode_prompts(params, prompts, dtype)
+
+
+def traced_params(encoder: Encoder) -> Params:
+    """Parameters of a random start, as shapes and dtypes; touches no device."""
     return jax.jit(_random_params, static_argnums=0).eval_shape(encoder)
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # loads its parts when they are used, and a training run without validation uses none
 from jaxtyping import Float
-from scipy import optimize, special, stats
 
 from liqe_jax.errors import DataError
 
@@ -46,7 +46,7 @@ class Logistic(NamedTuple):
 
 
 def _curve(x: np.ndarray, top: float, bottom: float, middle: float, width: float) -> np.ndarray:
-    return (top - bottom) * special.expit((x - middle) / abs(width)) + bottom
+    return (top - bottom) * scipy.special.expit((x - middle) / abs(width)) + bottom
 
 
 def check_pair(mos: Values, predicted: Values) -> tuple[Values, Values]:
@@ -79,17 +79,17 @@ def _correlation(function: Callable[..., Any], mos: np.ndarray, predicted: np.nd
 
 def srcc(mos: Values, predicted: Values) -> float:
     """Spearman's rank correlation with average ranks for ties; 0 if either side is constant."""
-    return _correlation(stats.spearmanr, mos, predicted)
+    return _correlation(scipy.stats.spearmanr, mos, predicted)
 
 
 def krcc(mos: Values, predicted: Values) -> float:
     """Kendall's tau-b; 0 if either side is constant."""
-    return _correlation(stats.kendalltau, mos, predicted)
+    return _correlation(scipy.stats.kendalltau, mos, predicted)
 
 
 def plcc(mos: Values, predicted: Values) -> float:
     """Pearson's correlation of the raw predictions; 0 if either side is constant."""
-    return _correlation(stats.pearsonr, mos, predicted)
+    return _correlation(scipy.stats.pearsonr, mos, predicted)
 
 
 def fit_logistic(mos: Values, predicted: Values) -> Logistic:
@@ -115,9 +115,9 @@ def fit_logistic(mos: Values, predicted: Values) -> Logistic:
 def _fit_from(start: tuple[float, ...], mos: np.ndarray, predicted: np.ndarray) -> Logistic | None:
     with warnings.catch_warnings():
         # The covariance is not used, and a perfect fit has none.
-        warnings.simplefilter("ignore", optimize.OptimizeWarning)
+        warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
         try:
-            parameters, _ = optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
+            parameters, _ = scipy.optimize.curve_fit(_curve, predicted, mos, p0=start, maxfev=20_000)
         except RuntimeError:
             return None
     if not np.isfinite(parameters).all() or parameters[-1] == 0:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.sampling import number_of_groups
-from liqe_jax.encoders.base import Encoder
+from liqe_jax.encoders.base import Encoder, random_params
 from liqe_jax.encoders.find import encoder_class
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
@@ -50,7 +50,7 @@ def starting_checkpoint(config: ConfigDict) -> Checkpoint:
         raise UsageError(
             f"config.architecture does not fit the encoder {found.name} ({error}); got {config.architecture.to_dict()}."
         ) from error
-    params = jax.jit(encoder.init_params)(jax.random.key(config.seed))
+    params = random_params(encoder, jax.random.key(config.seed))
     flat = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     if config.image_weights:
         flat |= _image_weights(Path(config.image_weights), found, flat)

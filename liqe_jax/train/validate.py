@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.encoders.base import encode_prompts
 from liqe_jax.images.preprocess import PRESETS
 from liqe_jax.metrics.accuracy import accuracy, top_k_recall
 from liqe_jax.metrics.correlation import plcc, srcc
@@ -66,8 +67,7 @@ class Validation:
         count = preset.count and min(preset.count, config.validation_crops)
         self._preset = dataclasses.replace(preset, count=count)
         self._forward = Forward(plan.encoder, plan.tasks, np.dtype(plan.dtype).name, self.devices)
-        prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
-        self._encode_prompts = jax.jit(lambda params: plan.encoder.encode_prompts(params, prompts, plan.dtype))
+        self._prompts = plan.encoder.prompts(plan.tasks.prompts, start.tokenizer)
         self._predict = jax.jit(functools.partial(_predict_features, plan=plan))
 
     def __call__(self, state: TrainState, best: dict[str, float], step: int, epoch: int) -> Iterator[None]:
@@ -75,7 +75,7 @@ class Validation:
         if not self.held["val"]:
             return
         params = nested(exported_params(state))
-        weights = self._forward.place(params, self._encode_prompts(params))
+        weights = self._forward.place(params, encode_prompts(self.plan.encoder, params, self._prompts, self.plan.dtype))
         means = averages((yield from self._metrics(weights, "val", step, epoch)))
         self.logs.write(step, {"epoch": epoch, **{f"val/{name}": value for name, value in means.items()}})
         self.logs.say(f"epoch {epoch}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in means.items()))

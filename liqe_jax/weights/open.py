@@ -11,14 +11,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jaxtyping import Float
 from safetensors import SafetensorError
 
-from liqe_jax.encoders.base import Encoder, Params
+from liqe_jax.encoders.base import Encoder, Params, encode_prompts
 from liqe_jax.errors import ModelError, UsageError
 from liqe_jax.tasks import TaskSet
 from liqe_jax.taxonomy import find_tasks
@@ -155,4 +154,4 @@ def text_features(
     """Unit features of a task set's prompts, float32; tokenizer and errors as in `Encoder.prompts`."""
     prompts = encoder.prompts(tasks.prompts, tokenizer)
     # Float32 whatever the scorer's dtype: it happens once, and every score depends on it.
-    return np.asarray(jax.jit(lambda tree: encoder.encode_prompts(tree, prompts))(params))
+    return np.asarray(encode_prompts(encoder, params, prompts))

@@ -77,7 +77,7 @@ keep_freed_memory()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts long files first, and skips parity tests where the reference's figures are absent, which CI does not allow."""
+    """Puts long files first. Skips parity tests where the reference's figures are absent, which CI does not allow."""
     places = {name: place for place, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
     if os.environ.get("LIQE_GOLDENS"):

@@ -52,6 +52,19 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
     np.testing.assert_array_equal(nano.text_features, liqe_jax.load(EMBEDDED).text_features)
 
 
+def test_a_map_computes_little_padding(nano, monkeypatch):
+    """Large crops are few, and a call takes as many pixels as sixteen crops of 224 have."""
+    computed, predict = [], nano.forward._predict
+
+    def recorded(params, crops, *arguments, **options):
+        computed.append(len(crops))
+        return predict(params, crops, *arguments, **options)
+
+    monkeypatch.setattr(nano.forward, "_predict", recorded)
+    assert nano.quality_map(SAMPLES / "coffee.jpg").quality.shape == (1, 3)
+    assert computed == [3]
+
+
 def test_a_sharp_photograph_scores_above_its_blurred_copy(nano):
     sharp, blurred = nano.score_many([SAMPLES / "cat.jpg", SAMPLES / "cat_blur.jpg"])
     assert sharp.quality > blurred.quality + 1

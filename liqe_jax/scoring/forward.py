@@ -27,8 +27,8 @@ Item = TypeVar("Item")
 # A run of items without crops, such as images that could not be decoded, is passed on at this length.
 _MOST_WITHOUT_CROPS = 16
 
-# Crops per call where images have different numbers of them.
-CHUNK = 16
+# Crops per call where images have different numbers of them, and their pixels: larger crops are fewer.
+_MOST_CROPS, _MOST_PIXELS = 16, 16 * 224**2
 
 
 class Weights(NamedTuple):
@@ -116,7 +116,8 @@ class Forward:
 
     def by_crop(self, weights: Weights, crops: UInt8[np.ndarray, "P S S 3"]) -> Any:
         """A `Prediction` for every crop by itself, NumPy arrays, in calls of one shape."""
-        batches = self.stream(weights, crops, lambda crop: crop[None], batch_size=CHUNK * len(self.devices), crops=1)
+        chunk = max(1, min(_MOST_CROPS, _MOST_PIXELS // self.encoder.image_size**2))
+        batches = self.stream(weights, crops, lambda crop: crop[None], batch_size=chunk * len(self.devices), crops=1)
         return jax.tree.map(lambda *arrays: np.concatenate(arrays), *(batch.prediction for batch in batches))
 
     def _start(self, weights: Weights, ready: list[np.ndarray], batch_size: int, count: int) -> Prediction:

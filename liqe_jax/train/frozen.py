@@ -1,13 +1,14 @@
 """Training on what a frozen image encoder says of each picture and its mirror image, computed once and kept in files.
 
 That is for an encoder whose image part is mostly frozen (`Encoder.pool`, `fit`, `project`).
-Letters: N images of a set, F pooled numbers of an image, r numbers that the trained part takes. An axis of two has the
-picture and its mirror image.
+Letters: N images of a set, B of a batch, S side of a crop, F pooled numbers of an image, r numbers that the trained
+part takes. An axis of two has the picture and its mirror image.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -45,7 +46,7 @@ def pooled_features(config: ConfigDict, start: Checkpoint, sets: Sequence[Labell
             "False."
         )
     preset = PRESETS[config.preprocess or start.preprocess]
-    pool = jax.jit(lambda crops: encoder.pool(start.params, crops))
+    pool = jax.jit(functools.partial(_pool, encoder, start.params))
     found = {}
     for dataset in {one.name: one for one in sets}.values():
         path = path_of(config, start, dataset, preset)
@@ -103,6 +104,14 @@ def on_features(dataset: LabelledSet, features: Float[np.ndarray, "N 2 r"], nois
         return features[index, int(flip)] + np.float32(noise) * rng.standard_normal(shape, np.float32)
 
     return dataclasses.replace(dataset, ready=ready)
+
+
+def _pool(encoder: Encoder, params: Params, crops: Num[Array, "B 2 S S 3"]) -> Float[Array, "B 2 F"]:
+    if jax.default_backend() != "cpu":
+        return encoder.pool(params, crops)
+    # One after another, in the same memory: more of it stays in the processor's cache.
+    one_by_one = jax.lax.map(functools.partial(encoder.pool, params), crops.reshape(-1, *crops.shape[2:]))
+    return one_by_one.reshape(*crops.shape[:2], -1)
 
 
 def _pooled(

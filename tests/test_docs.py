@@ -132,7 +132,7 @@ def run_in(checkout: Path, script: str) -> str:
     }
     shutil.copy(ROOT / "samples" / "cat.jpg", checkout / "photo.jpg")
     (checkout / "tutorial.py").write_text(script, "utf-8")
-    command = [sys.executable, "tutorial.py"]
+    command = [sys.executable, "-u", "tutorial.py"]  # what Python prints stands where it was printed
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # JAX sets it in this process
     done = subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=600

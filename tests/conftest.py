@@ -69,6 +69,8 @@ LONGEST_FILES = (
     "test_train_step",
     "test_evaluate_run",
     "test_web",
+    "test_train_goldens",
+    "test_goldens",
 )
 
 # As in the commands. Looking for garbage takes a sixth of the time, and fetching freed memory again a twentieth.

@@ -289,14 +289,14 @@ def test_a_step_that_is_not_finite_is_not_taken(checkpoint, token_ids, batch):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
-@pytest.mark.optimised  # two programs whose gradients round alike: Adam's first step magnifies what is next to nothing
 def test_single_task_trains_for_it_alone(checkpoint, token_ids, batch):
     alone, _ = run(checkpoint, token_ids, batch, weighting="quality")
     losses = named_losses(("quality",), QUALITY_DISTORTION)
-    only, _ = run(checkpoint, token_ids, batch, losses=losses)
-    for path, leaf in alone.params.items():
-        if not path.endswith("k_proj/bias"):
-            np.testing.assert_allclose(leaf, only.params[path], atol=1e-6 + 0.05 * RATE, err_msg=path)
+    only, metrics = run(checkpoint, token_ids, batch, losses=losses)
+    # Gradients, since Adam's first step magnifies what is next to nothing.
+    for path, leaf in alone.opt_state[1].mu.items():
+        expected = only.opt_state[1].mu[path]
+        np.testing.assert_allclose(leaf, expected, rtol=1e-3, atol=1e-5 * float(metrics.grad_norm), err_msg=path)
 
 
 def test_uncertainty_weights_follow_their_gradient(checkpoint, token_ids, batch):

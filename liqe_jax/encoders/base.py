@@ -178,7 +178,7 @@ class Encoder(abc.ABC):
         return cls.tokenizer_class.from_folder(folder)
 
 
-# Of these, JAX remembers what it has traced, so that equal encoders are traced and compiled once in a process.
+# JAX remembers what it has traced, so equal encoders are traced and compiled once in a process.
 @functools.partial(jax.jit, static_argnums=0)
 def random_params(encoder: Encoder, key: Array) -> Params:
     """`Encoder.init_params`, compiled."""

@@ -7,11 +7,9 @@ to other programs.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator
 
 # Parameters of mallopt (malloc.h). Up to these thresholds, in bytes, glibc keeps freed memory. Values are 32-bit.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -31,20 +29,6 @@ def collect_garbage_rarely() -> None:
     Importing JAX and tracing make millions of objects that live on. Looking for garbage among them delays a command.
     """
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
-
-
-@contextlib.contextmanager
-def garbage_collected() -> Iterator[None]:
-    """Frees cyclic garbage of the block at its end, without a look at older objects, which takes up to a second."""
-    alone = not gc.get_freeze_count()  # somebody else's frozen objects stay frozen
-    if alone:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        if alone:
-            gc.unfreeze()
 
 
 def keep_freed_memory() -> bool:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import platform
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 
 import pytest
-
-from liqe_jax.memory import garbage_collected
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,39 +58,3 @@ def test_commands_look_for_garbage_rarely(arguments):
         [sys.executable, "-c", THRESHOLD, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert int(done.stdout.splitlines()[0]) > 10_000, done.stderr
-
-
-class Node:
-    """Garbage that only a collection frees."""
-
-    def __init__(self):
-        self.itself = self
-
-
-@pytest.fixture
-def without_automatic_collection():
-    gc.collect()
-    gc.disable()
-    yield
-    gc.unfreeze()
-    gc.enable()
-
-
-def test_garbage_of_a_block_alone_is_collected(without_automatic_collection):
-    older = weakref.ref(Node())
-    with garbage_collected():
-        newer = weakref.ref(Node())
-    assert newer() is None
-    assert older() is not None
-    assert gc.get_freeze_count() == 0
-    gc.collect()
-    assert older() is None
-
-
-def test_what_was_frozen_before_stays_frozen(without_automatic_collection):
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    with garbage_collected():
-        newer = weakref.ref(Node())
-    assert newer() is None
-    assert gc.get_freeze_count() == frozen

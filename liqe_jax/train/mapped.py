@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from liqe_jax.errors import UsageError
-from liqe_jax.memory import garbage_collected, trim
+from liqe_jax.memory import trim
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.step import Metrics, TrainState, train_step
 
@@ -112,7 +112,6 @@ def compiled_ahead(step: Any, *arguments: Any) -> Callable[..., Any]:
     """
     if jax.process_count() > 1:
         return step
-    with garbage_collected():  # JAX keeps what a pmapped function was given in cycles
-        compiled = step.lower(*arguments).compile()
+    compiled = step.lower(*arguments).compile()
     trim()
     return compiled

@@ -195,13 +195,9 @@ def encode_prompts(
 
 def traced_params(encoder: Encoder) -> Params:
     """Parameters of a random start, as shapes and dtypes; touches no device."""
-    return jax.jit(_random_params, static_argnums=0).eval_shape(encoder)
+    return random_params.eval_shape(encoder, jax.eval_shape(jax.random.key, 0))
 
 
 def unit(features: Float[AnyArray, "... D"]) -> Float[Array, "... D"]:
     """Features divided by their Euclidean norm."""
     return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
-
-
-def _random_params(encoder: Encoder) -> Params:
-    return encoder.init_params(jax.random.key(0))

@@ -61,7 +61,9 @@ def test_validation_takes_the_features_too(tmp_path, monkeypatch):
         assert found[-1] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_mirrored_image_has_features_of_its_own(tmp_path):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_mirrored_image_has_features_of_its_own(tmp_path, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)  # one picture after another, or all at once
     config = frozen_config(tmp_path)
     start, dataset = starting_checkpoint(config), generated_set("generated", count=5)
     pooled = pooled_features(config, start, [dataset])["generated"]

@@ -53,7 +53,7 @@ def test_it_is_the_default_small_and_says_what_it_is(nano):
 
 
 def test_a_map_computes_little_padding(nano, monkeypatch):
-    """Large crops are few, and a call takes as many pixels as sixteen crops of 224 have."""
+    """A call takes at most as many pixels as sixteen crops of 224 have: three crops of 512."""
     computed, predict = [], nano.forward._predict
 
     def recorded(params, crops, *arguments, **options):

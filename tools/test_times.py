@@ -2,7 +2,8 @@
 
     python -m pytest -p tools.test_times -n 2 --dist loadfile --no-loadscope-reorder
 
-Unlike the durations that pytest itself can list, these hardly depend on what else the machine does.
+Unlike the durations that pytest itself can list, these leave out what a test waits for. A busy machine makes both
+longer.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 # A run of items without crops, such as images that could not be decoded, is passed on at this length.
 _MOST_WITHOUT_CROPS = 16
 
-# Crops per call where images have different numbers of them, and their pixels: larger crops are fewer.
+# A call takes at most so many crops, and so many pixels, where images have different numbers of crops.
 _MOST_CROPS, _MOST_PIXELS = 16, 16 * 224**2
 
 

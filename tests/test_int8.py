@@ -93,6 +93,15 @@ def test_zeros_and_numbers_that_are_none():
     assert np.isnan(y[2]).all()
 
 
+def test_nan_anywhere_in_a_row_is_kept():
+    """In rows as long and as many as a network's: XLA's compiler finds the maximum of few numbers another way."""
+    width = 3 * NARROW
+    x = np.tile(np.arange(width, dtype=np.float32), (width, 1))
+    np.fill_diagonal(x, np.nan)
+    y = np.asarray(jax.jit(int8_dot)(x, *rounded(np.eye(width, NARROW, dtype=np.float32))))
+    assert np.isnan(y).all()
+
+
 def test_bytes_go_into_the_first_product_as_they_are(pixels):
     """With a kernel that int8 holds exactly, so is the result, black and white included."""
     rng = np.random.default_rng(2)

@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 
 from liqe_jax.data.generated import generated_set
-from liqe_jax.data.labelled import LabelledSet
+from liqe_jax.data.labelled import UNKNOWN, LabelledSet
 from liqe_jax.data.reading.evaluation import PADDING, evaluation_images
 from liqe_jax.data.reading.sampling import Sampler, number_of_groups, sampler_for, share
 from liqe_jax.data.reading.training import MOST_REPLACEMENTS, Broken, pixels_of, random_crops, training_batches
 from liqe_jax.errors import DataError, ImageError
 from liqe_jax.images.grid import grid
 from liqe_jax.images.preprocess import PRESETS
+from liqe_jax.taxonomy import DISTORTION
 
 from .known import crops_of
 
@@ -132,6 +133,65 @@ def test_pairs_within_a_photograph():
     np.testing.assert_array_equal(batch.group, sampler.sample(0).group)
 
 
+def of_features(dataset: LabelledSet, **labels) -> LabelledSet:
+    """Its images are one number: their position, or what it is less than 0 by, mirrored."""
+
+    def ready(index, flip, where):
+        return np.full(1, -index - 1 if flip else index, np.float32)
+
+    return dataclasses.replace(dataset, ready=ready, **labels)
+
+
+def test_features_and_labels_are_mixed_within_a_group():
+    first = of_features(SETS[0])
+    copies = of_features(SETS[1], reference=[f"photograph {index % 3}" for index in range(len(SETS[1]))])
+    sets, counts = [first, copies], (6, 6)
+    options = {"session": "all", "pairs": ("set", "photograph"), "crops": 1}
+    sampler = sampler_for(sets, counts, seed=7, mixup=(0.4, 2.0), **options)
+    plain = sampler_for(sets, counts, seed=7, **options)
+    weights, mixed_with_others = [], 0
+    for step, batch in enumerate(batches(20, sets=sets, counts=counts, mixup=(0.4, 2.0), **options)):
+        sample = sampler.sample(step)
+        np.testing.assert_array_equal(sample.index, plain.sample(step).index)  # the same images, in the same order
+        np.testing.assert_array_equal(sample.where, plain.sample(step).where)
+        np.testing.assert_array_equal(np.sort(sample.partner), np.arange(12))
+        np.testing.assert_array_equal(sample.group[sample.partner], sample.group)
+        own = [sets[d].ready(i, f, None) for d, i, f in zip(sample.dataset, sample.index, sample.flip, strict=True)]
+        weight = sample.weight[:, None]
+        expected = weight * own + (1 - weight) * np.take(own, sample.partner, 0)
+        np.testing.assert_allclose(batch.crops, expected, rtol=1e-5, atol=1e-5)
+        for name in ("mos", "scenes", "distortion"):
+            labels = [getattr(sets[d], name)[i] for d, i in zip(sample.dataset, sample.index, strict=True)]
+            if name == "distortion":
+                labels = np.eye(len(DISTORTION.labels))[labels] * (np.asarray(labels) != UNKNOWN)[:, None]
+            labels = np.asarray(labels, float).reshape(12, -1)
+            expected = weight * labels + (1 - weight) * labels[sample.partner]
+            np.testing.assert_allclose(getattr(batch, name).reshape(12, -1), expected, rtol=1e-5, atol=1e-6)
+        alone = np.unique(sample.group, return_counts=True)
+        lonely = np.isin(sample.group, alone[0][alone[1] == 1])
+        np.testing.assert_array_equal(sample.partner == np.arange(12), lonely)
+        weights.append(sample.weight)
+        mixed_with_others += (~lonely).sum()
+    assert mixed_with_others > 100
+    # Beta(a, a) has mean 1/2 and variance 1 / (8 a + 4).
+    for rows, variance in ((slice(6), 1 / 7.2), (slice(6, 12), 1 / 20)):
+        found = np.concatenate([weight[rows] for weight in weights])
+        assert found.mean() == pytest.approx(0.5, abs=0.1)
+        assert found.var() == pytest.approx(variance, rel=0.3)
+
+
+def test_mixtures_do_not_depend_on_the_number_of_hosts():
+    sets, options = [of_features(dataset) for dataset in SETS], {"counts": (6, 2), "mixup": (0.4, 0.0)}
+    whole = batches(4, sets=sets, **options)
+    shares = [batches(4, sets=sets, host=host, hosts=2, **options) for host in (0, 1)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for name, found in batch._asdict().items():
+            np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), found)
+        np.testing.assert_array_equal(batch.crops[6:] % 1, 0)  # the second set is as it is
+    assert any((batch.crops[:6] % 1).any() for batch in whole)
+    assert same(batches(1, 3, sets=sets, **options)[0], whole[3])
+
+
 def test_copies_of_unknown_photographs_form_no_pairs_within_them():
     unknown = dataclasses.replace(SETS[1], reference=[""] * len(SETS[1]))
     with pytest.raises(DataError, match=r"have no reference.*config\.data\.pairs"):
@@ -231,7 +291,9 @@ def test_labels_belong_to_their_images():
             dataset = SETS[batch.dataset[row]]
             index = dataset.names.index(name.split("/", 1)[1])
             assert batch.mos[row] == dataset.mos[index]
-            assert batch.distortion[row] == dataset.distortion[index]
+            known = dataset.distortion[index] != UNKNOWN
+            expected = np.eye(len(DISTORTION.labels))[dataset.distortion[index]] * known
+            np.testing.assert_array_equal(batch.distortion[row], expected)
             assert batch.scenes[row].tolist() == dataset.scenes[index].tolist()
             assert dataset.splits["1"][index] == "train"
             (encoded,) = dataset.read([index])

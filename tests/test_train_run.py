@@ -211,6 +211,21 @@ def test_pairs_are_within_a_set_or_a_photograph(pairs):
         check_config(config)
 
 
+def test_mixup_is_of_frozen_features():
+    config = default_config()
+    config.data.sets, config.data.mixup = (("CLIVE", 4), ("synthetic", 4)), (0.4, 0.0)
+    with pytest.raises(UsageError, match=r"mixes features, not crops: it needs config\.data\.frozen_features=True"):
+        check_config(config)
+    config.data.frozen_features = True
+    check_config(config)
+    for wrong in ((0.4,), (0.4, -1.0), (0.4, float("nan"))):
+        config.data.mixup = wrong
+        with pytest.raises(
+            UsageError, match=r"config\.data\.mixup must have one number for each of config\.data\.sets"
+        ):
+            check_config(config)
+
+
 NUMBERS = {
     key: int(key in FROM_1)
     for key, value in flatten_dict(default_config().to_dict(), sep=".").items()

@@ -20,7 +20,6 @@ from liqe_jax.data.labelled import LabelledSet
 from liqe_jax.data.reading.training import TrainingBatch, training_batches
 from liqe_jax.errors import UsageError
 from liqe_jax.locks import in_use
-from liqe_jax.taxonomy import DISTORTION
 from liqe_jax.train.checkpoints import Checkpoints
 from liqe_jax.train.checks import check_run, set_weights
 from liqe_jax.train.frozen import fitted, on_features, pooled_features, projected
@@ -125,6 +124,7 @@ def _run(
             steps=config.epochs * config.steps_per_epoch - progress.step,
             crops=config.data.crops,
             pairs=config.data.pairs,
+            mixup=config.data.mixup,
             image_size=plan.encoder.image_size,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -241,8 +241,6 @@ def _epoch_weights(config: ConfigDict, plan: Plan, progress: Progress) -> np.nda
 
 
 def _labelled(batch: TrainingBatch, weights: Float[np.ndarray, "sets losses"] | None) -> Batch:
-    one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)
-    known = (batch.distortion >= 0)[:, None]
     weight = None if weights is None else weights[batch.dataset]
-    labels = Labels(batch.mos, batch.group, one_hot[batch.distortion] * known, batch.scenes, weight)
+    labels = Labels(batch.mos, batch.group, batch.distortion, batch.scenes, weight)
     return Batch(batch.crops, labels)

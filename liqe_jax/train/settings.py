@@ -62,6 +62,7 @@ def default_config() -> ConfigDict:
                 "mos_scale": (),  # (lowest, highest): every set's scores are mapped to it; (): as they are
                 "frozen_features": False,  # train on what the frozen part of an encoder says, computed once
                 "feature_noise": 0.0,  # standard deviation of noise that is added to such features
+                "mixup": (),  # of each set, a of the Beta(a, a) by which such features are mixed in pairs; (): none
                 "workers": 0,  # decoding threads; 0 leaves it to tf.data
             },
             "epochs": 80,
@@ -121,6 +122,7 @@ def check_config(config: ConfigDict) -> None:
             f"config.data.pairs must have one of {', '.join(PAIRS)} for each of config.data.sets; got "
             f"{config.data.pairs} for {len(config.data.sets)} sets."
         )
+    _check_mixup(config.data)
     if not config.data.sets:
         raise UsageError('config.data.sets is empty; expected pairs such as ("KonIQ-10k", 16).')
     for entry in config.data.sets:
@@ -144,3 +146,16 @@ def _check(config: ConfigDict, known: ConfigDict, path: str) -> None:
         lowest = int(f"{path}{key}" in FROM_1)
         if type(value) in (int, float) and not config[key] >= lowest:
             raise UsageError(f"config.{path}{key} must be at least {lowest}; got {config[key]}.")
+
+
+def _check_mixup(data: ConfigDict) -> None:
+    if data.mixup and (len(data.mixup) != len(data.sets) or not all(number >= 0 for number in data.mixup)):
+        raise UsageError(
+            "config.data.mixup must have one number for each of config.data.sets, 0 for none or above 0; got "
+            f"{data.mixup} for {len(data.sets)} sets."
+        )
+    if any(data.mixup) and not data.frozen_features:
+        raise UsageError(
+            "config.data.mixup mixes features, not crops: it needs config.data.frozen_features=True. Set it to () for "
+            "training on crops."
+        )

@@ -22,7 +22,7 @@ from liqe_jax.errors import DataError
 PAIRS = ("set", "photograph")
 
 # Domains that separate the streams of random numbers.
-_SHUFFLE, _CROP = 1, 2
+_SHUFFLE, _CROP, _MIX = 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class StepSample:
       index: position in its data set.
       flip: whether the image is mirrored before crops are cut.
       where: uniform number per crop, from which the cell of the grid is computed when the size of the image is known.
+      partner: row of the image of the same group that the image is mixed with.
+      weight: of the image itself in that mixture, 0 to 1; 1 leaves it as it is.
     """
 
     dataset: Int[np.ndarray, " N"]
@@ -44,6 +46,8 @@ class StepSample:
     index: Int[np.ndarray, " N"]
     flip: Bool[np.ndarray, " N"]
     where: Float[np.ndarray, "N P"]
+    partner: Int[np.ndarray, " N"]
+    weight: Float[np.ndarray, " N"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Sampler:
       crops: number of crops per image.
       photographs: by number of the set, the number of each sampled image's photograph, for sets whose pairs are formed
         within the copies of one.
+      mixup: of each set, a > 0 of the Beta(a, a) distribution of `StepSample.weight` (Zhang et al., mixup, ICLR 2018,
+        algorithm of figure 1); 0, or (), mixes nothing.
     """
 
     names: tuple[str, ...]
@@ -67,6 +73,7 @@ class Sampler:
     session: str
     crops: int
     photographs: Mapping[int, Int[np.ndarray, " M"]] = dataclasses.field(default_factory=dict)
+    mixup: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.indices) == len(self.counts):
@@ -98,6 +105,21 @@ class Sampler:
         photographs = self.photographs[dataset][np.searchsorted(self.indices[dataset], index)]
         return len(self.counts) + sum(self.counts[:dataset]) + np.unique(photographs, return_inverse=True)[1]
 
+    def _mixture(
+        self, dataset: int, step: int, group: Int[np.ndarray, " N"]
+    ) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+        """The partner of each of a set's rows in a step, counted from its first one, and the row's own weight."""
+        rows = np.arange(len(group))
+        if not any(self.mixup[dataset : dataset + 1]):
+            return rows, np.ones(len(group))
+        rng = self._random(_MIX, dataset, step)
+        order = rng.permutation(rows)
+        order = order[np.argsort(group[order], kind="stable")]
+        partner = np.empty_like(rows)
+        for one_group in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+            partner[one_group] = np.roll(one_group, 1)
+        return partner, rng.beta(self.mixup[dataset], self.mixup[dataset], len(group))
+
     def _random(self, domain: int, dataset: int, number: int) -> np.random.Generator:
         words = [self.seed, domain, zlib.crc32(f"{self.names[dataset]}/{self.session}".encode()), number]
         return np.random.default_rng(np.random.SeedSequence(words))
@@ -106,6 +128,7 @@ class Sampler:
         """The sample of one step."""
         columns = []
         for dataset, count in enumerate(self.counts):
+            first_row = sum(self.counts[:dataset])
             places = np.arange(step * count, (step + 1) * count)
             first, last = (place // len(self.indices[dataset]) for place in (places[0], places[-1]))
             passes = np.concatenate([self._shuffled(dataset, turn) for turn in range(first, last + 1)])
@@ -113,7 +136,9 @@ class Sampler:
             random = self._random(_CROP, dataset, step)
             flip = random.random(count) < 0.5
             where = random.random((count, self.crops))
-            columns.append((np.full(count, dataset), self._group(dataset, index), places, index, flip, where))
+            group = self._group(dataset, index)
+            partner, weight = self._mixture(dataset, step, group)
+            columns.append((np.full(count, dataset), group, places, index, flip, where, first_row + partner, weight))
         return StepSample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
@@ -139,11 +164,13 @@ def sampler_for(
     seed: int,
     crops: int,
     pairs: Sequence[str] = (),
+    mixup: Sequence[float] = (),
 ) -> Sampler:
     """The sampler of the train splits of data sets; a set without the session is used whole.
 
     Args:
       pairs: of each set, one of `PAIRS`; () is "set" for all.
+      mixup: see `Sampler`.
 
     Raises:
       DataError: a train split is empty, or images form pairs within a photograph of which nothing is known.
@@ -151,7 +178,7 @@ def sampler_for(
     indices = tuple(s.indices(session if session in s.splits else "all", "train") for s in sets)
     within = [number for number, kind in enumerate(pairs) if kind == "photograph"]
     photographs = {number: _photographs_of(sets[number], indices[number]) for number in within}
-    return Sampler(tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops, photographs)
+    return Sampler(tuple(s.name for s in sets), indices, tuple(counts), seed, session, crops, photographs, tuple(mixup))
 
 
 def number_of_groups(counts: Sequence[int], pairs: Sequence[str]) -> int:

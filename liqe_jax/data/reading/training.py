@@ -3,7 +3,7 @@
 Images are decoded and crops are cut with Pillow, bit for bit as in the reference. TensorFlow's decoders are not faster
 (`benchmarks/pipeline.py`), differ for grey, palette and CMYK images, and do not report the file that failed.
 
-Letters: N images of a host's share of the batch, P crops, S side of a crop.
+Letters: N images of a host's share of the batch, P crops, S side of a crop; in labels, S scenes and T distortions.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from liqe_jax.data.labelled import LabelledSet
-from liqe_jax.data.reading.sampling import Sampler, sampler_for, share
+from liqe_jax.data.labelled import UNKNOWN, LabelledSet
+from liqe_jax.data.reading.sampling import Sampler, StepSample, sampler_for, share
 from liqe_jax.data.reading.tensorflow import import_tensorflow
 from liqe_jax.errors import DataError, ImageError, UnreadableError
 from liqe_jax.images.decode import DecodeOptions, decode
 from liqe_jax.images.grid import CROP_SIZE, cut, grid
 from liqe_jax.images.preprocess import enlarge_to_crop, resize_short_side
+from liqe_jax.taxonomy import DISTORTION
 
 # Number of consecutive broken images after which a data set counts as unreadable.
 MOST_REPLACEMENTS = 100
@@ -39,8 +40,8 @@ class TrainingBatch(NamedTuple):
       mos: MOS on the scale of each set.
       dataset: data set of each image, its position among the sets.
       group: equal for images that form pairs (`StepSample.group`).
-      distortion: index into `DISTORTION.labels`, -1 where unknown.
-      scenes: 1 for every scene of the image.
+      distortion: distribution over `DISTORTION.labels`, one-hot unless images are mixed; all 0 where unknown.
+      scenes: 1 for every scene of the image; a number between 0 and 1 where images are mixed.
       names: "SET/NAME" of each image.
     """
 
@@ -48,7 +49,7 @@ class TrainingBatch(NamedTuple):
     mos: Float[np.ndarray, " N"]
     dataset: Int[np.ndarray, " N"]
     group: Int[np.ndarray, " N"]
-    distortion: Int[np.ndarray, " N"]
+    distortion: Float[np.ndarray, "N T"]
     scenes: Float[np.ndarray, "N S"]
     names: list[str]
 
@@ -102,6 +103,7 @@ def training_batches(
     steps: int | None = None,
     crops: int = 3,
     pairs: Sequence[str] = (),
+    mixup: Sequence[float] = (),
     image_size: int = CROP_SIZE,
     host: int = 0,
     hosts: int = 1,
@@ -119,6 +121,8 @@ def training_batches(
       start_step, steps: first step and number of steps; None is infinite.
       crops, image_size: number of crops per image, and their side in pixels.
       pairs: of each set, one of `PAIRS`; () is "set" for all.
+      mixup: of each set, a of the Beta(a, a) distribution by which an array of `LabelledSet.ready` and its labels are
+        mixed with those of another image of its group (`Sampler.mixup`); () mixes nothing.
       host, hosts: this process among all.
       workers: number of images decoded at the same time; 0 lets tf.data decide.
       broken: collects the images that were replaced.
@@ -131,7 +135,7 @@ def training_batches(
     for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
         with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
             tf.config.set_visible_devices([], kind)
-    sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops, pairs=pairs)
+    sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops, pairs=pairs, mixup=mixup)
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, image_size, broken if broken is not None else Broken(), mine)
@@ -175,7 +179,7 @@ class _Source:
         number, index = int(sample.dataset[row]), int(sample.index[row])
         dataset = self.sets[number]
         if dataset.ready:
-            return dataset.ready(index, bool(sample.flip[row]), sample.where[row]), np.int64(index)
+            return self._ready(dataset, sample, row), np.int64(index)
         for attempt in range(MOST_REPLACEMENTS):
             name = f"{dataset.name}/{dataset.names[index]}"
             try:
@@ -194,17 +198,44 @@ class _Source:
         )
         raise self.failure
 
+    def _ready(self, dataset: LabelledSet, sample: StepSample, row: int) -> np.ndarray:
+        assert dataset.ready is not None
+        rows = (row,) if sample.weight[row] == 1 else (row, sample.partner[row])
+        found = [dataset.ready(int(sample.index[k]), bool(sample.flip[k]), sample.where[k]) for k in rows]
+        return _mixed(found[0], found[-1], sample.weight[row])
+
     def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
         """Adds labels and names to crops and positions."""
         sample = self.sample(step)
-        dataset = sample.dataset[self.mine]
+        dataset, partner, weight = (column[self.mine] for column in (sample.dataset, sample.partner, sample.weight))
         images = [(self.sets[d], i) for d, i in zip(dataset.tolist(), index.tolist(), strict=True)]
+        others = [(self.sets[d], i) for d, i in zip(dataset.tolist(), sample.index[partner].tolist(), strict=True)]
+        mos, distortion, scenes = (
+            _mixed(own, other, weight) for own, other in zip(_targets(images), _targets(others), strict=True)
+        )
         return TrainingBatch(
             crops,
-            np.asarray([s.mos[i] for s, i in images], np.float32),
+            mos,
             dataset.astype(np.int32),
             sample.group[self.mine].astype(np.int32),
-            np.asarray([s.distortion[i] for s, i in images], np.int32),
-            np.asarray([s.scenes[i] for s, i in images], np.float32),
+            distortion,
+            scenes,
             [f"{s.name}/{s.names[i]}" for s, i in images],
         )
+
+
+def _targets(images: Sequence[tuple[LabelledSet, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """MOS, distribution over distortions and scenes of N images, each a set and a position in it; float32."""
+    distortion = np.asarray([dataset.distortion[index] for dataset, index in images])
+    one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)[distortion]
+    return (
+        np.asarray([dataset.mos[index] for dataset, index in images], np.float32),
+        np.where((distortion == UNKNOWN)[:, None], 0, one_hot),
+        np.asarray([dataset.scenes[index] for dataset, index in images], np.float32),
+    )
+
+
+def _mixed(own: np.ndarray, other: np.ndarray, weight: Float[np.ndarray, "*N"]) -> np.ndarray:
+    """The weighted mean, in the type of `own`; exactly `own` where the weight is 1."""
+    share = np.asarray(weight, np.float32).reshape(np.shape(weight) + (1,) * (own.ndim - np.ndim(weight)))
+    return np.where(share == 1, own, share * own + (1 - share) * other).astype(own.dtype)

@@ -180,6 +180,13 @@ def test_features_and_labels_are_mixed_within_a_group():
         assert found.var() == pytest.approx(variance, rel=0.3)
 
 
+def test_crops_are_not_mixed():
+    with pytest.raises(DataError, match=r"Crops cannot be mixed.*Set mixup of \['generated-2'\] to 0"):
+        batches(1, sets=[of_features(SETS[0]), SETS[1]], mixup=(0.4, 0.4))
+    with pytest.raises(DataError, match="2 data sets, 1 of mixup"):
+        batches(1, mixup=(0.0,))
+
+
 def test_mixtures_do_not_depend_on_the_number_of_hosts():
     sets, options = [of_features(dataset) for dataset in SETS], {"counts": (6, 2), "mixup": (0.4, 0.0)}
     whole = batches(4, sets=sets, **options)

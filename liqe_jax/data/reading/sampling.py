@@ -78,6 +78,8 @@ class Sampler:
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.indices) == len(self.counts):
             raise DataError(f"{len(self.names)} data sets, {len(self.counts)} counts: give one count per data set.")
+        if self.mixup and len(self.mixup) != len(self.names):
+            raise DataError(f"{len(self.names)} data sets, {len(self.mixup)} of mixup: give one for each data set.")
         if len(set(self.names)) != len(self.names):
             raise DataError(f"A data set appears twice in {self.names}. Raise its number of images instead.")
         for name, indices, count in zip(self.names, self.indices, self.counts, strict=True):
@@ -110,7 +112,8 @@ class Sampler:
     ) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
         """The partner of each of a set's rows in a step, counted from its first one, and the row's own weight."""
         rows = np.arange(len(group))
-        if not any(self.mixup[dataset : dataset + 1]):
+        a = self.mixup[dataset] if self.mixup else 0.0
+        if not a:
             return rows, np.ones(len(group))
         rng = self._random(_MIX, dataset, step)
         order = rng.permutation(rows)
@@ -118,7 +121,7 @@ class Sampler:
         partner = np.empty_like(rows)
         for one_group in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
             partner[one_group] = np.roll(one_group, 1)
-        return partner, rng.beta(self.mixup[dataset], self.mixup[dataset], len(group))
+        return partner, rng.beta(a, a, len(group))
 
     def _random(self, domain: int, dataset: int, number: int) -> np.random.Generator:
         words = [self.seed, domain, zlib.crc32(f"{self.names[dataset]}/{self.session}".encode()), number]

@@ -128,14 +128,17 @@ def training_batches(
       broken: collects the images that were replaced.
 
     Raises:
-      DataError: a train split is empty, the images cannot be divided among the hosts, or no image of a set
-        can be decoded.
+      DataError: a train split is empty, the images cannot be divided among the hosts, crops are to be mixed, or no
+        image of a set can be decoded.
     """
     tf = import_tensorflow()
     for kind in ("GPU", "TPU"):  # TensorFlow would reserve their memory, which JAX needs
         with contextlib.suppress(RuntimeError):  # TensorFlow already uses such devices
             tf.config.set_visible_devices([], kind)
     sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops, pairs=pairs, mixup=mixup)
+    mixed_crops = [dataset.name for dataset, a in zip(sets, mixup, strict=False) if a and not dataset.ready]
+    if mixed_crops:
+        raise DataError(f"Crops cannot be mixed, only arrays of LabelledSet.ready. Set mixup of {mixed_crops} to 0.")
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, image_size, broken if broken is not None else Broken(), mine)

@@ -2,10 +2,10 @@
 
     python benchmarks/products.py
 
-The first column is one product of many sizes' own: 10^9 operations per second. Then come the matrix products of one
-image of 15 crops, each shape by itself with other kernels in turn, and scoring that image in the same rounds. The
-fraction is their ratio. A type is worth using where its product is faster: a processor without bfloat16 or int8
-instructions (AVX-512 BF16 and VNNI, AMX) emulates them.
+The first column is the speed of one product, in 10^9 operations per second. The second is the time of all matrix
+products of an image of 15 crops, each shape measured by itself. The third is the time of scoring that image, in the
+same rounds. The last is the second divided by the third. A type is worth using where its product is faster: a processor
+without bfloat16 or int8 instructions (AVX-512 BF16 and VNNI, AMX) emulates them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ ROUNDS = 9
 WIDTH, HIDDEN, LAYERS = 768, 3072, 12
 PATCHES, TOKENS = 49 * CROPS, 50 * CROPS
 
-# Rows, inputs and outputs, and how many such products an image takes. The last layer computes its class token only, so
-# of its products those of keys and values remain; products of 15 rows and attention's are left out.
+# Rows, inputs and outputs, and how many such products an image takes. The last layer computes its class token only:
+# its keys and values are counted. Products of 15 rows, and those within attention, are left out.
 SHAPES = {
     (PATCHES, 32 * 32 * 3, WIDTH): 1,
     (TOKENS, WIDTH, WIDTH): 4 * (LAYERS - 1) + 2,
@@ -78,7 +78,7 @@ def main() -> None:
     print(
         f"jax {jax.__version__}; 10^9 operations/s of [{rows}, {inputs}] x [{inputs}, {outputs}], then ms of an image"
     )
-    print(f"{'':21}{'operations':>11}{'products':>10}{'scoring':>9}{'fraction':>10}")
+    print(f"{'':21}{'operations':>11}{'products':>10}{'scoring':>9}{'ratio':>10}")
     for operand, total in TYPES.items():
         speed = 2e-9 * rows * inputs * outputs * LAYERS / median[operand, *SHOWN]
         products = sum(count * median[operand, *shape] / LAYERS for shape, count in SHAPES.items())

@@ -134,7 +134,7 @@ def test_pairs_within_a_photograph():
 
 
 def of_features(dataset: LabelledSet, **labels) -> LabelledSet:
-    """Its images are one number: their position, or what it is less than 0 by, mirrored."""
+    """A set whose images are one number: their position i, and -i - 1 for the mirror image."""
 
     def ready(index, flip, where):
         return np.full(1, -index - 1 if flip else index, np.float32)
@@ -157,7 +157,7 @@ def test_features_and_labels_are_mixed_within_a_group():
         np.testing.assert_array_equal(np.sort(sample.partner), np.arange(12))
         np.testing.assert_array_equal(sample.group[sample.partner], sample.group)
         own = [sets[d].ready(i, f, None) for d, i, f in zip(sample.dataset, sample.index, sample.flip, strict=True)]
-        weight = sample.weight[:, None]
+        weight = sample.mix_weight[:, None]
         expected = weight * own + (1 - weight) * np.take(own, sample.partner, 0)
         np.testing.assert_allclose(batch.crops, expected, rtol=1e-5, atol=1e-5)
         for name in ("mos", "scenes", "distortion"):
@@ -170,7 +170,7 @@ def test_features_and_labels_are_mixed_within_a_group():
         alone = np.unique(sample.group, return_counts=True)
         lonely = np.isin(sample.group, alone[0][alone[1] == 1])
         np.testing.assert_array_equal(sample.partner == np.arange(12), lonely)
-        weights.append(sample.weight)
+        weights.append(sample.mix_weight)
         mixed_with_others += (~lonely).sum()
     assert mixed_with_others > 100
     # Beta(a, a) has mean 1/2 and variance 1 / (8 a + 4).
@@ -181,7 +181,7 @@ def test_features_and_labels_are_mixed_within_a_group():
 
 
 def test_crops_are_not_mixed():
-    with pytest.raises(DataError, match=r"Crops cannot be mixed.*Set mixup of \['generated-2'\] to 0"):
+    with pytest.raises(DataError, match=r"Crops cannot be mixed.*Set mixup to 0 for generated-2"):
         batches(1, sets=[of_features(SETS[0]), SETS[1]], mixup=(0.4, 0.4))
     with pytest.raises(DataError, match="2 data sets, 1 of mixup"):
         batches(1, mixup=(0.0,))

@@ -85,3 +85,15 @@ def test_an_encoder_without_a_frozen_part_is_refused(tmp_path):
     config.data.folder = str(tmp_path)
     with pytest.raises(UsageError, match="frozen_features is for encoders with a frozen part, and clip has none"):
         train_and_evaluate(config, str(tmp_path / "run"))
+
+
+def test_mixup_of_the_configuration_is_what_is_trained_with(tmp_path):
+    """Without it, parameters after two steps are others; with it they are always the same."""
+    found = []
+    for number, mixup in enumerate(((), (1.0, 0.0), (1.0, 0.0))):
+        config = frozen_config(tmp_path)
+        config.data.mixup, config.epochs, config.data.test = mixup, 1, ("none",)
+        train_and_evaluate(config, str(tmp_path / f"run{number}"))
+        found.append(load(tmp_path / f"run{number}" / "last").params["image_model"]["hidden"]["kernel"])
+    assert not np.array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[1], found[2])

@@ -218,7 +218,7 @@ def test_mixup_is_of_frozen_features():
         check_config(config)
     config.data.frozen_features = True
     check_config(config)
-    for wrong in ((0.4,), (0.4, -1.0), (0.4, float("nan"))):
+    for wrong in ((0.4,), (0.4, -1.0), (0.4, float("nan")), (0.4, float("inf")), (0.4, "a")):
         config.data.mixup = wrong
         with pytest.raises(
             UsageError, match=r"config\.data\.mixup must have one number for each of config\.data\.sets"

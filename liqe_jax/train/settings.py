@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ml_collections import ConfigDict
 
 from liqe_jax.data.reading.sampling import PAIRS
@@ -149,7 +151,10 @@ def _check(config: ConfigDict, known: ConfigDict, path: str) -> None:
 
 
 def _check_mixup(data: ConfigDict) -> None:
-    if data.mixup and (len(data.mixup) != len(data.sets) or not all(number >= 0 for number in data.mixup)):
+    if data.mixup and (
+        len(data.mixup) != len(data.sets)
+        or not all(isinstance(a, (int, float)) and 0 <= a < math.inf for a in data.mixup)
+    ):
         raise UsageError(
             "config.data.mixup must have one number for each of config.data.sets, 0 for none or above 0; got "
             f"{data.mixup} for {len(data.sets)} sets."

@@ -37,7 +37,7 @@ class StepSample:
       flip: whether the image is mirrored before crops are cut.
       where: uniform number per crop, from which the cell of the grid is computed when the size of the image is known.
       partner: row of the image of the same group that the image is mixed with.
-      weight: of the image itself in that mixture, 0 to 1; 1 leaves it as it is.
+      mix_weight: of the image itself in that mixture, 0 to 1; 1 leaves it as it is.
     """
 
     dataset: Int[np.ndarray, " N"]
@@ -47,7 +47,7 @@ class StepSample:
     flip: Bool[np.ndarray, " N"]
     where: Float[np.ndarray, "N P"]
     partner: Int[np.ndarray, " N"]
-    weight: Float[np.ndarray, " N"]
+    mix_weight: Float[np.ndarray, " N"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Sampler:
       crops: number of crops per image.
       photographs: by number of the set, the number of each sampled image's photograph, for sets whose pairs are formed
         within the copies of one.
-      mixup: of each set, a > 0 of the Beta(a, a) distribution of `StepSample.weight` (Zhang et al., mixup, ICLR 2018,
-        algorithm of figure 1); 0, or (), mixes nothing.
+      mixup: of each set, a > 0 of the Beta(a, a) distribution of `StepSample.mix_weight` (Zhang et al., mixup, ICLR
+        2018, figure 1); 0, or (), mixes nothing.
     """
 
     names: tuple[str, ...]
@@ -110,18 +110,19 @@ class Sampler:
     def _mixture(
         self, dataset: int, step: int, group: Int[np.ndarray, " N"]
     ) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-        """The partner of each of a set's rows in a step, counted from its first one, and the row's own weight."""
+        """`partner` and `mix_weight` of a set's rows in a step."""
         rows = np.arange(len(group))
+        first_row = sum(self.counts[:dataset])
         a = self.mixup[dataset] if self.mixup else 0.0
         if not a:
-            return rows, np.ones(len(group))
+            return first_row + rows, np.ones(len(group))
         rng = self._random(_MIX, dataset, step)
         order = rng.permutation(rows)
         order = order[np.argsort(group[order], kind="stable")]
         partner = np.empty_like(rows)
         for one_group in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
             partner[one_group] = np.roll(one_group, 1)
-        return partner, rng.beta(a, a, len(group))
+        return first_row + partner, rng.beta(a, a, len(group))
 
     def _random(self, domain: int, dataset: int, number: int) -> np.random.Generator:
         words = [self.seed, domain, zlib.crc32(f"{self.names[dataset]}/{self.session}".encode()), number]
@@ -131,7 +132,6 @@ class Sampler:
         """The sample of one step."""
         columns = []
         for dataset, count in enumerate(self.counts):
-            first_row = sum(self.counts[:dataset])
             places = np.arange(step * count, (step + 1) * count)
             first, last = (place // len(self.indices[dataset]) for place in (places[0], places[-1]))
             passes = np.concatenate([self._shuffled(dataset, turn) for turn in range(first, last + 1)])
@@ -140,8 +140,8 @@ class Sampler:
             flip = random.random(count) < 0.5
             where = random.random((count, self.crops))
             group = self._group(dataset, index)
-            partner, weight = self._mixture(dataset, step, group)
-            columns.append((np.full(count, dataset), group, places, index, flip, where, first_row + partner, weight))
+            mixture = self._mixture(dataset, step, group)
+            columns.append((np.full(count, dataset), group, places, index, flip, where, *mixture))
         return StepSample(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 

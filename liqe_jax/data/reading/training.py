@@ -138,7 +138,11 @@ def training_batches(
     sampler = sampler_for(sets, counts, session=session, seed=seed, crops=crops, pairs=pairs, mixup=mixup)
     mixed_crops = [dataset.name for dataset, a in zip(sets, mixup, strict=False) if a and not dataset.ready]
     if mixed_crops:
-        raise DataError(f"Crops cannot be mixed, only arrays of LabelledSet.ready. Set mixup of {mixed_crops} to 0.")
+        raise DataError(
+            "Crops cannot be mixed, only arrays of LabelledSet.ready. Set mixup to 0 for "
+            + ", ".join(mixed_crops)
+            + "."
+        )
     mine = share(sum(counts), host, hosts)
     size = mine.stop - mine.start
     source = _Source(sets, sampler, image_size, broken if broken is not None else Broken(), mine)
@@ -203,19 +207,20 @@ class _Source:
 
     def _ready(self, dataset: LabelledSet, sample: StepSample, row: int) -> np.ndarray:
         assert dataset.ready is not None
-        rows = (row,) if sample.weight[row] == 1 else (row, sample.partner[row])
+        rows = (row,) if sample.mix_weight[row] == 1 else (row, sample.partner[row])
         found = [dataset.ready(int(sample.index[k]), bool(sample.flip[k]), sample.where[k]) for k in rows]
-        return _mixed(found[0], found[-1], sample.weight[row])
+        return _mixed(found[0], found[-1], sample.mix_weight[row])
 
     def label(self, crops: np.ndarray, index: np.ndarray, step: int) -> TrainingBatch:
         """Adds labels and names to crops and positions."""
         sample = self.sample(step)
-        dataset, partner, weight = (column[self.mine] for column in (sample.dataset, sample.partner, sample.weight))
+        dataset, partner, weight = (column[self.mine] for column in (sample.dataset, sample.partner, sample.mix_weight))
         images = [(self.sets[d], i) for d, i in zip(dataset.tolist(), index.tolist(), strict=True)]
-        others = [(self.sets[d], i) for d, i in zip(dataset.tolist(), sample.index[partner].tolist(), strict=True)]
-        mos, distortion, scenes = (
-            _mixed(own, other, weight) for own, other in zip(_targets(images), _targets(others), strict=True)
-        )
+        targets = _targets(images)
+        if (weight != 1).any():
+            others = [(self.sets[d], i) for d, i in zip(dataset.tolist(), sample.index[partner].tolist(), strict=True)]
+            targets = tuple(_mixed(own, other, weight) for own, other in zip(targets, _targets(others), strict=True))
+        mos, distortion, scenes = targets
         return TrainingBatch(
             crops,
             mos,
@@ -227,7 +232,7 @@ class _Source:
         )
 
 
-def _targets(images: Sequence[tuple[LabelledSet, int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _targets(images: Sequence[tuple[LabelledSet, int]]) -> tuple[np.ndarray, ...]:
     """MOS, distribution over distortions and scenes of N images, each a set and a position in it; float32."""
     distortion = np.asarray([dataset.distortion[index] for dataset, index in images])
     one_hot = np.eye(len(DISTORTION.labels), dtype=np.float32)[distortion]

@@ -4,7 +4,7 @@
 
 DATA is the folder in which configs/liqe_nano.py trains, with CLIVE and the varied copies; PHOTOS a folder of pristine
 photographs. A row has the SRCC on CLIVE's test images (median of the sessions), and on KADID-10k's distortions of
-two photographs (mean of the sessions). The recipe is that of configs/liqe_nano.py, with other images; kernel ridge
+ten photographs (mean of the sessions). The recipe is that of configs/liqe_nano.py, with other images; kernel ridge
 regression takes the same pooled statistics, without principal components, in place of the trained layers. Features of
 images are computed once, into DATA/features.
 """
@@ -45,7 +45,7 @@ from liqe_jax.train.start import starting_checkpoint
 from liqe_jax.weights.checkpoint import Checkpoint
 
 # Photographs of the distortions, 125 images each.
-PHOTOGRAPHS = 2
+PHOTOGRAPHS = 10
 
 # Images of CLIVE's 813 training images, and copies of each photograph, of which the last is the photograph itself.
 IMAGES, COPIES = (100, 200, 400, 813), (2, 5, 11)
@@ -110,9 +110,9 @@ def recipe(study: Study, session: str, images: Int[np.ndarray, " M"], copies: In
     """A model of the recipe, trained on images of CLIVE and on varied copies, or on one of them."""
     config = liqe_nano.get_config()
     data = config.data
-    settings = zip(study.sets, (images, copies), data.sets, data.weights, data.pairs, strict=True)
+    settings = zip(study.sets, (images, copies), data.sets, data.weights, data.pairs, data.mixup, strict=True)
     used = [one for one in settings if len(one[1])]
-    data.sets, weights, data.pairs = (tuple(column) for column in list(zip(*used, strict=True))[2:])
+    data.sets, weights, data.pairs, data.mixup = (tuple(column) for column in list(zip(*used, strict=True))[2:])
     # Copies alone have no scenes to learn.
     learnt = [place for place, of_a_loss in enumerate(zip(*weights, strict=True)) if any(of_a_loss)]
     config.losses, config.loss_weights = (

@@ -164,6 +164,9 @@ def test_the_evaluation_is_on_a_held_out_part(executed, found):
     figures = [value for row in found["evaluation"].values() for value in row.values()]
     assert len(figures) == 4
     assert all(np.isfinite(value) and -1 <= value <= 1 for value in figures)
+    before, after = (found["evaluation"][name]["SRCC"] for name in ("before", "after"))
+    assert before < 0.6
+    assert after > 0.9
     (table,) = shown(executed, "evaluate", "text/markdown")
     for row in found["evaluation"].values():
         assert f"{row['SRCC']:.3f} | {row['PLCC']:.3f} |" in table

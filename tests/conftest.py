@@ -57,7 +57,7 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 
 MOST_BYTES = 4 << 30  # of a process, between two test files
 
-# They come first, in this order. The two processes of `make test` take one file after another, and should end together.
+# They come first, in this order. The processes of `make test` take one file after another, and should end together.
 LONGEST_FILES = (
     "test_docs",
     "test_train_resume",

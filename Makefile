@@ -17,7 +17,8 @@ score: $(VENV)/.score ## score the sample photographs; with another model: make 
 test: $(VENV)/.test ## run the tests; those of the page in the browser need npm and its registry
 	$(if $(NPM),-$(MAKE) web)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not goldens'
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m goldens # compiled as users do
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
+	  -m goldens $$(grep -l goldens tests/test_*.py) # compiled as users do
 
 notebook: $(VENV)/.test ## execute the notebook, outputs in place
 	$(BIN)/python tools/notebook.py notebooks/liqe_colab.ipynb

@@ -4,6 +4,7 @@
     python benchmarks/tpu.py --topology v5e:2x4                       the paper's 48 x 3 on eight v5e chips
     python benchmarks/tpu.py --topology v5e:2x4 --what score          scoring, 16 images x 15 crops a chip
     python benchmarks/tpu.py --topology v5p:2x2x1 --encoder ViT-L/14 --images 96 --remat
+    python benchmarks/tpu.py --shard-optimizer                        each chip updates a part of the parameters
     python benchmarks/tpu.py --small                                  a tiny encoder, under a minute
 
 XLA compiles for a topology that it is told. Nothing runs: times are bounds that follow from counts and from the peaks
@@ -13,6 +14,7 @@ of the chips. The exit status is 1 if the program does not fit into the chips' m
 from __future__ import annotations
 
 import argparse
+import collections
 import functools
 import importlib.util
 import os
@@ -116,6 +118,7 @@ def lowered_step(arguments: argparse.Namespace, devices: list[Any]) -> Any:
         find_optimizer(default_config().optimizer),
         dtype=jnp.dtype(arguments.dtype),
         remat=arguments.remat,
+        shard_optimizer=arguments.shard_optimizer,
     )
     images, size = arguments.images // len(devices), encoder.image_size
     shape = functools.partial(jax.ShapeDtypeStruct, dtype=np.float32)
@@ -125,7 +128,9 @@ def lowered_step(arguments: argparse.Namespace, devices: list[Any]) -> Any:
     state = jax.eval_shape(lambda tree: initial_state(tree, plan), params)
     state, batch = jax.tree.map(lambda a: shape((len(devices), *a.shape), dtype=a.dtype), (state, batch))
     rows = spread(prompts.rows, len(devices))
-    return Mapped(devices, arguments.mapping).step(plan).lower(state, batch, rows, shape(()), shape((3,)))
+    mapped = Mapped(devices, arguments.mapping)
+    state = jax.eval_shape(lambda whole: mapped.cut(whole, plan), state)
+    return mapped.step(plan).lower(state, batch, rows, shape(()), shape((3,)))
 
 
 def lowered_scoring(arguments: argparse.Namespace, devices: list[Any]) -> Any:
@@ -196,9 +201,12 @@ def report(result: Compiled, chip: Chip, devices: int, images: int) -> bool:
     print(f"  {'HBM traffic':24s} {found.hbm / GIGA:9.2f} GB")
     print(f"  {'on-chip traffic':24s} {found.chip / GIGA:9.2f} GB")
     print(f"  {'bytes as XLA counts':24s} {result.xla_bytes / GIGA:9.2f} GB, HBM and on-chip together")
-    for one in sorted(found.collectives, key=lambda one: -one.bytes):
-        how = "asynchronous" if one.asynchronous else "synchronous"
-        print(f"  {one.kind:24s} {one.bytes / 1e6:9.3f} MB x {one.times}, {how}, {one.shape}")
+    times: collections.Counter[tuple[float, str, str, bool]] = collections.Counter()
+    for one in found.collectives:
+        times[-one.bytes, one.kind, one.shape, one.asynchronous] += one.times
+    for (size, name, shape, asynchronous), count in sorted(times.items()):
+        how = "asynchronous" if asynchronous else "synchronous"
+        print(f"  {name:24s} {-size / 1e6:9.3f} MB x {count}, {how}, {shape}")
     sent = link_bytes(found, devices)
     bounds = {
         "arithmetic": result.flops / chip.flops,
@@ -244,6 +252,7 @@ def main() -> None:
         "--encoder", default="ViT-B/32", choices=("ViT-B/32", "ViT-B/16", "ViT-L/14", "SigLIP-2-B/16", "tiny")
     )
     parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--shard-optimizer", action="store_true", help="config.shard_optimizer, which is ZeRO-1")
     parser.add_argument("--mapping", default="pmap", choices=("pmap", "shard_map"))
     parser.add_argument("--what", default="train", choices=("train", "score"))
     parser.add_argument("--small", action="store_true", help="the tiny encoder, 8 images, training and scoring")

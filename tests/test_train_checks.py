@@ -58,13 +58,16 @@ def check(
     weighting="equal",
     loss_weights=(),
     set_weights=(),
+    optimizer="reference",
+    shard_optimizer=False,
 ):
     config = default_config()
+    config.optimizer.name, config.shard_optimizer = optimizer, shard_optimizer
     config.data.sets = tuple((one.name, count) for one, count in zip(sets, counts, strict=True))
     config.loss_weights, config.weighting, config.data.weights = loss_weights, weighting, set_weights
     losses = named_losses((), tasks) if losses is None else losses
-    optimizer, found = find_optimizer(config.optimizer), find_weighting(weighting, tuple(losses))
-    plan = Plan(TINY, tasks, losses, np.arange(1), len(sets), optimizer, weighting=found)
+    found = find_weighting(weighting, tuple(losses))
+    plan = Plan(TINY, tasks, losses, np.arange(1), len(sets), find_optimizer(config.optimizer), weighting=found)
     check_run(config, plan, sets, list(validated))
 
 
@@ -95,6 +98,13 @@ def test_a_loss_without_labels_is_refused(name):
     check(losses=losses, sets=[unlabelled(name)], weighting="quality")  # no weight, no harm
     check(losses=losses, sets=[unlabelled(name)], loss_weights=(1, 0))
     check(losses=losses, sets=[unlabelled(name, "test")])
+
+
+def test_an_optimizer_that_may_need_whole_arrays_is_not_sharded():
+    check(optimizer="lion", shard_optimizer=True)
+    check(optimizer="optax:adamw")
+    with pytest.raises(UsageError, match=r"optax:adamw may need whole ones\. Set it to False, or .*one of reference, "):
+        check(optimizer="optax:adamw", shard_optimizer=True)
 
 
 def test_pairs_need_two_images():

@@ -13,6 +13,7 @@ from liqe_jax.errors import UsageError
 from liqe_jax.tasks import Attribute, TaskSet
 from liqe_jax.taxonomy import DISTORTION, SCENE
 from liqe_jax.train.losses import ABOUT, LOSSES
+from liqe_jax.train.optimizers import OPTIMIZERS
 from liqe_jax.train.plan import Plan
 from liqe_jax.train.sources import HeldOut
 
@@ -50,6 +51,11 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
                 f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
                 "(config.losses), or choose a task set without it (config.tasks)."
             )
+    if config.shard_optimizer and config.optimizer.name not in OPTIMIZERS:
+        raise UsageError(
+            f"config.shard_optimizer cuts arrays into parts, and {config.optimizer.name} may need whole ones. "
+            f"Set it to False, or config.optimizer.name to one of {', '.join(OPTIMIZERS)}."
+        )
     most = max(count for _, count in config.data.sets)
     if "quality" in counted and most < 2:
         raise UsageError(

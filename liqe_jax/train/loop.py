@@ -25,7 +25,7 @@ from liqe_jax.train.checks import check_run, set_weights
 from liqe_jax.train.frozen import fitted, on_features, pooled_features, projected
 from liqe_jax.train.hosts import Stop, on_first
 from liqe_jax.train.losses import Labels, Loss
-from liqe_jax.train.mapped import Mapped, compiled_ahead, first_copy, spread
+from liqe_jax.train.mapped import Mapped, compiled_ahead, spread
 from liqe_jax.train.plan import Plan, nested
 from liqe_jax.train.report import Logs, NotFinite, Progress, Report
 from liqe_jax.train.schedule import find_schedule
@@ -131,7 +131,7 @@ def _run(
             workers=config.data.workers,
         )
         mapped = Mapped(devices, config.mapping)
-        state, rows = mapped.replicate(state), mapped.place(rows)
+        state, rows = mapped.cut(mapped.replicate(state), plan), mapped.place(rows)
         finished = _train(config, plan, mapped, rows, batches, state, progress, logs, upkeep)
         if finished is not None and jax.process_index() == 0:
             last = export_last(folder, export(finished, progress.step))
@@ -168,6 +168,7 @@ def _train(
     if number:
         logs.say(f"Going on after step {number} of {steps}.")
     step, copy, weights = None, None, _epoch_weights(config, plan, progress)
+    copied = mapped.whole(plan)
     with stop:
         for names, batch in _placed(batches, set_weights(config, plan), mapped):
             rate = rate_of(number)
@@ -184,7 +185,7 @@ def _train(
                     upkeep.advance()
                     continue
                 upkeep.finish()  # so that there is one copy at a time
-                copy, epoch = first_copy(state), number // config.steps_per_epoch
+                copy, epoch = copied(state), number // config.steps_per_epoch
                 if ended and (epoch % config.validate_every_epochs == 0 or number == steps):
                     upkeep.validate(copy, number, epoch)
                 report.fetch()  # what the next weights and the checkpoint need; other steps are not waited for
@@ -202,7 +203,7 @@ def _train(
     if stopping:
         logs.say(f"Told to stop: saved after step {number}. Start again to go on.")
         return None
-    return first_copy(state) if copy is None else copy
+    return copied(state) if copy is None else copy
 
 
 def _placed(

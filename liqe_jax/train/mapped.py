@@ -15,7 +15,7 @@ from jaxtyping import Array
 from liqe_jax.errors import UsageError
 from liqe_jax.memory import trim
 from liqe_jax.train.plan import Plan
-from liqe_jax.train.step import Metrics, TrainState, train_step
+from liqe_jax.train.step import Metrics, TrainState, cut_state, joined_state, train_step
 
 DEVICES = "devices"  # name of the mapped axis
 
@@ -38,20 +38,43 @@ class Mapped:
 
         Rate and weights are broadcast.
         """
-        step = functools.partial(train_step, plan=plan, axis=DEVICES)
+        return self._mapped(functools.partial(train_step, plan=plan, axis=DEVICES), cut=3, same=2, donate=(0,))
+
+    def cut(self, state: TrainState, plan: Plan) -> TrainState:
+        """What each device keeps of a state that all devices have as a whole."""
+        if not plan.shard_optimizer:
+            return state
+        opt_state, ema = self._mapped(functools.partial(cut_state, plan=plan, axis=DEVICES), cut=1)(state)
+        return state._replace(opt_state=opt_state, ema=ema)
+
+    def whole(self, plan: Plan) -> Callable[[TrainState], TrainState]:
+        """A function that copies a state of the step to the first local device, as a whole (`first_copy`)."""
+        if not plan.shard_optimizer:
+            return first_copy
+        join = self._mapped(functools.partial(joined_state, plan=plan, axis=DEVICES), cut=1)
+
+        def copy(state: TrainState) -> TrainState:
+            opt_state, ema = join(state)
+            return first_copy(state._replace(opt_state=opt_state, ema=ema))
+
+        return copy
+
+    def _mapped(self, function: Callable, *, cut: int, same: int = 0, donate: tuple[int, ...] = ()) -> Callable:
+        """A function on all devices: the first `cut` arguments have a device axis, the other `same` ones have none."""
         if self._mapping == "pmap":
             devices = None if jax.process_count() > 1 else self.devices
-            return jax.pmap(step, DEVICES, devices=devices, in_axes=(0, 0, 0, None, None), donate_argnums=0)
+            in_axes = (0,) * cut + (None,) * same
+            return jax.pmap(function, DEVICES, devices=devices, in_axes=in_axes, donate_argnums=donate)
 
-        def of_one_device(state: Any, batch: Any, rows: Any, rate: Array, weights: Array) -> Any:
-            state, batch, rows = jax.tree.map(lambda leaf: leaf[0], (state, batch, rows))
-            return jax.tree.map(lambda leaf: leaf[None], step(state, batch, rows, rate, weights))
+        def of_one_device(*arguments: Any) -> Any:
+            mine = jax.tree.map(lambda leaf: leaf[0], arguments[:cut])
+            return jax.tree.map(lambda leaf: leaf[None], function(*mine, *arguments[cut:]))
 
-        each, same = PartitionSpec(DEVICES), PartitionSpec()
+        in_specs = (PartitionSpec(DEVICES),) * cut + (PartitionSpec(),) * same
         mapped = jax.shard_map(
-            of_one_device, mesh=self._mesh, in_specs=(each, each, each, same, same), out_specs=each, check_vma=False
+            of_one_device, mesh=self._mesh, in_specs=in_specs, out_specs=PartitionSpec(DEVICES), check_vma=False
         )
-        return jax.jit(mapped, donate_argnums=0)
+        return jax.jit(mapped, donate_argnums=donate)
 
     def place(self, tree: Any) -> Any:
         """Arrays [D, ...] of this process on its devices; returns before they are there."""

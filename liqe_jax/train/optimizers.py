@@ -24,10 +24,22 @@ Step = Callable[[Flat, OptState, Flat, Float[Array, ""], Bool[Array, ""]], tuple
 
 
 class Optimizer(NamedTuple):
-    """Pure functions: the state of trained parameters, and a step, which returns both as they were if not taken."""
+    """Pure functions: the state of trained parameters, and a step, which returns both as they were if not taken.
+
+    `step` takes gradients whose norm is at most `clip_norm` (`clipped`); 0: of any norm.
+    """
 
     init: Callable[[Flat], OptState]
     step: Step
+    clip_norm: float = 0.0
+
+
+def clipped(grads: Flat, norm: Float[Array, ""], clip_norm: float) -> Flat:
+    """Gradients, scaled to the norm `clip_norm` if theirs, `norm`, is larger; 0: as they are."""
+    if not clip_norm:
+        return grads
+    # The order of operations of optax.clip_by_global_norm.
+    return jax.tree.map(lambda leaf: jnp.where(norm < clip_norm, leaf, leaf / norm * clip_norm), grads)
 
 
 def reference_adamw(settings: ConfigDict) -> Optimizer:
@@ -36,8 +48,7 @@ def reference_adamw(settings: ConfigDict) -> Optimizer:
     Takes `weight_decay`, `betas`, `epsilon` and `clip_norm` (0: no clipping).
     """
     betas, epsilon, weight_decay = tuple(settings.betas), settings.epsilon, settings.weight_decay
-    clip = optax.clip_by_global_norm(settings.clip_norm) if settings.clip_norm else optax.identity()
-    adam = optax.chain(clip, optax.scale_by_adam(*betas, epsilon))
+    adam = optax.scale_by_adam(*betas, epsilon)
 
     def step(trained: Flat, opt_state: OptState, grads: Flat, rate: Array, finite: Array) -> tuple[Flat, OptState]:
         opt_state = apply_if(finite, lambda old: adam.update(grads, old)[1], opt_state)
@@ -47,15 +58,14 @@ def reference_adamw(settings: ConfigDict) -> Optimizer:
         decay = 1 - rate * weight_decay
 
         def move(params: Flat) -> Flat:
-            (moments,) = (part for part in opt_state if isinstance(part, optax.ScaleByAdamState))
-            mean = optax.tree.bias_correction(moments.mu, betas[0], moments.count)
-            square = optax.tree.bias_correction(moments.nu, betas[1], moments.count)
+            mean = optax.tree.bias_correction(opt_state.mu, betas[0], opt_state.count)
+            square = optax.tree.bias_correction(opt_state.nu, betas[1], opt_state.count)
             direction = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + epsilon), mean, square)
             return {path: leaf * decay - rate * direction[path] for path, leaf in params.items()}
 
         return apply_if(finite, move, trained), opt_state
 
-    return Optimizer(adam.init, step)
+    return Optimizer(adam.init, step, settings.clip_norm)
 
 
 def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: float = 0.0) -> Optimizer:
@@ -63,16 +73,15 @@ def from_optax(make: Callable[[Any], optax.GradientTransformation], clip_norm: f
 
     `make` takes the learning rate, a scalar array, on which the structure of the state must not depend.
     """
-    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
 
     def step(trained: Flat, opt_state: OptState, grads: Flat, rate: Array, finite: Array) -> tuple[Flat, OptState]:
         def change(old: tuple[Flat, OptState]) -> tuple[Flat, OptState]:
-            updates, state = optax.chain(clip, make(rate)).update(grads, old[1], old[0])
+            updates, state = make(rate).update(grads, old[1], old[0])
             return optax.apply_updates(old[0], updates), state
 
         return apply_if(finite, change, (trained, opt_state))
 
-    return Optimizer(lambda trained: optax.chain(clip, make(0.0)).init(trained), step)
+    return Optimizer(lambda trained: make(0.0).init(trained), step, clip_norm)
 
 
 def _adamw(settings: ConfigDict) -> Optimizer:

@@ -34,6 +34,7 @@ class Plan:
       dtype: operand type of the matrix products; parameters and sums are float32.
       remat: keep only the blocks' inputs for the backward pass.
       micro_batches: parts that a device's images are cut into.
+      shard_optimizer: each device keeps and updates a part of the optimizer's state (ZeRO-1).
     """
 
     encoder: Encoder
@@ -49,6 +50,7 @@ class Plan:
     dtype: DTypeLike = jnp.float32
     remat: bool = False
     micro_batches: int = 1
+    shard_optimizer: bool = False
 
     def __post_init__(self) -> None:
         if self.micro_batches < 1:

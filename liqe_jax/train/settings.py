@@ -88,6 +88,7 @@ def default_config() -> ConfigDict:
             "dtype": "float32",  # or bfloat16: operands of matrix products
             "remat": False,
             "micro_batches": 1,
+            "shard_optimizer": False,  # ZeRO-1: each device keeps and updates a part of the optimizer's state
             "on_nan": "stop",  # or skip
             "checkpoint": {"every_steps": 200, "keep": 3},
             "validate_every_epochs": 1,

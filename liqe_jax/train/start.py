@@ -133,6 +133,7 @@ def make_plan(
         dtype=jnp.dtype(config.dtype),
         remat=config.remat,
         micro_batches=config.micro_batches,
+        shard_optimizer=config.shard_optimizer,
     )
     mine = slice(jax.process_index() * devices, (jax.process_index() + 1) * devices)
     return plan, jax.tree.map(lambda array: array[mine], spread(prompts.rows, devices * jax.process_count()))

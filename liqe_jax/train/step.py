@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -24,8 +23,9 @@ from liqe_jax.encoders.products import AnyArray
 from liqe_jax.errors import UsageError
 from liqe_jax.model.predict import predict_from_features
 from liqe_jax.train.losses import Labels, for_loss
-from liqe_jax.train.optimizers import Flat, OptState
+from liqe_jax.train.optimizers import Flat, OptState, clipped
 from liqe_jax.train.plan import Plan, matches, nested
+from liqe_jax.train.sharding import Axes, Parts, axes_of, axes_of_state, cut, joined
 from liqe_jax.train.weighting import WeightingState
 
 
@@ -42,7 +42,8 @@ class TrainState(NamedTuple):
     Attributes:
       step: steps done.
       params: all of them, float32, flat: name -> array.
-      opt_state, ema: of the trained ones; `ema`, their moving averages, may be empty.
+      opt_state, ema: of the trained ones; `ema`, their moving averages, may be empty. With `plan.shard_optimizer` a
+        device has its parts of both (`cut_state`).
     """
 
     step: Int[Array, ""]
@@ -106,6 +107,8 @@ def gradients(
 ) -> tuple[Flat, WeightingState, Metrics]:
     """Gradients of the weighted loss of the whole batch with respect to the trained parameters.
 
+    With `plan.shard_optimizer` these are this device's parts of the gradients (`_parts`).
+
     Args:
       batch, rows: this device's share of the images and of the prompts (`Prompts.rows`).
       fixed_weights: of each loss, where the weighting computes none.
@@ -140,11 +143,12 @@ def gradients(
     d_own, d_image, d_text = head_pullback(weights)
     (d_params,) = text_pullback(share(d_text))
     d_params = jax.tree.map(jnp.add, d_params, image_pullback(share(d_image)))
-    if axis is not None and jax.lax.axis_size(axis) > 1:  # a sum over one device is a copy of everything
-        d_params = jax.lax.psum(d_params, axis)
+    parts = _parts(trained, plan, axis)
+    d_params = parts.sum_of(d_params)
     # Every device has computed the gradients of the head's own parameters in full.
+    d_own = cut(d_own, {name: parts.axes[name] for name in own}, axis)
     d_params = {**d_params, **{name: d_params[name] + d_own[name] for name in own}}
-    norm = optax.tree.norm(d_params)
+    norm = parts.norm(d_params)
     finite = jnp.isfinite(norm)
     for numbers in (losses, weights, *weighting):  # weights that are lost would never come back
         finite &= jnp.isfinite(numbers).all()
@@ -211,13 +215,42 @@ def train_step(
         state.params, state.weighting, batch, rows, fixed_weights, plan=plan, axis=axis
     )
     weighting = jax.tree.map(lambda new, old: jnp.where(metrics.finite, new, old), weighting, state.weighting)
+    grads = clipped(grads, metrics.grad_norm, plan.optimizer.clip_norm)
     trained = {name: state.params[name] for name in grads}
-    trained, opt_state = plan.optimizer.step(trained, state.opt_state, grads, learning_rate, metrics.finite)
+    parts = _parts(trained, plan, axis)
+    mine = parts.part_of(trained)
+    mine, opt_state = plan.optimizer.step(mine, state.opt_state, grads, learning_rate, metrics.finite)
     # A short memory at first, so that the start is forgotten (as in TensorFlow's ExponentialMovingAverage).
     decay = jnp.minimum(plan.ema_decay, (1 + state.step) / (10 + state.step))
     share = jnp.where(metrics.finite, 1 - decay, 0)
-    ema = {name: mean + share * (trained[name] - mean) for name, mean in state.ema.items()}
-    return TrainState(state.step + 1, {**state.params, **trained}, opt_state, weighting, ema), metrics
+    ema = {name: mean + share * (mine[name] - mean) for name, mean in state.ema.items()}
+    return TrainState(state.step + 1, {**state.params, **parts.joined(mine)}, opt_state, weighting, ema), metrics
+
+
+def cut_state(state: TrainState, *, plan: Plan, axis: str) -> tuple[OptState, Flat]:
+    """A device's parts of a whole optimizer state and of whole moving averages."""
+    axes = _axes_of_state(state, plan, axis)
+    return cut((state.opt_state, state.ema), axes, axis)
+
+
+def joined_state(state: TrainState, *, plan: Plan, axis: str) -> tuple[OptState, Flat]:
+    """The inverse of `cut_state`: the whole of both on every device."""
+    axes = _axes_of_state(state, plan, axis)
+    return joined((state.opt_state, state.ema), axes, axis)
+
+
+def _parts(trained: Flat, plan: Plan, axis: str | None) -> Parts:
+    """How trained parameters, which are whole on every device, are cut."""
+    devices = 1 if axis is None or not plan.shard_optimizer else jax.lax.axis_size(axis)
+    return Parts(axes_of(trained, devices), axis)
+
+
+def _axes_of_state(state: TrainState, plan: Plan, axis: str) -> tuple[Axes, Axes]:
+    """How the optimizer's state and the moving averages are cut."""
+    trained = {name: leaf for name, leaf in state.params.items() if plan.is_trained(name)}
+    axes = _parts(trained, plan, axis).axes
+    of_opt_state = axes_of_state(plan.optimizer.init, trained, axes, jax.lax.axis_size(axis))
+    return of_opt_state, {name: axes[name] for name in state.ema}
 
 
 def exported_params(state: TrainState) -> Flat:

@@ -19,7 +19,7 @@ CONFIG_FILE = "config.json"
 LOSSES_KEY = "terms"
 
 # Of the form of a training state; states of other versions cannot be read.
-VERSION, FORMAT = 2, "format"
+VERSION, FORMAT = 3, "format"
 
 # Settings that decide what a state consists of; all others may change when a run goes on.
 SHAPING = (

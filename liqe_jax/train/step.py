@@ -25,7 +25,7 @@ from liqe_jax.model.predict import predict_from_features
 from liqe_jax.train.losses import Labels, for_loss
 from liqe_jax.train.optimizers import Flat, OptState, clipped
 from liqe_jax.train.plan import Plan, matches, nested
-from liqe_jax.train.sharding import Axes, Parts, axes_of, axes_of_state, cut, joined
+from liqe_jax.train.sharding import Parts, axes_of, axes_of_state
 from liqe_jax.train.weighting import WeightingState
 
 
@@ -146,7 +146,7 @@ def gradients(
     parts = _parts(trained, plan, axis)
     d_params = parts.sum_of(d_params)
     # Every device has computed the gradients of the head's own parameters in full.
-    d_own = cut(d_own, {name: parts.axes[name] for name in own}, axis)
+    d_own = Parts({name: parts.axes[name] for name in own}, axis).cut(d_own)
     d_params = {**d_params, **{name: d_params[name] + d_own[name] for name in own}}
     norm = parts.norm(d_params)
     finite = jnp.isfinite(norm)
@@ -218,25 +218,23 @@ def train_step(
     grads = clipped(grads, metrics.grad_norm, plan.optimizer.clip_norm)
     trained = {name: state.params[name] for name in grads}
     parts = _parts(trained, plan, axis)
-    mine = parts.part_of(trained)
+    mine = parts.cut(trained)
     mine, opt_state = plan.optimizer.step(mine, state.opt_state, grads, learning_rate, metrics.finite)
     # A short memory at first, so that the start is forgotten (as in TensorFlow's ExponentialMovingAverage).
     decay = jnp.minimum(plan.ema_decay, (1 + state.step) / (10 + state.step))
     share = jnp.where(metrics.finite, 1 - decay, 0)
     ema = {name: mean + share * (mine[name] - mean) for name, mean in state.ema.items()}
-    return TrainState(state.step + 1, {**state.params, **parts.joined(mine)}, opt_state, weighting, ema), metrics
+    return TrainState(state.step + 1, {**state.params, **parts.join(mine)}, opt_state, weighting, ema), metrics
 
 
 def cut_state(state: TrainState, *, plan: Plan, axis: str) -> tuple[OptState, Flat]:
     """A device's parts of a whole optimizer state and of whole moving averages."""
-    axes = _axes_of_state(state, plan, axis)
-    return cut((state.opt_state, state.ema), axes, axis)
+    return _parts_of_state(state, plan, axis).cut((state.opt_state, state.ema))
 
 
 def joined_state(state: TrainState, *, plan: Plan, axis: str) -> tuple[OptState, Flat]:
     """The inverse of `cut_state`: the whole of both on every device."""
-    axes = _axes_of_state(state, plan, axis)
-    return joined((state.opt_state, state.ema), axes, axis)
+    return _parts_of_state(state, plan, axis).join((state.opt_state, state.ema))
 
 
 def _parts(trained: Flat, plan: Plan, axis: str | None) -> Parts:
@@ -245,12 +243,12 @@ def _parts(trained: Flat, plan: Plan, axis: str | None) -> Parts:
     return Parts(axes_of(trained, devices), axis)
 
 
-def _axes_of_state(state: TrainState, plan: Plan, axis: str) -> tuple[Axes, Axes]:
+def _parts_of_state(state: TrainState, plan: Plan, axis: str) -> Parts:
     """How the optimizer's state and the moving averages are cut."""
     trained = {name: leaf for name, leaf in state.params.items() if plan.is_trained(name)}
     axes = _parts(trained, plan, axis).axes
     of_opt_state = axes_of_state(plan.optimizer.init, trained, axes, jax.lax.axis_size(axis))
-    return of_opt_state, {name: axes[name] for name in state.ema}
+    return Parts((of_opt_state, {name: axes[name] for name in state.ema}), axis)
 
 
 def exported_params(state: TrainState) -> Flat:

@@ -26,6 +26,11 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
 
     Raises UsageError, which says which loss and what to do, and DataError if an image to train on has no MOS.
     """
+    if config.shard_optimizer and config.optimizer.name not in OPTIMIZERS:
+        raise UsageError(
+            f"config.shard_optimizer cuts arrays into parts, and {config.optimizer.name} may need whole ones. "
+            f"Set it to False, or config.optimizer.name to one of {', '.join(OPTIMIZERS)}."
+        )
     ready = [name for name, loss in plan.losses.items() if loss is LOSSES.get(name)]
     check_loss_weights(config, plan)
     set_weights(config, plan)
@@ -51,11 +56,6 @@ def check_run(config: ConfigDict, plan: Plan, sets: Sequence[LabelledSet], valid
                 f"has a label of its {ABOUT[name]}. Prepare a set with such labels, leave the loss out "
                 "(config.losses), or choose a task set without it (config.tasks)."
             )
-    if config.shard_optimizer and config.optimizer.name not in OPTIMIZERS:
-        raise UsageError(
-            f"config.shard_optimizer cuts arrays into parts, and {config.optimizer.name} may need whole ones. "
-            f"Set it to False, or config.optimizer.name to one of {', '.join(OPTIMIZERS)}."
-        )
     most = max(count for _, count in config.data.sets)
     if "quality" in counted and most < 2:
         raise UsageError(

@@ -38,20 +38,20 @@ class Mapped:
 
         Rate and weights are broadcast.
         """
-        return self._mapped(functools.partial(train_step, plan=plan, axis=DEVICES), cut=3, same=2, donate=(0,))
+        return self._mapped(functools.partial(train_step, plan=plan, axis=DEVICES), mapped=3, broadcast=2, donate=(0,))
 
     def cut(self, state: TrainState, plan: Plan) -> TrainState:
         """What each device keeps of a state that all devices have as a whole."""
         if not plan.shard_optimizer:
             return state
-        opt_state, ema = self._mapped(functools.partial(cut_state, plan=plan, axis=DEVICES), cut=1)(state)
+        opt_state, ema = self._mapped(functools.partial(cut_state, plan=plan, axis=DEVICES), mapped=1)(state)
         return state._replace(opt_state=opt_state, ema=ema)
 
     def whole(self, plan: Plan) -> Callable[[TrainState], TrainState]:
         """A function that copies a state of the step to the first local device, as a whole (`first_copy`)."""
         if not plan.shard_optimizer:
             return first_copy
-        join = self._mapped(functools.partial(joined_state, plan=plan, axis=DEVICES), cut=1)
+        join = self._mapped(functools.partial(joined_state, plan=plan, axis=DEVICES), mapped=1)
 
         def copy(state: TrainState) -> TrainState:
             opt_state, ema = join(state)
@@ -59,22 +59,22 @@ class Mapped:
 
         return copy
 
-    def _mapped(self, function: Callable, *, cut: int, same: int = 0, donate: tuple[int, ...] = ()) -> Callable:
-        """A function on all devices: the first `cut` arguments have a device axis, the other `same` ones have none."""
+    def _mapped(self, function: Callable, *, mapped: int, broadcast: int = 0, donate: tuple[int, ...] = ()) -> Callable:
+        """A function on all devices: the first `mapped` arguments have a device axis, the `broadcast` others have none."""
         if self._mapping == "pmap":
             devices = None if jax.process_count() > 1 else self.devices
-            in_axes = (0,) * cut + (None,) * same
+            in_axes = (0,) * mapped + (None,) * broadcast
             return jax.pmap(function, DEVICES, devices=devices, in_axes=in_axes, donate_argnums=donate)
 
         def of_one_device(*arguments: Any) -> Any:
-            mine = jax.tree.map(lambda leaf: leaf[0], arguments[:cut])
-            return jax.tree.map(lambda leaf: leaf[None], function(*mine, *arguments[cut:]))
+            mine = jax.tree.map(lambda leaf: leaf[0], arguments[:mapped])
+            return jax.tree.map(lambda leaf: leaf[None], function(*mine, *arguments[mapped:]))
 
-        in_specs = (PartitionSpec(DEVICES),) * cut + (PartitionSpec(),) * same
-        mapped = jax.shard_map(
+        in_specs = (PartitionSpec(DEVICES),) * mapped + (PartitionSpec(),) * broadcast
+        sharded = jax.shard_map(
             of_one_device, mesh=self._mesh, in_specs=in_specs, out_specs=PartitionSpec(DEVICES), check_vma=False
         )
-        return jax.jit(mapped, donate_argnums=donate)
+        return jax.jit(sharded, donate_argnums=donate)
 
     def place(self, tree: Any) -> Any:
         """Arrays [D, ...] of this process on its devices; returns before they are there."""

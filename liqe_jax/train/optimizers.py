@@ -26,7 +26,7 @@ Step = Callable[[Flat, OptState, Flat, Float[Array, ""], Bool[Array, ""]], tuple
 class Optimizer(NamedTuple):
     """Pure functions: the state of trained parameters, and a step, which returns both as they were if not taken.
 
-    `step` takes gradients whose norm is at most `clip_norm` (`clipped`); 0: of any norm.
+    `clip_norm` is the largest norm of the gradients that `step` is given (`clipped`); 0: any norm.
     """
 
     init: Callable[[Flat], OptState]

@@ -36,12 +36,12 @@ class Parts(NamedTuple):
         if self.axis is None or jax.lax.axis_size(self.axis) == 1:  # a sum over one device is a copy of everything
             return flat
         whole = jax.lax.psum({name: leaf for name, leaf in flat.items() if self.axes[name] == WHOLE}, self.axis)
-        parts = {
+        scattered = {
             name: jax.lax.psum_scatter(leaf, self.axis, scatter_dimension=self.axes[name], tiled=True)
             for name, leaf in flat.items()
             if name not in whole
         }
-        return {name: whole.get(name, parts.get(name)) for name in flat}
+        return {name: whole.get(name, scattered.get(name)) for name in flat}
 
     def cut(self, tree: Any) -> Any:
         """This device's part of arrays that are whole on every device."""

@@ -107,7 +107,7 @@ def gradients(
 ) -> tuple[Flat, WeightingState, Metrics]:
     """Gradients of the weighted loss of the whole batch with respect to the trained parameters.
 
-    With `plan.shard_optimizer` these are this device's parts of the gradients (`_parts`).
+    With `plan.shard_optimizer` these are this device's parts of the gradients (`sharding.Parts`).
 
     Args:
       batch, rows: this device's share of the images and of the prompts (`Prompts.rows`).

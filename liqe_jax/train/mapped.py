@@ -60,7 +60,7 @@ class Mapped:
         return copy
 
     def _mapped(self, function: Callable, *, mapped: int, broadcast: int = 0, donate: tuple[int, ...] = ()) -> Callable:
-        """A function on all devices: the first `mapped` arguments have a device axis, the `broadcast` others have none."""
+        """A function on all devices: the first `mapped` arguments have a device axis, the other ones have none."""
         if self._mapping == "pmap":
             devices = None if jax.process_count() > 1 else self.devices
             in_axes = (0,) * mapped + (None,) * broadcast
